@@ -1,0 +1,7 @@
+//! KNHK: a workflow engine in the tradition of YAWL, delivered as one static binary.
+//!
+//! Start reading at docs/ARCHITECTURE.md; modules are listed from the ground up, and
+//! `tests/it/tidy.rs` holds the table of which may use which.
+
+pub mod error;
+pub mod id;
