@@ -5,3 +5,15 @@
 
 pub mod error;
 pub mod id;
+pub mod spec;
+pub mod expr;
+pub mod net;
+pub mod kernel;
+pub mod case;
+pub mod store;
+pub mod telemetry;
+pub mod engine;
+pub mod api;
+pub mod config;
+pub mod perf;
+pub mod cli;

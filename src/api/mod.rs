@@ -1,0 +1,1 @@
+//! HTTP: decode, call the engine, encode. No workflow rule lives here.

@@ -1,0 +1,1 @@
+//! The state machine of one case: plan, settle, fold. Pure.

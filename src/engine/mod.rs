@@ -1,0 +1,1 @@
+//! The running service: shards, waves, threads, clock, queues, group commit.

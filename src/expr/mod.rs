@@ -1,0 +1,1 @@
+//! Predicates and mappings: the XQuery subset over case data, and that data itself. Pure.

@@ -1,0 +1,1 @@
+//! Tree to immutable numbered tables, and the analysis of OR-joins. Pure.

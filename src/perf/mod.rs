@@ -1,0 +1,1 @@
+//! Benchmarks and the verdict on this machine.

@@ -1,0 +1,1 @@
+//! Text of a workflow to a tree with source positions; all mistakes at once. Pure.

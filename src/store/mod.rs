@@ -1,0 +1,1 @@
+//! The state on disk: files, journal, working environment, verification.

@@ -1,0 +1,1 @@
+//! Logs, traces, metrics: set-up and every name.
