@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Partitions that cases are spread over; fixed when a store is made.
 pub const CASE_PARTITION_COUNT: u16 = 64;
 /// All partitions: those of cases and the one of specifications.
@@ -18,7 +20,7 @@ const CASE_TEXT_LEN: usize = 12;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// The unit of order, replay and ownership.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Partition(pub u16);
 
 impl Partition {
@@ -37,7 +39,7 @@ impl Partition {
 }
 
 /// Microseconds of the Unix epoch, UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Time(pub u64);
 
 impl Time {
@@ -55,7 +57,7 @@ impl Time {
 }
 
 /// Id of a case; its last bits are its partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CaseId(pub u64);
 
 impl CaseId {
@@ -100,7 +102,7 @@ impl fmt::Display for CaseId {
 }
 
 /// Id of a work item: its case and a counter within the case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ItemId {
     /// The case that the item belongs to.
     pub case: CaseId,
@@ -126,7 +128,7 @@ impl fmt::Display for ItemId {
 }
 
 /// Number of a registered specification version in this store, from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SpecNumber(pub u32);
 
 #[cfg(test)]

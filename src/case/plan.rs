@@ -1,0 +1,316 @@
+//! From a command to a step: everything that depends on data is decided here, before the kernel moves a token.
+
+use super::command::{Command, Error};
+use super::data;
+use super::duty::{close, end_subtree};
+use super::event::{
+    End, Event, Finish, InstanceNumber, ItemNumber, Phase, PlaceNumber, TaskNumber, Writes,
+};
+use super::row::{ItemRow, ItemState, Status};
+use super::state::{Case, Instance};
+use crate::expr::Fragment;
+use crate::net::{Net, Task, Workflow};
+use crate::spec::tree::Gate;
+
+/// One step of one case, ready for the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Where.
+    pub instance: InstanceNumber,
+    /// Which task.
+    pub task: TaskNumber,
+    /// What it does.
+    pub phase: Phase,
+    /// Places of the flows that were chosen; empty for a start.
+    pub put: Vec<PlaceNumber>,
+    /// What the output mappings write.
+    pub wrote: Writes,
+    /// Facts that come before the step.
+    pub before: Vec<Event>,
+    /// Facts that come after it.
+    pub after: Vec<Event>,
+}
+
+/// What a command comes to.
+#[derive(Debug)]
+pub enum Plan {
+    /// A step through the kernel.
+    Step(Box<Step>),
+    /// Facts that move no tokens.
+    Facts(Vec<Event>),
+}
+
+/// Plans one command on one case as it is now.
+///
+/// # Errors
+/// The command is refused; nothing changes.
+pub fn plan(case: &Case, workflow: &Workflow, command: Command) -> Result<Plan, Error> {
+    if let Command::Create { spec, business_key, data } = command {
+        return create(workflow, spec, business_key, &data);
+    }
+    let row = case.row.as_ref().ok_or(Error::NoCase)?;
+    let status = |status| Err(Error::CaseStatus { status });
+    match (&command, row.status) {
+        (_, Status::Closed(End::Cancelled)) => return status("cancelled"),
+        (_, Status::Closed(_)) => return status("completed"),
+        (Command::Cancel(_) | Command::Resume, Status::Suspended) => {}
+        (_, Status::Suspended) => return status("suspended"),
+        (Command::Resume, Status::Running) => return status("not suspended"),
+        _ => {}
+    }
+    match command {
+        Command::Create { .. } => unreachable!("invariant: handled above"),
+        Command::Start(item) => start(case, workflow, item),
+        Command::Complete(item, data) => complete(case, workflow, item, data),
+        Command::Fail(item, reason) => fail(case, workflow, item, reason),
+        Command::Skip(item, reason) => skip(case, workflow, item, reason),
+        Command::Cancel(reason) => Ok(Plan::Facts(close(case, End::Cancelled, Some(reason)))),
+        Command::Suspend => Ok(Plan::Facts(vec![Event::Suspended])),
+        Command::Resume => Ok(Plan::Facts(vec![Event::Resumed])),
+        Command::Retry => retry(case),
+        Command::Execute => Ok(Plan::Facts(Vec::new())),
+    }
+}
+
+fn create(
+    workflow: &Workflow,
+    spec: crate::id::SpecNumber,
+    business_key: Option<String>,
+    data: &Fragment,
+) -> Result<Plan, Error> {
+    let net = &workflow.nets[usize::from(workflow.root)];
+    let data = data::initial(net, data)?;
+    Ok(Plan::Facts(vec![
+        Event::Created { spec, business_key },
+        Event::Opened { instance: 0, net: workflow.root, parent: None, place: net.input, data },
+    ]))
+}
+
+/// An item with everything around it.
+struct Found<'a> {
+    number: ItemNumber,
+    row: &'a ItemRow,
+    instance: &'a Instance,
+    net: &'a Net,
+    task: &'a Task,
+}
+
+impl Found<'_> {
+    fn refuse<T>(&self, act: &'static str) -> Result<T, Error> {
+        let state = match self.row.state {
+            ItemState::Enabled | ItemState::Reoffered => "enabled",
+            ItemState::Executing => "executing",
+            ItemState::Failed => "failed",
+        };
+        Err(Error::ItemState { state, act })
+    }
+
+    fn step(&self, phase: Phase, put: Vec<PlaceNumber>, wrote: Writes, before: Vec<Event>) -> Plan {
+        Plan::Step(Box::new(Step {
+            instance: self.row.instance,
+            task: self.row.task,
+            phase,
+            put,
+            wrote,
+            before,
+            after: Vec::new(),
+        }))
+    }
+}
+
+fn find<'a>(case: &'a Case, workflow: &'a Workflow, number: ItemNumber) -> Result<Found<'a>, Error> {
+    let row = case.item(number).ok_or(Error::NoItem)?;
+    let instance = case.instance(row.instance).expect("invariant: an item lives in a live instance");
+    let net = &workflow.nets[usize::from(instance.row.net)];
+    Ok(Found { number, row, instance, net, task: &net.tasks[usize::from(row.task)] })
+}
+
+fn start(case: &Case, workflow: &Workflow, item: ItemNumber) -> Result<Plan, Error> {
+    let found = find(case, workflow, item)?;
+    let started = || -> Result<Event, Error> {
+        let data = data::input(found.net, found.task, &found.instance.row)?;
+        Ok(Event::Started { item, data })
+    };
+    match found.row.state {
+        ItemState::Enabled => {
+            let mut plan = found.step(Phase::Start, Vec::new(), Vec::new(), Vec::new());
+            if let Plan::Step(step) = &mut plan {
+                step.after.push(started()?);
+            }
+            Ok(plan)
+        }
+        ItemState::Reoffered => Ok(Plan::Facts(vec![started()?])),
+        ItemState::Executing | ItemState::Failed => found.refuse("start"),
+    }
+}
+
+fn complete(case: &Case, workflow: &Workflow, item: ItemNumber, output: Fragment) -> Result<Plan, Error> {
+    let found = find(case, workflow, item)?;
+    if found.row.state == ItemState::Failed {
+        return found.refuse("complete");
+    }
+    data::check_output(found.task, &output)?;
+    let wrote = data::output(found.net, found.task, &output)?;
+    finish(&found, wrote, Finish::Completed, output)
+}
+
+fn skip(case: &Case, workflow: &Workflow, item: ItemNumber, reason: String) -> Result<Plan, Error> {
+    let found = find(case, workflow, item)?;
+    finish(&found, Vec::new(), Finish::Skipped { reason }, Fragment::empty())
+}
+
+fn finish(found: &Found<'_>, wrote: Writes, how: Finish, data: Fragment) -> Result<Plan, Error> {
+    let put = choose(found.net, found.task, &found.instance.row, &wrote)?;
+    let finished = Event::Finished { item: found.number, how, data };
+    Ok(match found.row.state {
+        ItemState::Enabled => {
+            let data = data::input(found.net, found.task, &found.instance.row)?;
+            let before = vec![Event::Started { item: found.number, data }, finished];
+            found.step(Phase::Pass, put, wrote, before)
+        }
+        _ => found.step(Phase::Complete, put, wrote, vec![finished]),
+    })
+}
+
+fn fail(case: &Case, workflow: &Workflow, item: ItemNumber, reason: String) -> Result<Plan, Error> {
+    let found = find(case, workflow, item)?;
+    match found.row.state {
+        ItemState::Failed => found.refuse("fail"),
+        ItemState::Executing | ItemState::Reoffered => Ok(Plan::Facts(vec![Event::Failed { item, reason }])),
+        ItemState::Enabled => {
+            // A failed item holds its tokens, so that no other task of the choice runs while a person looks at it.
+            let data = data::input(found.net, found.task, &found.instance.row)?;
+            let mut plan = found.step(Phase::Start, Vec::new(), Vec::new(), Vec::new());
+            if let Plan::Step(step) = &mut plan {
+                step.after.extend([Event::Started { item, data }, Event::Failed { item, reason }]);
+            }
+            Ok(plan)
+        }
+    }
+}
+
+fn retry(case: &Case) -> Result<Plan, Error> {
+    let mut events: Vec<Event> = case
+        .existing()
+        .incidents
+        .iter()
+        .map(|open| Event::IncidentCleared { incident: open.number })
+        .collect();
+    events.extend(
+        case.items
+            .iter()
+            .filter(|(_, row)| row.state == ItemState::Failed)
+            .map(|(item, _)| Event::Reoffered { item: *item }),
+    );
+    if events.is_empty() { Err(Error::NothingToRetry) } else { Ok(Plan::Facts(events)) }
+}
+
+/// Chooses the flows of a split on the data as it will be after `wrote`.
+fn choose(
+    net: &Net,
+    task: &Task,
+    row: &super::row::InstanceRow,
+    wrote: &Writes,
+) -> Result<Vec<PlaceNumber>, Error> {
+    if task.split == Gate::And {
+        return Ok(task.flows.iter().map(|flow| flow.place).collect());
+    }
+    let mut put = Vec::new();
+    // Flows are in the order of asking: by `ordering`, the default last.
+    for flow in &task.flows {
+        let chosen = match &flow.predicate {
+            _ if flow.is_default && put.is_empty() => true,
+            Some(predicate) if !flow.is_default || task.split == Gate::Or => {
+                data::holds(net, task, predicate, row, wrote)?
+            }
+            _ => false,
+        };
+        if chosen {
+            put.push(flow.place);
+            if task.split == Gate::Xor {
+                break;
+            }
+        }
+    }
+    put.sort_unstable();
+    put.dedup();
+    Ok(put)
+}
+
+/// Plans the start of a composite task: its child opens with what the starting mappings give.
+///
+/// # Errors
+/// A mapping fails on this data.
+pub(super) fn start_composite(
+    case: &Case,
+    workflow: &Workflow,
+    net: &Net,
+    instance: &Instance,
+    number: TaskNumber,
+    child: u16,
+) -> Result<Step, Error> {
+    let task = &net.tasks[usize::from(number)];
+    let child_net = &workflow.nets[usize::from(child)];
+    let data = data::initial(child_net, &data::input(net, task, &instance.row)?)?;
+    Ok(Step {
+        instance: instance.number,
+        task: number,
+        phase: Phase::Start,
+        put: Vec::new(),
+        wrote: Vec::new(),
+        before: Vec::new(),
+        after: vec![Event::Opened {
+            instance: case.existing().instance_count,
+            net: child,
+            parent: Some((instance.number, number)),
+            place: child_net.input,
+            data,
+        }],
+    })
+}
+
+/// Plans the completion of a composite task whose child is done.
+///
+/// # Errors
+/// A mapping or predicate fails on this data.
+pub(super) fn complete_composite(
+    case: &Case,
+    workflow: &Workflow,
+    parent: &Instance,
+    number: TaskNumber,
+    child: &Instance,
+    how: End,
+) -> Result<Step, Error> {
+    let net = &workflow.nets[usize::from(parent.row.net)];
+    let task = &net.tasks[usize::from(number)];
+    let child_net = &workflow.nets[usize::from(child.row.net)];
+    let wrote = data::output(net, task, &data::result(child_net, &child.row))?;
+    Ok(Step {
+        instance: parent.number,
+        task: number,
+        phase: Phase::Complete,
+        put: choose(net, task, &parent.row, &wrote)?,
+        wrote,
+        before: end_subtree(case, child.number, how),
+        after: Vec::new(),
+    })
+}
+
+/// Plans a task that runs by itself: without a worker each input is copied to the output of the same name.
+///
+/// # Errors
+/// A mapping or predicate fails on this data.
+pub(super) fn pass_automated(net: &Net, instance: &Instance, number: TaskNumber) -> Result<Step, Error> {
+    let task = &net.tasks[usize::from(number)];
+    let input = data::input(net, task, &instance.row)?;
+    let wrote = data::output(net, task, &data::echo(task, &input))?;
+    Ok(Step {
+        instance: instance.number,
+        task: number,
+        phase: Phase::Pass,
+        put: choose(net, task, &instance.row, &wrote)?,
+        wrote,
+        before: Vec::new(),
+        after: Vec::new(),
+    })
+}
