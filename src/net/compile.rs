@@ -9,8 +9,8 @@ use super::{
     Workflow,
 };
 use crate::expr::{self, Expression, Fragment};
-use crate::spec::Mistake;
 use crate::spec::tree::{self, ConditionKind, Specification, Text};
+use crate::spec::{Mistake, Severity};
 
 /// A workflow, and the numbers that its registration stores.
 #[derive(Debug)]
@@ -326,12 +326,13 @@ impl<'a> Compiler<'a> {
     }
 
     fn wrong(&mut self, text: &Text, what: &str, error: &expr::Error) {
-        self.mistakes.push(mistake(
-            250,
-            text.at,
-            format!("{what} is wrong at its byte {}: {error}", error.offset),
-            "correct it; docs/reference/expressions.md says what may be written",
-        ));
+        self.mistakes.push(Mistake {
+            code: error.code(),
+            severity: Severity::Error,
+            at: text.at,
+            message: format!("{what} is wrong at its byte {}: {error}", error.offset()),
+            hint: error.hint().to_owned(),
+        });
     }
 
     fn unknown(&mut self, what: &str, id: &Text) {
