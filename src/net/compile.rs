@@ -329,7 +329,7 @@ impl<'a> Compiler<'a> {
         self.mistakes.push(mistake(
             250,
             text.at,
-            format!("{what} is wrong at its byte {}: {error}", error.offset),
+            format!("{what} is wrong at its byte {}: {error}", error.offset()),
             "correct it; docs/reference/expressions.md says what may be written",
         ));
     }

@@ -17,7 +17,7 @@ pub use numbering::{FLOW_COUNT_MAX, NET_COUNT_MAX, PLACE_COUNT_MAX, TASK_COUNT_M
 pub use shape::{Shape, ShapeTask};
 
 use crate::expr::{Expression, Fragment};
-pub use crate::spec::tree::{DataType, Gate};
+pub use crate::spec::tree::{Builtin, DataType, Gate};
 
 /// A compiled specification.
 #[derive(Debug)]
