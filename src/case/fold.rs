@@ -3,7 +3,7 @@
 //! Shards, the follower, start, verification and the simulator all call [`fold`], over whatever holds the rows.
 //! It never evaluates an expression, a join or a choice, and needs no specification.
 
-use super::event::{End, Event, InstanceNumber, ItemNumber, Phase, PlaceNumber, Withdrawal};
+use super::event::{Event, InstanceNumber, ItemNumber, Phase, PlaceNumber};
 use super::row::{CaseRow, Incident, InstanceRow, ItemRow, ItemState, Status};
 use crate::id::Time;
 
@@ -62,7 +62,7 @@ pub fn fold(state: &mut impl State, event: &Event, at: Time) -> Result<(), Strin
         return Ok(());
     }
     let case = state.case().ok_or("an event of a case that does not exist")?;
-    case.event_count += 1;
+    case.event_count = case.event_count.checked_add(1).ok_or("a case has too many events")?;
     case.changed = case.changed.max(at);
     case.unfinished = matches!(event, Event::Unfinished);
     fold_parts(state, event, at)
@@ -72,7 +72,12 @@ fn fold_parts(state: &mut impl State, event: &Event, at: Time) -> Result<(), Str
     match event {
         Event::Created { .. } | Event::Unfinished => Ok(()),
         Event::Opened { instance, net, parent, place, data } => {
-            count(state, |case| case.instance_count = case.instance_count.max(instance + 1));
+            if state.instance(*instance).is_some() {
+                return Err("an instance begins that exists".to_owned());
+            }
+            count(state, |case| {
+                case.instance_count = case.instance_count.max(instance.saturating_add(1));
+            });
             let mut row = InstanceRow { net: *net, parent: *parent, data: Vec::new(), tokens: Vec::new() };
             for (variable, value) in data {
                 row.write(*variable, value.clone());
@@ -81,7 +86,9 @@ fn fold_parts(state: &mut impl State, event: &Event, at: Time) -> Result<(), Str
             Ok(())
         }
         Event::Stepped { instance, phase, taken, removed, put, wrote, .. } => {
-            debug_assert!(!matches!(phase, Phase::Start) || wrote.is_empty());
+            if *phase == Phase::Start && !wrote.is_empty() {
+                return Err("a start writes data".to_owned());
+            }
             let row = state.instance(*instance).ok_or("a step of an instance that does not exist")?;
             for (variable, value) in wrote {
                 row.write(*variable, value.clone());
@@ -89,6 +96,8 @@ fn fold_parts(state: &mut impl State, event: &Event, at: Time) -> Result<(), Str
             state.move_tokens(*instance, taken, removed, put)
         }
         Event::Ended { instance, how: _ } => {
+            // What was wrong in it is over with it.
+            count(state, |case| case.incidents.retain(|open| open.instance != *instance));
             state.end(*instance).map(drop).ok_or_else(|| "an instance ends that does not exist".to_owned())
         }
         Event::Offered { .. }
@@ -108,6 +117,9 @@ fn fold_parts(state: &mut impl State, event: &Event, at: Time) -> Result<(), Str
 fn fold_item(state: &mut impl State, event: &Event, at: Time) -> Result<(), String> {
     match event {
         Event::Offered { item, instance, task, verdict: _ } => {
+            if state.item(*item).is_some() {
+                return Err(format!("item {item} is offered while it is there"));
+            }
             count(state, |case| case.item_count = case.item_count.max(*item));
             state.offer(
                 *item,
@@ -217,12 +229,4 @@ pub fn move_counts(
         }
     }
     Ok(())
-}
-
-/// Tells how a withdrawal reads for an instance's end.
-pub fn withdrawal_of(end: End) -> Withdrawal {
-    match end {
-        End::Completed | End::Improper => Withdrawal::Discarded,
-        End::Cancelled => Withdrawal::Cancelled,
-    }
 }

@@ -95,10 +95,13 @@ impl InstanceRow {
         self.data.binary_search_by_key(&variable, |entry| entry.0).ok().map(|at| &self.data[at].1)
     }
 
+    /// Sets a variable; an empty value unsets it.
     pub(super) fn write(&mut self, variable: VariableNumber, value: Fragment) {
-        match self.data.binary_search_by_key(&variable, |entry| entry.0) {
-            Ok(at) => self.data[at].1 = value,
-            Err(at) => self.data.insert(at, (variable, value)),
+        match (self.data.binary_search_by_key(&variable, |entry| entry.0), value.is_empty()) {
+            (Ok(at), false) => self.data[at].1 = value,
+            (Ok(at), true) => drop(self.data.remove(at)),
+            (Err(at), false) => self.data.insert(at, (variable, value)),
+            (Err(_), true) => {}
         }
     }
 }
