@@ -55,6 +55,8 @@ pub fn fold(state: &mut impl State, event: &Event, at: Time) -> Result<(), Strin
             item_count: 0,
             instance_count: 0,
             incident_count: 0,
+            enabled_count: 0,
+            failed_count: 0,
             unfinished: false,
             incidents: Vec::new(),
             output: Vec::new(),
@@ -120,7 +122,10 @@ fn fold_item(state: &mut impl State, event: &Event, at: Time) -> Result<(), Stri
             if state.item(*item).is_some() {
                 return Err(format!("item {item} is offered while it is there"));
             }
-            count(state, |case| case.item_count = case.item_count.max(*item));
+            count(state, |case| {
+                case.item_count = case.item_count.max(*item);
+                tally(case, ItemState::Enabled, |count| count.saturating_add(1));
+            });
             state.offer(
                 *item,
                 ItemRow {
@@ -141,10 +146,13 @@ fn fold_item(state: &mut impl State, event: &Event, at: Time) -> Result<(), Stri
             row.reason = Some(reason.clone());
         }),
         Event::Reoffered { item } => change(state, *item, at, ItemState::Reoffered, |row| row.reason = None),
-        Event::Finished { item, .. } | Event::Withdrawn { item, .. } => state
-            .withdraw(*item)
-            .map(drop)
-            .ok_or_else(|| format!("item {item} goes away without having been there")),
+        Event::Finished { item, .. } | Event::Withdrawn { item, .. } => {
+            let gone = state
+                .withdraw(*item)
+                .ok_or_else(|| format!("item {item} goes away without having been there"))?;
+            count(state, |case| tally(case, gone.state, |count| count.saturating_sub(1)));
+            Ok(())
+        }
         _ => unreachable!("invariant: only events of items come here"),
     }
 }
@@ -193,10 +201,23 @@ fn change(
     act: impl FnOnce(&mut ItemRow),
 ) -> Result<(), String> {
     let row = state.item(item).ok_or_else(|| format!("item {item} changes without being there"))?;
-    row.state = to;
+    let from = std::mem::replace(&mut row.state, to);
     row.since = at;
     act(row);
+    count(state, |case| {
+        tally(case, from, |count| count.saturating_sub(1));
+        tally(case, to, |count| count.saturating_add(1));
+    });
     Ok(())
+}
+
+/// Changes the count of live items in a state, where there is one.
+fn tally(case: &mut CaseRow, state: ItemState, act: impl FnOnce(u32) -> u32) {
+    match state {
+        ItemState::Enabled | ItemState::Reoffered => case.enabled_count = act(case.enabled_count),
+        ItemState::Failed => case.failed_count = act(case.failed_count),
+        ItemState::Executing => {}
+    }
 }
 
 /// Moves tokens in a sorted list of counts: what every keeper of whole rows does for [`State::move_tokens`].

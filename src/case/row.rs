@@ -68,6 +68,10 @@ pub struct CaseRow {
     pub instance_count: u32,
     /// Incidents so far.
     pub incident_count: u32,
+    /// Live items that wait for somebody to start them.
+    pub enabled_count: u32,
+    /// Live items that somebody gave up.
+    pub failed_count: u32,
     /// Something is still to be done without being asked.
     pub unfinished: bool,
     /// Open incidents, failed items not among them.
