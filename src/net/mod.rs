@@ -20,7 +20,7 @@ pub use safety::{SAFETY_STATES_MAX, SAFETY_TRIES_MAX, SAFETY_WORDS_MAX};
 pub use shape::{Shape, ShapeTask};
 
 use crate::expr::{Expression, Fragment};
-pub use crate::spec::tree::{DataType, Gate};
+pub use crate::spec::tree::{Builtin, DataType, Gate};
 
 /// A compiled specification.
 #[derive(Debug)]

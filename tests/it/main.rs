@@ -1,7 +1,11 @@
 //! The integration tests: one binary, a module a theme.
 #![expect(clippy::unwrap_used, reason = "a test that fails by panic says where")]
 
+mod config;
 mod kernel;
+mod logs;
+mod metrics;
+mod net;
 mod orjoin;
 mod support;
 mod tidy;
