@@ -32,6 +32,19 @@ pub struct OrJoin {
     reach: Option<Vec<u64>>,
 }
 
+impl OrJoin {
+    /// Tells whether the bit test answers for it in every marking.
+    pub fn is_plain(&self) -> bool {
+        self.reach.is_some()
+    }
+
+    /// Makes every answer come from the search.
+    #[cfg(test)]
+    pub(super) fn forget_reach(&mut self) {
+        self.reach = None;
+    }
+}
+
 /// Answer about an OR-join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Judgement {
