@@ -2,22 +2,22 @@
 //! anything, and a list visits a bounded number of rows a page, so that folding is never held up for long.
 
 use super::answers;
-use super::record::{Act, Body, Record};
+use super::record::{Act, Body, Hash16, Record};
 use super::registry::Registry;
 use super::request::{CaseRows, Repeat};
 use super::service::{
-    Answer, CaseFilter, CaseState, CaseSummary, CaseView, HistoryView, IsNew, ItemFilter, ItemView, Page, PageOf,
+    Answer, CaseFilter, CaseSummary, CaseView, HistoryView, IsNew, ItemFilter, ItemView, Page, PageOf,
     Refusal,
 };
 use super::tables::{self, KeyRow};
 use crate::case::encode;
 use crate::case::event::Event;
 use crate::case::fold::fold;
-use crate::case::row::{CaseRow, InstanceRow, ItemRow, ItemState, Status};
+use crate::case::row::{CaseRow, InstanceRow, ItemRow, Status};
 use crate::case::state::{Case, InRows, Live};
 use crate::case::view;
 use crate::error::{Code, Kind};
-use crate::id::{CaseId, ItemId, SpecNumber, Time};
+use crate::id::{CaseId, ItemId, Partition, SpecNumber, Time};
 use crate::store::{self, Disk, Follower, JournalReader, Table, Tables};
 
 /// Most rows that one page of a list looks at; a page that ends there is short and says where to go on.
@@ -70,6 +70,19 @@ fn parts<T: Tables, R: encode::Row>(
     wrong.map_or(Ok(found), Err)
 }
 
+/// Returns the case of a business key.
+///
+/// # Errors
+/// The row cannot be read.
+pub fn business_case<T: Tables>(
+    follower: &Follower<T>,
+    partition: Partition,
+    hash: &Hash16,
+) -> Result<Option<CaseId>, String> {
+    let found = follower.get(tables::BUSINESS_KEYS, &tables::hash_key(partition, hash)).map_err(text)?;
+    found.map(|bytes| tables::case_of(&bytes).ok_or_else(|| "a business key without its case".to_owned())).transpose()
+}
+
 /// Returns a case as rows hold it: markings lie in its instances' rows.
 pub fn case_of_rows(id: CaseId, rows: CaseRows) -> Case {
     Case::from_rows(id, rows.row, rows.instances, rows.items)
@@ -98,7 +111,7 @@ pub fn item<T: Tables>(follower: &Follower<T>, registry: &Registry, id: ItemId) 
     let rows = case_rows(follower, id.case).map_err(|reason| answers::unreadable(&reason))?;
     let rows = rows.ok_or_else(|| answers::refusal(&crate::case::Error::NoItem))?;
     let spec = known(registry, rows.row.spec)?;
-    answers::item_view(&case_of_rows(id.case, rows), &spec, id.number)
+    view::live_item(&case_of_rows(id.case, rows), &spec.workflow, id.number)
         .ok_or_else(|| answers::refusal(&crate::case::Error::NoItem))
 }
 
@@ -125,11 +138,11 @@ pub fn cases<T: Tables>(
     let mut pages = Vec::new();
     for (table, is_closed) in [(tables::CASES, false), (tables::CLOSED, true)] {
         if filter.state.is_none_or(|state| state.is_closed() == is_closed) {
-            pages.push(rows_from(follower, table, from, limit, &|follower, id, row: &CaseRow| {
+            pages.push(rows_from(follower, table, from, limit, &|id, row: &CaseRow| {
                 if !wanted(row) {
                     return Ok(None);
                 }
-                let summary = summary(follower, registry, id, row)?;
+                let summary = summary(registry, id, row)?;
                 Ok(Some(summary).filter(|found| filter.state.is_none_or(|state| found.state == state)))
             })?);
         }
@@ -151,14 +164,14 @@ struct Part<R> {
     end: Option<CaseId>,
 }
 
-type Pick<'a, T, V, R> = dyn Fn(&Follower<T>, CaseId, &V) -> Result<Option<R>, Refusal> + 'a;
+type Pick<'a, R> = dyn Fn(CaseId, &CaseRow) -> Result<Option<R>, Refusal> + 'a;
 
 fn rows_from<T: Tables, R>(
     follower: &Follower<T>,
     table: Table,
     from: CaseId,
     limit: usize,
-    pick: &Pick<'_, T, CaseRow, R>,
+    pick: &Pick<'_, R>,
 ) -> Result<Part<R>, Refusal> {
     // The rows are taken first: the tables must not be asked again from inside a scan.
     let mut rows: Vec<(CaseId, Result<CaseRow, String>)> = Vec::new();
@@ -179,7 +192,7 @@ fn rows_from<T: Tables, R>(
         let is_last = rows.len() < chunk;
         for (id, row) in &rows {
             let row = row.as_ref().map_err(|reason| answers::unreadable(reason))?;
-            found.extend(pick(follower, *id, row)?);
+            found.extend(pick(*id, row)?);
             visited += 1;
             if found.len() > limit || (visited >= PAGE_ROWS_MAX && !is_last) {
                 return Ok(Part { found, end: Some(*id) });
@@ -192,29 +205,17 @@ fn rows_from<T: Tables, R>(
     }
 }
 
-fn summary<T: Tables>(
-    follower: &Follower<T>,
-    registry: &Registry,
-    id: CaseId,
-    row: &CaseRow,
-) -> Result<CaseSummary, Refusal> {
-    let items = if matches!(row.status, Status::Closed(_)) {
-        Vec::new()
-    } else {
-        parts::<_, ItemRow>(follower, tables::ITEMS, id).map_err(|reason| answers::unreadable(&reason))?
-    };
+fn summary(registry: &Registry, id: CaseId, row: &CaseRow) -> Result<CaseSummary, Refusal> {
     let spec = known(registry, row.spec)?;
-    let is_offered = |state| matches!(state, ItemState::Enabled | ItemState::Reoffered);
     Ok(CaseSummary {
         id,
         workflow: spec.workflow.uri.clone(),
         version: spec.version,
-        state: view::state_of(row, items.iter().map(|(_, item)| item)),
+        state: view::state(row),
         business_key: row.business_key.clone(),
         created: row.created,
         changed: row.changed,
-        enabled_count: u32::try_from(items.iter().filter(|(_, item)| is_offered(item.state)).count())
-            .unwrap_or(u32::MAX),
+        enabled_count: row.enabled_count,
     })
 }
 
@@ -249,7 +250,7 @@ pub fn items<T: Tables>(
         let case_in_memory = case_of_rows(case, rows);
         for (number, _) in case_in_memory.items.iter().filter(|entry| is_wanted && entry.0 >= first) {
             visited += 1;
-            let Some(view) = answers::item_view(&case_in_memory, &spec, *number) else { continue };
+            let Some(view) = view::live_item(&case_in_memory, &spec.workflow, *number) else { continue };
             if filter.task.as_ref().is_none_or(|task| *task == view.task)
                 && filter.state.as_ref().is_none_or(|state| state == view.state)
             {
@@ -332,20 +333,18 @@ pub fn history<T: Tables, D: Disk>(
     let spec = known(registry, row.spec)?;
     let last = store::Link { n: row.last.n, hash: row.last.hash };
     let entries = entries(journal, id, last).map_err(|reason| answers::unreadable(&reason))?;
-    let mut case = Case::new(id);
-    let mut seq = 0;
-    let mut views = Vec::new();
+    let mut historian = view::Historian::new(&spec.workflow);
+    let mut views: Vec<HistoryView> = Vec::new();
     for (time, entry) in &entries {
         for event in events(entry).map_err(|reason| answers::unreadable(&reason))? {
-            seq += 1;
-            if seq > after {
-                if views.len() == page.limit as usize {
-                    return Ok(Page { items: views, next: Some((seq - 1).to_string()) });
-                }
-                views.push(view::history(&case, &spec.workflow, seq, *time, &event));
+            let view = historian.tell(&event, *time);
+            if view.seq <= after {
+                continue;
             }
-            let mut live = Live { case: &mut case, keeper: &mut InRows };
-            fold(&mut live, &event, *time).map_err(|reason| answers::unreadable(&reason))?;
+            if views.len() == page.limit as usize {
+                return Ok(Page { items: views, next: Some((view.seq - 1).to_string()) });
+            }
+            views.push(view);
         }
     }
     Ok(Page { items: views, next: None })
@@ -449,7 +448,37 @@ fn other_request() -> Refusal {
     }
 }
 
-/// Returns the state of a case from its row and items.
-pub fn state(row: &CaseRow, items: &[(u32, ItemRow)]) -> CaseState {
-    view::state_of(row, items.iter().map(|(_, item)| item))
+/// Lists registered specifications: every version, by uri.
+///
+/// # Errors
+/// A bad token.
+pub fn specifications(
+    registry: &Registry,
+    page: &PageOf,
+) -> Result<Page<super::service::SpecificationView>, Refusal> {
+    let after = page.after.as_deref().map(|token| {
+        let (version, uri) = token.split_once('@').ok_or_else(|| bad_token(token))?;
+        Ok((uri.to_owned(), version.parse::<u32>().map_err(|_| bad_token(token))?))
+    });
+    let limit = page.limit as usize;
+    let mut found = registry.list(after.transpose()?.as_ref(), limit + 1);
+    let is_cut = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| is_cut).map(|last| format!("{}@{}", last.version, last.workflow.uri));
+    let items = found.iter().map(|spec| answers::specification(spec, IsNew::No)).collect();
+    Ok(Page { items, next })
+}
+
+/// Returns the nets of a case's own version, the root first.
+///
+/// # Errors
+/// There is no such case, or its row cannot be read.
+pub fn nets_of<T: Tables>(
+    follower: &Follower<T>,
+    registry: &Registry,
+    id: CaseId,
+) -> Result<Vec<std::sync::Arc<crate::net::Net>>, Refusal> {
+    let row = case_row(follower, id).map_err(|reason| answers::unreadable(&reason))?;
+    let row = row.ok_or_else(|| answers::refusal(&crate::case::Error::NoCase))?;
+    Ok(answers::root_first(&*known(registry, row.spec)?))
 }

@@ -14,7 +14,7 @@ use super::registry::{Registered, Registry};
 use super::request::{
     Asked, CaseRows, Key, Message, NewSpecification, Question, Repeat, Reply, Request, Staged, Told,
 };
-use super::service::{IsNew, Refusal, SpecificationView};
+use super::service::{IsNew, Refusal};
 use super::tables::KeyRow;
 use super::ticket::Answerer;
 use super::turn::{Cases, Done, Job, Limits, Meter, What};
@@ -438,7 +438,7 @@ impl Shard {
         let mut versions = self.registry.versions(&registration.uri);
         versions.extend(self.specs.iter().filter(|spec| spec.workflow.uri == registration.uri).cloned());
         if let Some(same) = versions.iter().find(|spec| spec.source == registration.hash) {
-            let view = SpecificationView::of(same, IsNew::No);
+            let view = answers::specification(same, IsNew::No);
             return turn.reply(client, Reply::Registered(view));
         }
         self.spec_count += 1;
@@ -465,7 +465,7 @@ impl Shard {
         self.use_key(turn, key, Partition::SPECIFICATIONS, row);
         self.specs.push(Arc::clone(&registered));
         turn.undo.specs.push(Arc::clone(&registered));
-        let view = SpecificationView::of(&registered, IsNew::Yes);
+        let view = answers::specification(&registered, IsNew::Yes);
         turn.staged.publish.push(registered);
         turn.reply(client, Reply::Registered(view));
     }
