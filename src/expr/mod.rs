@@ -40,7 +40,7 @@ pub const STEPS_MAX: u64 = 250_000;
 /// Largest fragment that is read or that an evaluation may give, in bytes of its text.
 pub const RESULT_BYTES_MAX: usize = 1024 * 1024;
 /// Deepest nesting of elements in a fragment. In JSON a level may take an object and an array; JSON readers,
-/// serde_json among them, stop at 128.
+/// `serde_json` among them, stop at 128.
 pub const ELEMENT_DEPTH_MAX: u32 = 48;
 const _: () = assert!(ELEMENT_DEPTH_MAX * 2 + 16 < 128);
 

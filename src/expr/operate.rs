@@ -134,7 +134,7 @@ impl Evaluation<'_> {
         match self.single(items, at)? {
             None => Ok(String::new()),
             Some(Atomic::Untyped(text) | Atomic::String(text)) => Ok(text),
-            Some(other) => Err(type_error(at, &format!("contains() needs a string, not a {}", other.kind()))),
+            Some(other) => Err(type_error(at, &format!("contains() needs a string, not {}", other.kind()))),
         }
     }
 }

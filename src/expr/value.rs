@@ -21,13 +21,13 @@ pub(super) enum Atomic {
 }
 
 impl Atomic {
-    /// Returns the type in words, for messages.
+    /// Returns the type in words, with its article, for messages.
     pub(super) const fn kind(&self) -> &'static str {
         match self {
             Self::Untyped(_) => "untyped text",
-            Self::String(_) => "string",
-            Self::Boolean(_) => "boolean",
-            Self::Exact(_) | Self::Double(_) => "number",
+            Self::String(_) => "a string",
+            Self::Boolean(_) => "a boolean",
+            Self::Exact(_) | Self::Double(_) => "a number",
         }
     }
 
@@ -39,7 +39,7 @@ impl Atomic {
         }
     }
 
-    /// Returns the value as number() does: NaN for what is not a number.
+    /// Returns the value as `number()` does: NaN for what is not a number.
     pub(super) fn to_double(&self) -> f64 {
         match self {
             Self::Untyped(text) | Self::String(text) => parse_double(text).unwrap_or(f64::NAN),
@@ -59,7 +59,7 @@ impl Atomic {
                 None => Err(cast(offset, &text, "number")),
             },
             other => {
-                Err(Error::Type { offset, message: format!("a number is needed, not a {}", other.kind()) })
+                Err(Error::Type { offset, message: format!("a number is needed, not {}", other.kind()) })
             }
         }
     }
@@ -127,7 +127,7 @@ pub(super) fn compare_value(left: &Atomic, right: &Atomic, offset: u32) -> Resul
         }
         _ => Err(Error::Type {
             offset,
-            message: format!("a {} cannot be compared with a {}", left.kind(), right.kind()),
+            message: format!("{} cannot be compared with {}", left.kind(), right.kind()),
         }),
     }
 }
