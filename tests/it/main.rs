@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails by panic says where")]
 
 mod config;
+mod expr;
+mod expr;
 mod kernel;
 mod logs;
 mod metrics;
