@@ -1,1 +1,2 @@
 //! The running service: shards, waves, threads, clock, queues, group commit.
+pub mod turn;

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::plain as kernel;
-use kernel::{Kernel, NetHandle, Slot, Wave};
 use crate::case::event::{Phase, PlaceNumber};
 use crate::case::fold::move_counts;
 use crate::case::plan::Step;
@@ -16,6 +15,7 @@ use crate::case::settle::Done;
 use crate::case::state::{Instance, Keeper};
 use crate::id::SpecNumber;
 use crate::net::Net;
+use kernel::{Kernel, NetHandle, Slot, Wave};
 
 pub(super) use kernel::WAVE_STEPS_MAX;
 
@@ -141,6 +141,13 @@ impl Slabs {
         }
     }
 
+    /// Gives the room of a marking back.
+    pub(super) fn free(&mut self, number: u32) {
+        let (net, slot) = self.at(number);
+        self.kernel.end(net, slot);
+        self.free.push(number);
+    }
+
     fn handle(&self, spec: SpecNumber, net: u16) -> NetHandle {
         self.nets[&spec][usize::from(net)]
     }
@@ -170,9 +177,7 @@ impl Keeper for Slabs {
     }
 
     fn end(&mut self, number: u32) {
-        let (net, slot) = self.at(number);
-        self.kernel.end(net, slot);
-        self.free.push(number);
+        self.free(number);
     }
 
     fn moved(
