@@ -80,7 +80,7 @@ fn expire_keys(rows: &mut Rows<'_>, partition: Partition, before: Time) -> Resul
 }
 
 fn fold_case(rows: &mut Rows<'_>, time: Time, entry: &Entry, payload: &[u8]) -> Result<(), String> {
-    let events = encode::decode_events(payload).map_err(text)?;
+    let events = encode::events_from_bytes(payload).map_err(text)?;
     let mut touched = Touched::fetch(rows, CaseId(entry.subject))?;
     for event in &events {
         touched.prepare(rows, event)?;
@@ -110,7 +110,7 @@ impl Touched {
             row = rows.get(tables::CLOSED, &key).map_err(text)?;
             was_closed = row.is_some();
         }
-        let row = row.map(|bytes| encode::decode_case(&bytes)).transpose().map_err(text)?;
+        let row = row.map(|bytes| encode::row_from_bytes(&bytes)).transpose().map_err(text)?;
         Ok(Self { case, row, was_closed, instances: Vec::new(), items: Vec::new() })
     }
 
@@ -136,7 +136,7 @@ impl Touched {
             return Ok(());
         }
         let bytes = rows.get(tables::INSTANCES, &tables::part_key(self.case, number)).map_err(text)?;
-        let row = bytes.map(|bytes| encode::decode_instance(&bytes)).transpose().map_err(text)?;
+        let row = bytes.map(|bytes| encode::row_from_bytes(&bytes)).transpose().map_err(text)?;
         self.instances.push((number, row));
         Ok(())
     }
@@ -146,7 +146,7 @@ impl Touched {
             return Ok(());
         }
         let bytes = rows.get(tables::ITEMS, &tables::part_key(self.case, number)).map_err(text)?;
-        let row = bytes.map(|bytes| encode::decode_item(&bytes)).transpose().map_err(text)?;
+        let row = bytes.map(|bytes| encode::row_from_bytes(&bytes)).transpose().map_err(text)?;
         self.items.push((number, row));
         Ok(())
     }
@@ -159,7 +159,7 @@ impl Touched {
         for (number, instance) in &self.instances {
             let key = tables::part_key(self.case, *number);
             match instance {
-                Some(row) => rows.put(tables::INSTANCES, &key, encode::encode_instance(row)),
+                Some(row) => rows.put(tables::INSTANCES, &key, &encode::row_to_bytes(row)),
                 None => rows.delete(tables::INSTANCES, &key),
             }
             .map_err(text)?;
@@ -167,13 +167,13 @@ impl Touched {
         for (number, item) in &self.items {
             let key = tables::part_key(self.case, *number);
             match item {
-                Some(row) => rows.put(tables::ITEMS, &key, encode::encode_item(row)),
+                Some(row) => rows.put(tables::ITEMS, &key, &encode::row_to_bytes(row)),
                 None => rows.delete(tables::ITEMS, &key),
             }
             .map_err(text)?;
         }
         let key = tables::case_key(self.case);
-        let value = encode::encode_case(&row);
+        let value = encode::row_to_bytes(&row);
         if !matches!(row.status, Status::Closed(_)) {
             return rows.put(tables::CASES, &key, value).map_err(text);
         }

@@ -190,6 +190,8 @@ pub enum Message {
     Requests(Vec<Request>),
     /// From whoever answers questions. There is always room for it.
     Told(Told),
+    /// Asks for a sign of life.
+    Beat,
     /// A minute has passed: expired keys go.
     Minute,
     /// Nothing more comes.

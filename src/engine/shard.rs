@@ -258,6 +258,7 @@ impl Shard {
                     }
                 }
                 Message::Told(told) => self.told(&mut turn, told),
+                Message::Beat => {}
                 Message::Minute => self.expire_keys(&mut turn),
                 Message::Stop => self.is_stopping = true,
             }
@@ -644,7 +645,7 @@ impl Shard {
 
     fn stage_events(&mut self, turn: &mut Turn, case: CaseId, client: Option<&Client>, events: &[Event]) {
         let partition = case.partition();
-        let payload = encode::encode_events(events);
+        let payload = encode::events_to_bytes(events);
         let record = Record {
             key: client.map(|client| client.key.fact(client.act)),
             body: Body::Case(&payload),

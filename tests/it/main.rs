@@ -1,4 +1,9 @@
 //! The integration tests: one binary, a module a theme.
 #![expect(clippy::unwrap_used, reason = "a test that fails by panic says where")]
 
+mod config;
+mod logs;
+mod metrics;
+mod orjoin;
+mod support;
 mod tidy;

@@ -1,0 +1,4 @@
+//! x
+use super::{Mistake, tree::Specification};
+/// x
+pub fn check(_: &Specification) -> Vec<Mistake> { Vec::new() }

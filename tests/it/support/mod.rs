@@ -1,0 +1,4 @@
+//! What several themes share.
+
+pub(crate) mod interpreter;
+pub(crate) mod oracle;
