@@ -6,4 +6,5 @@ mod logs;
 mod metrics;
 mod orjoin;
 mod support;
+mod expr;
 mod tidy;
