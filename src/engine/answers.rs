@@ -59,10 +59,7 @@ fn gone_item(case: &Case, spec: &Registered, place: &ItemPlace, events: &[Event]
         {
             word = match how {
                 Finish::Completed => "completed",
-                Finish::Skipped { reason } => {
-                    row.reason = Some(reason.clone());
-                    "skipped"
-                }
+                Finish::Skipped { .. } => "skipped",
             };
         }
         if let Event::Started { item, data } = event

@@ -140,7 +140,7 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         }
         for (shard, requests) in by_shard.into_iter().enumerate().filter(|(_, requests)| !requests.is_empty()) {
             if shared.inboxes[shard].put(requests, shared.options.shard_requests_max).is_err() {
-                shared.metrics.queue_refused.of(Queue::Shard).increment();
+                shared.metrics.queue_refused.of(Queue::Inbox).increment();
                 for (at, _) in shards.iter().enumerate().filter(|(_, of)| **of == Some(shard)) {
                     asking[at] = Asking::Refused(answers::busy("requests"));
                 }
@@ -334,7 +334,7 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         let shared = self.shared();
         let metrics = &shared.metrics;
         let waiting: usize = shared.inboxes.iter().map(super::shared::Inbox::waiting).sum();
-        metrics.queue_depth.of(Queue::Shard).set(waiting as u64);
+        metrics.queue_depth.of(Queue::Inbox).set(waiting as u64);
         metrics.follower_lag_frames.set(shared.lag_frames());
         metrics.disk_free_bytes.set(shared.condition.free_bytes.load(Ordering::Acquire));
         let is_read_only = self.refuses_changes().is_err();

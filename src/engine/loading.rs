@@ -16,6 +16,8 @@ use crate::store::{Disk, Error, Follower, JournalReader, Tables};
 
 /// Keys that the service made are looked for in so many frames at the journal's end.
 const SERVICE_KEY_FRAMES_MAX: u64 = 16_384;
+/// An OR-join is searched for on the shard within so many states; beyond them its case is parked.
+const JUDGED_STATES_MAX: usize = 64;
 /// Tables whose sums are checked when they are loaded.
 const LOADED: [crate::store::Table; 5] =
     [tables::SPECS, tables::CASES, tables::INSTANCES, tables::ITEMS, tables::PARTITIONS];
@@ -44,6 +46,7 @@ pub fn shards<D: Disk, T: Tables>(
     let mut start = Start {
         positions: follower.positions().to_vec(),
         last_cases: last_cases(follower)?,
+        time: follower.time().max(now),
         keys: Vec::new(),
         service_keys: Vec::new(),
         spec_count,
@@ -60,7 +63,8 @@ pub fn shards<D: Disk, T: Tables>(
                 shard: number,
                 limits: Limits {
                     automated_steps_max: options.automated_steps_max,
-                    frame_bytes: options.frame_bytes_max,
+                    frame_bytes: options.frame_bytes_max / 2,
+                    judged_states: JUDGED_STATES_MAX,
                 },
                 key_us: options.key_us,
                 keys_max: options.keys_max / count,
@@ -155,7 +159,7 @@ fn service_keys<D: Disk, T: Tables>(
     let mut keys = Vec::new();
     journal.frames(from, &mut |frame| {
         for entry in frame.entries.iter().filter(|_| frame.time >= since) {
-            let Ok(Record { key: Some(fact), body }) = Record::decode(&entry.payload) else { continue };
+            let Ok(Record { key: Some(fact), body, at }) = Record::decode(&entry.payload) else { continue };
             if fact.maker != Maker::Service {
                 continue;
             }
@@ -169,7 +173,7 @@ fn service_keys<D: Disk, T: Tables>(
                 spec,
                 request: fact.request,
                 act: fact.act,
-                at: frame.time,
+                at,
             };
             keys.push((fact.key, entry.partition, row));
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::turn::Timer;
 use crate::telemetry::metrics::Metrics;
 
 /// A mean is recorded when so many steps have come together.
@@ -104,4 +105,12 @@ pub fn ticks() -> u64 {
 #[cfg(not(target_arch = "x86_64"))]
 pub fn ticks() -> u64 {
     super::clock::monotonic_ns()
+}
+
+impl Timer for TickMeter {
+    fn around(&mut self, steps: usize, run: impl FnOnce()) {
+        let start = ticks();
+        run();
+        self.wave(steps, ticks().saturating_sub(start));
+    }
 }

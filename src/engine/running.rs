@@ -11,13 +11,14 @@ use super::Options;
 use super::clock::{Clock, deadline_in_us};
 use super::fold::EngineFold;
 use super::loading;
-use super::meter::{TickMeter, ticks};
+use super::meter::TickMeter;
 use super::queries;
 use super::registry::Registry;
 use super::request::{Message, Question, Staged, Told};
 use super::shard::{Progress, Shard};
 use super::shared::{Inbox, Shared};
 use super::threads::{self, Threads};
+use super::turn;
 use super::writer::{JournalState, Written, Writer};
 use crate::net::orjoin;
 use crate::store::{self, Disk, Frame, Journal, Marker, OpenReport, Opened, Prepared, Preparer, Tables};
@@ -226,7 +227,7 @@ fn run_shard<D: Disk, T: Tables>(
             messages.push(more);
         }
         shared.inboxes[number].taken(&messages);
-        let turned = shard.turn(shared.clock.now(), messages, &mut ticks, &mut |steps, ticks| meter.wave(steps, ticks));
+        let turned = shard.turn(shared.clock.now(), messages, &mut meter);
         if let Some(mean) = meter.look(shared.clock.monotonic_us()) {
             let budget = shared.options.hot_path_ticks_max;
             tracing::warn!(mean, budget, "slow hot path: {mean} ticks a step in large waves, budget {budget}");
@@ -235,6 +236,7 @@ fn run_shard<D: Disk, T: Tables>(
             // Whoever answers is gone only when everything stops.
             drop(shared.questions.send((number, question)));
         }
+        count(&shared.metrics, &turned.tally);
         if !turned.staged.is_empty() && staged.send(turned.staged).is_err() {
             break;
         }
@@ -342,9 +344,10 @@ pub fn answer_question<D: Disk, T: Tables>(shared: &Shared<D, T>, question: Ques
             let found = read().and_then(|follower| queries::business_case(&follower, partition, &hash));
             Told::Business(partition, hash, found)
         }
-        Question::Judge(question) => {
-            let judgement = orjoin::judge(&question.net, question.task, &question.marking);
-            Told::Judged(question, judgement)
+        Question::Judge(case, question) => {
+            let turn::Question::OrJoin { net, task, marking, .. } = question.as_ref();
+            let judgement = orjoin::judge(net, *task, marking);
+            Told::Judged(case, question, judgement)
         }
     }
 }
@@ -445,4 +448,10 @@ fn run_timers<D: Disk, T: Tables>(shared: &Shared<D, T>) {
             threads::pause_us(TIMER_US / 4);
         }
     }
+}
+
+fn count(metrics: &Metrics, tally: &turn::Tally) {
+    metrics.workflow_cases.add(u64::from(tally.created));
+    metrics.workflow_tasks_completed.add(u64::from(tally.tasks_completed));
+    metrics.workflow_errors.add(u64::from(tally.errors));
 }

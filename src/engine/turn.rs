@@ -147,6 +147,15 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Adds another's numbers.
+    pub fn add(&mut self, other: &Self) {
+        self.created += other.created;
+        self.completed += other.completed;
+        self.cancelled += other.cancelled;
+        self.tasks_completed += other.tasks_completed;
+        self.errors += other.errors;
+    }
+
     /// Counts facts.
     pub fn of(events: &[Event]) -> Self {
         use crate::case::event::Phase;
