@@ -3,10 +3,11 @@
 
 mod config;
 mod expr;
-mod expr;
 mod kernel;
 mod logs;
 mod metrics;
 mod orjoin;
+mod sim;
+mod store;
 mod support;
 mod tidy;
