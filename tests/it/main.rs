@@ -6,6 +6,7 @@ mod expr;
 mod kernel;
 mod logs;
 mod metrics;
+mod net;
 mod orjoin;
 mod sim;
 mod store;
