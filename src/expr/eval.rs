@@ -192,10 +192,10 @@ impl<'a> Evaluation<'a> {
 
     fn step(&mut self, step: &Step, from: &Item, out: &mut Sequence, inner: bool) -> Result<(), Error> {
         self.charge(1, step.at)?;
+        if inner {
+            node_of(from, step.at)?;
+        }
         if let StepTo::Expr(id) = &step.to {
-            if inner {
-                node_of(from, step.at)?;
-            }
             let mut items = self.eval(*id, from)?;
             out.append(&mut items);
             return Ok(());

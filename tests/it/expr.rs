@@ -159,7 +159,7 @@ fn numbers_are_exact_until_text_makes_them_double() {
             -1e0 div 0 => -INF
             0e0 div 0 => NaN
             5e0 idiv 0 => KN0212 at 4: division by zero
-            1e30 idiv 7 => 142857142857142850000000000000
+            1e30 idiv 7 => 142857142857142852444009529344
             1e200 idiv 1 => KN0213 at 6: number out of range: exact numbers have at most 38 digits, 18 of them after the point
             170141183460469231731687303715884105727 => 170141183460469231731687303715884105727
             170141183460469231731687303715884105728 => KN0213 at 0: number out of range: exact numbers have at most 38 digits, 18 of them after the point
