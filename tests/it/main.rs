@@ -1,9 +1,12 @@
 //! The integration tests: one binary, a module a theme.
 #![expect(clippy::unwrap_used, reason = "a test that fails by panic says where")]
 
+mod case;
 mod config;
+mod expr;
 mod logs;
 mod metrics;
 mod orjoin;
+mod replay;
 mod support;
 mod tidy;
