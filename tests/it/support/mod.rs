@@ -1,4 +1,5 @@
 //! What several themes share.
 
+pub(crate) mod driver;
 pub(crate) mod interpreter;
 pub(crate) mod oracle;
