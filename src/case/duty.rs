@@ -10,6 +10,7 @@ use super::event::{End, Event, IncidentKind, InstanceNumber, ItemNumber, TaskNum
 use super::plan::{self, CASE_EVENT_COUNT_MAX, Step};
 use super::row::{Incident, ItemState, Status};
 use super::state::{Case, Instance};
+use crate::net::orjoin::Judgement;
 use crate::net::{Gate, Net, TaskKind, Workflow};
 
 /// Subnets may nest this deep in one case; beyond it lies a specification that calls itself for ever.
@@ -27,17 +28,6 @@ pub trait Markings {
     fn is_only(&self, instance: &Instance, place: u16) -> bool;
     /// Judges an OR-join of which some but not all places are marked; `None` when the answer must be asked for.
     fn judge(&mut self, net: &Net, instance: &Instance, task: TaskNumber) -> Option<Judgement>;
-}
-
-/// Answer about an OR-join.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Judgement {
-    /// No more tokens can come to it.
-    Enabled,
-    /// More may come.
-    Waits,
-    /// Not decided within the bound of states.
-    Undecided,
 }
 
 /// What to do next.

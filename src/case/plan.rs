@@ -46,7 +46,10 @@ pub enum Plan {
 /// The command is refused; nothing changes.
 pub fn plan(case: &Case, workflow: &Workflow, command: Command) -> Result<Plan, Error> {
     if let Command::Create { spec, business_key, data } = command {
-        return create(workflow, spec, business_key, &data);
+        return match case.row {
+            Some(_) => Err(Error::CaseStatus { status: "there already" }),
+            None => create(workflow, spec, business_key, &data),
+        };
     }
     let row = case.row.as_ref().ok_or(Error::NoCase)?;
     let status = |status| Err(Error::CaseStatus { status });

@@ -20,7 +20,17 @@ mod tests {
         for fits in ["", "text", "<a/><b/>", "a<b>c</b>d", "&amp;&#10;", "<!-- x -->"] {
             assert_eq!(fault(fits), None, "{fits}");
         }
-        for wrong in ["<a>", "</a>", "</x><x>", "</x><!-- -->", "a & b", "<p:a/>", "<!DOCTYPE a>", "]]>", "<?xml version='1.0'?>"] {
+        for wrong in [
+            "<a>",
+            "</a>",
+            "</x><x>",
+            "</x><!-- -->",
+            "a & b",
+            "<p:a/>",
+            "<!DOCTYPE a>",
+            "]]>",
+            "<?xml version='1.0'?>",
+        ] {
             assert!(fault(wrong).is_some(), "{wrong}");
         }
         assert!(fault(&"<a>".repeat(100_000)).is_some());

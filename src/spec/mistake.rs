@@ -69,7 +69,9 @@ impl Mistake {
     pub fn kind(&self) -> Kind {
         match self.code {
             codes::SOURCE_TOO_LARGE => Kind::TooLarge,
-            codes::NOT_WELL_FORMED | codes::ENCODING | codes::DOCUMENT_TYPE | codes::NOT_YAWL => Kind::Invalid,
+            codes::NOT_WELL_FORMED | codes::ENCODING | codes::DOCUMENT_TYPE | codes::NOT_YAWL => {
+                Kind::Invalid
+            }
             _ => Kind::Unacceptable,
         }
     }
@@ -138,8 +140,12 @@ impl Mistakes {
         if count <= MISTAKES_MAX {
             return shown;
         }
-        let errors: Vec<Mistake> =
-            shown.iter().filter(|mistake| mistake.severity == Severity::Error).take(MISTAKES_MAX).cloned().collect();
+        let errors: Vec<Mistake> = shown
+            .iter()
+            .filter(|mistake| mistake.severity == Severity::Error)
+            .take(MISTAKES_MAX)
+            .cloned()
+            .collect();
         let room = MISTAKES_MAX - errors.len();
         let mut shown: Vec<Mistake> = shown
             .into_iter()

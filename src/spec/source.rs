@@ -91,7 +91,12 @@ impl<'a> Source<'a> {
 }
 
 fn encoding(at: Position, message: String) -> Mistake {
-    Mistake::error(codes::ENCODING, at, message, "save the file as UTF-8, with encoding=\"UTF-8\" or no encoding given")
+    Mistake::error(
+        codes::ENCODING,
+        at,
+        message,
+        "save the file as UTF-8, with encoding=\"UTF-8\" or no encoding given",
+    )
 }
 
 fn number(offset: usize) -> u32 {

@@ -40,7 +40,7 @@ pub enum Error {
         reason: String,
     },
     /// A copied journal is damaged where the copying caught it in the middle of work.
-    #[error("the journal is a copy, and incomplete at byte {offset} of {}: {reason}", path.display())]
+    #[error("the journal is a copy that was made while work went on, and it is incomplete at byte {offset} of {}: {reason}", path.display())]
     DamagedCopy {
         /// The segment.
         path: PathBuf,
@@ -126,15 +126,17 @@ pub enum Error {
         /// The frame expected.
         expected: u64,
     },
-    /// A key or value is longer than the tables take.
-    #[error("a {what} of {found_bytes} bytes is longer than the limit of {limit_bytes}")]
-    RowTooLarge {
+    /// A key or value has a length that the tables do not take.
+    #[error("a {what} of {found_bytes} bytes is outside the limits of {least_bytes} to {most_bytes} bytes")]
+    RowSize {
         /// Key or value.
         what: &'static str,
         /// Its length.
         found_bytes: usize,
-        /// The limit.
-        limit_bytes: usize,
+        /// Least length.
+        least_bytes: usize,
+        /// Greatest length.
+        most_bytes: usize,
     },
     /// An option has a value outside its range.
     #[error("{name} is {found}, outside {least}..={most}")]
@@ -175,7 +177,7 @@ impl Error {
             Self::Sums { .. } => 410,
             Self::Fold { .. } => 411,
             Self::FrameOrder { .. } => 412,
-            Self::RowTooLarge { .. } => 413,
+            Self::RowSize { .. } => 413,
             Self::OptionRange { .. } => 414,
             Self::TooManySegments { .. } => 415,
         })
@@ -197,7 +199,7 @@ impl Error {
             | Self::Fold { .. }
             | Self::TooManySegments { .. } => Kind::Corrupt,
             Self::FrameOrder { .. } => Kind::Internal,
-            Self::RowTooLarge { .. } => Kind::TooLarge,
+            Self::RowSize { .. } => Kind::TooLarge,
             Self::OptionRange { .. } => Kind::Configuration,
         }
     }

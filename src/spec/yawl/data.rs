@@ -50,7 +50,12 @@ pub(super) fn variable<'a>(walk: &mut Walk<'a>, node: Node<'a>) -> Option<Variab
         (Some(name), _) => walk.text_name(name),
         (None, Some(_)) => walk.required_name(node, "name"),
         (None, None) => {
-            walk.error(codes::MISSING, walk.at(node), format!("{kind} has no name"), "write <name>...</name>");
+            walk.error(
+                codes::MISSING,
+                walk.at(node),
+                format!("{kind} has no name"),
+                "write <name>...</name>",
+            );
             None
         }
     };

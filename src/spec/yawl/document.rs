@@ -22,7 +22,8 @@ pub(super) fn read(source: &Source<'_>, document: &Document<'_>) -> (Option<Spec
 
 fn set<'a>(walk: &mut Walk<'a>, root: Node<'a>) -> Option<Specification> {
     if root.tag_name().name() != "specificationSet" || !is_yawl(root) {
-        let message = format!("the document is {}, not a YAWL specificationSet", quoted(root.tag_name().name()));
+        let message =
+            format!("the document is {}, not a YAWL specificationSet", quoted(root.tag_name().name()));
         let hint = "begin with <specificationSet xmlns=\"http://www.yawlfoundation.org/yawlschema\" version=\"4.0\">";
         walk.error(codes::NOT_YAWL, walk.at(root), message, hint);
         return None;
@@ -66,7 +67,12 @@ fn the_one<'a>(walk: &mut Walk<'a>, root: Node<'a>, specifications: &[Node<'a>])
                 named(first),
                 named(second)
             );
-            walk.error(codes::SPECIFICATION_COUNT, walk.at(*second), message, "write each to a file of its own");
+            walk.error(
+                codes::SPECIFICATION_COUNT,
+                walk.at(*second),
+                message,
+                "write each to a file of its own",
+            );
             None
         }
     }
@@ -110,12 +116,14 @@ fn specification<'a>(walk: &mut Walk<'a>, node: Node<'a>, version: Option<Text>)
     let root = root_of(walk, node, &parts);
     let data_root = data_root(walk, node, version.as_ref(), parts.has_root_net);
     let metadata = |name: &str| {
-        let node = parts.metadata?.children().find(|child| is_yawl(*child) && child.tag_name().name() == name)?;
+        let node =
+            parts.metadata?.children().find(|child| is_yawl(*child) && child.tag_name().name() == name)?;
         Some(node)
     };
     let title = parts.name.or_else(|| metadata("title"));
     let description = parts.documentation.or_else(|| metadata("description"));
-    let filled = |node: Option<Node<'a>>| node.map(|node| walk.text(node).text).filter(|text| !text.is_empty());
+    let filled =
+        |node: Option<Node<'a>>| node.map(|node| walk.text(node).text).filter(|text| !text.is_empty());
     Some(Specification {
         name: filled(title),
         documentation: filled(description),
@@ -173,7 +181,12 @@ fn data_root<'a>(walk: &mut Walk<'a>, node: Node<'a>, version: Option<&Text>, ha
     }
     if !VERSIONS.contains(&text) {
         let message = format!("version {} is not known; read as 4.0", quoted(text));
-        walk.warning(codes::VERSION, version.at, message, format!("known are Beta 1 to 7, {}", VERSIONS.join(", ")));
+        walk.warning(
+            codes::VERSION,
+            version.at,
+            message,
+            format!("known are Beta 1 to 7, {}", VERSIONS.join(", ")),
+        );
     }
     has_root_net
 }
@@ -201,7 +214,8 @@ fn decomposition<'a>(walk: &mut Walk<'a>, node: Node<'a>, parts: &mut Parts<'a>)
             "localVariable" => inside.parameters.locals.extend(data::variable(walk, child)),
             "processControlElements" => walk.once(&mut inside.control, child),
             "externalInteraction" => walk.once(&mut inside.interaction, child),
-            known @ ("enablementParam" | "logPredicate" | "yawlService" | "codelet" | "attributes" | "outputExpression") => {
+            known @ ("enablementParam" | "logPredicate" | "yawlService" | "codelet" | "attributes"
+            | "outputExpression") => {
                 walk.without_effect(known, walk.at(child));
             }
             _ => walk.unknown(child, "decomposition"),
@@ -245,12 +259,20 @@ fn is_marked_root<'a>(walk: &mut Walk<'a>, node: Node<'a>) -> bool {
 /// Decompositions may carry attributes of any name; they are for people and editors.
 fn extended_attributes<'a>(walk: &mut Walk<'a>, node: Node<'a>) {
     let known = ["id", "isRootNet"];
-    if node.attributes().any(|attribute| attribute.namespace().is_none() && !known.contains(&attribute.name())) {
+    if node
+        .attributes()
+        .any(|attribute| attribute.namespace().is_none() && !known.contains(&attribute.name()))
+    {
         walk.without_effect("extended attributes of a decomposition", walk.at(node));
     }
 }
 
-fn net_of<'a>(walk: &mut Walk<'a>, node: Node<'a>, id: Option<Text>, inside: Decomposition<'a>) -> Option<Net> {
+fn net_of<'a>(
+    walk: &mut Walk<'a>,
+    node: Node<'a>,
+    id: Option<Text>,
+    inside: Decomposition<'a>,
+) -> Option<Net> {
     if let Some(interaction) = inside.interaction {
         walk.without_effect("externalInteraction of a net", walk.at(interaction));
     }
@@ -274,7 +296,12 @@ fn net_of<'a>(walk: &mut Walk<'a>, node: Node<'a>, id: Option<Text>, inside: Dec
 fn gateway_of<'a>(walk: &mut Walk<'a>, id: Option<Text>, inside: Decomposition<'a>) -> Option<Gateway> {
     if let Some(control) = inside.control {
         let hint = "write xsi:type=\"NetFactsType\", or take the elements out";
-        walk.error(codes::VALUE, walk.at(control), "a web service gateway cannot have processControlElements", hint);
+        walk.error(
+            codes::VALUE,
+            walk.at(control),
+            "a web service gateway cannot have processControlElements",
+            hint,
+        );
     }
     if let Some(local) = inside.parameters.locals.first() {
         walk.without_effect("localVariable of a gateway", local.name.at);

@@ -11,8 +11,8 @@ mod scan;
 mod task;
 mod walk;
 
-pub(super) use parse::parse;
 pub use parse::NODE_COUNT_MAX;
+pub(super) use parse::parse;
 pub use scan::{
     ATTRIBUTE_COUNT_MAX, ATTRIBUTES_PER_ELEMENT_MAX, ELEMENT_COUNT_MAX, NAMESPACE_COUNT_MAX, NESTING_MAX,
 };

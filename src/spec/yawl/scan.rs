@@ -95,7 +95,9 @@ fn tag(rest: &str) -> Option<Tag> {
             b'>' => {
                 return Some(Tag { length: at + 1, is_empty: bytes[at - 1] == b'/', attributes, namespaces });
             }
-            b'x' if bytes[at - 1].is_ascii_whitespace() && bytes[at..].starts_with(b"xmlns") => namespaces += 1,
+            b'x' if bytes[at - 1].is_ascii_whitespace() && bytes[at..].starts_with(b"xmlns") => {
+                namespaces += 1
+            }
             _ => {}
         }
         at += 1;
@@ -104,7 +106,9 @@ fn tag(rest: &str) -> Option<Tag> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ATTRIBUTES_PER_ELEMENT_MAX, ELEMENT_COUNT_MAX, Found, NAMESPACE_COUNT_MAX, NESTING_MAX, scan};
+    use super::{
+        ATTRIBUTES_PER_ELEMENT_MAX, ELEMENT_COUNT_MAX, Found, NAMESPACE_COUNT_MAX, NESTING_MAX, scan,
+    };
 
     #[test]
     fn nesting_is_counted_at_the_limit_and_not_fooled() {

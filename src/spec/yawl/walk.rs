@@ -11,7 +11,8 @@ use crate::error::Code;
 /// Longest id or name, in characters.
 pub const NAME_CHARS_MAX: usize = 1_024;
 /// The namespace of the betas, and that of all versions since.
-pub(super) const NAMESPACES: [&str; 2] = ["http://www.citi.qut.edu.au/yawl", "http://www.yawlfoundation.org/yawlschema"];
+pub(super) const NAMESPACES: [&str; 2] =
+    ["http://www.citi.qut.edu.au/yawl", "http://www.yawlfoundation.org/yawlschema"];
 /// The namespace of XML Schema and that of its attributes in documents.
 pub(super) const SCHEMA: &str = "http://www.w3.org/2001/XMLSchema";
 const SCHEMA_INSTANCE: &str = "http://www.w3.org/2001/XMLSchema-instance";
@@ -48,16 +49,33 @@ impl<'a> Walk<'a> {
             } else {
                 "check the spelling; what is not known is left out"
             };
-            self.mistakes.push(Mistake::warning(idle.code, idle.at, format!("{what} has no effect{times}"), hint));
+            self.mistakes.push(Mistake::warning(
+                idle.code,
+                idle.at,
+                format!("{what} has no effect{times}"),
+                hint,
+            ));
         }
         self.mistakes
     }
 
-    pub(super) fn error(&mut self, code: Code, at: Position, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn error(
+        &mut self,
+        code: Code,
+        at: Position,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.mistakes.push(Mistake::error(code, at, message, hint));
     }
 
-    pub(super) fn warning(&mut self, code: Code, at: Position, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn warning(
+        &mut self,
+        code: Code,
+        at: Position,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.mistakes.push(Mistake::warning(code, at, message, hint));
     }
 
