@@ -167,7 +167,9 @@ fn reach(tasks: &[Task], join: u16, region: &[u16], graph: &Graph) -> Option<Vec
     }
     let mut predecessors = vec![Vec::new(); region.len()];
     for (from, targets) in successors.iter().enumerate() {
-        targets.iter().for_each(|to| predecessors[*to].push(from));
+        for to in targets {
+            predecessors[*to].push(from);
+        }
     }
     let mut masks = vec![0_u64; region.len()];
     for (bit, place) in preset.iter().enumerate() {
