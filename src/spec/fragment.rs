@@ -7,7 +7,7 @@ pub(super) fn fault(text: &str) -> Option<String> {
     if !text.contains(['<', '&', ']', '\0']) {
         return None;
     }
-    let wrapped = format!("<x>{text}</x>");
+    let wrapped = format!("<value>{text}</value>");
     yawl::parse(&wrapped).err().map(|fault| fault.message)
 }
 
@@ -20,7 +20,17 @@ mod tests {
         for fits in ["", "text", "<a/><b/>", "a<b>c</b>d", "&amp;&#10;", "<!-- x -->"] {
             assert_eq!(fault(fits), None, "{fits}");
         }
-        for wrong in ["<a>", "</a>", "</x><x>", "</x><!-- -->", "a & b", "<p:a/>", "<!DOCTYPE a>", "]]>", "<?xml version='1.0'?>"] {
+        for wrong in [
+            "<a>",
+            "</a>",
+            "</value><value>",
+            "</value><!-- -->",
+            "a & b",
+            "<p:a/>",
+            "<!DOCTYPE a>",
+            "]]>",
+            "<?xml version='1.0'?>",
+        ] {
             assert!(fault(wrong).is_some(), "{wrong}");
         }
         assert!(fault(&"<a>".repeat(100_000)).is_some());

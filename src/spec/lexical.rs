@@ -12,10 +12,10 @@ impl Builtin {
         let bounded = |min, max| Some(Self::BoundedInteger { min, max });
         let signed = |min: i64, max: i64| bounded(Some(min), u64::try_from(max).ok());
         match name {
-            "string" | "normalizedString" | "token" | "language" | "Name" | "NCName" | "NMTOKEN" | "NMTOKENS" | "ID"
-            | "IDREF" | "IDREFS" | "ENTITY" | "ENTITIES" | "QName" | "NOTATION" | "anyURI" | "anyType"
-            | "anySimpleType" | "anyAtomicType" | "hexBinary" | "base64Binary" | "gYear" | "gYearMonth" | "gMonth"
-            | "gMonthDay" | "gDay" => Some(Self::String),
+            "string" | "normalizedString" | "token" | "language" | "Name" | "NCName" | "NMTOKEN"
+            | "NMTOKENS" | "ID" | "IDREF" | "IDREFS" | "ENTITY" | "ENTITIES" | "QName" | "NOTATION"
+            | "anyURI" | "anyType" | "anySimpleType" | "anyAtomicType" | "hexBinary" | "base64Binary"
+            | "gYear" | "gYearMonth" | "gMonth" | "gMonthDay" | "gDay" => Some(Self::String),
             "boolean" => Some(Self::Boolean),
             "integer" => Some(Self::Integer),
             "long" => signed(i64::MIN, i64::MAX),
@@ -113,7 +113,9 @@ fn zoned(text: &str, rest: impl Fn(&str) -> bool) -> bool {
         if let Some((hours, minutes)) = zone.strip_prefix(['+', '-']).and_then(|zone| zone.split_once(':')) {
             let offset = two(hours).zip(two(minutes));
             return rest(before)
-                && offset.is_some_and(|(hours, minutes)| minutes < 60 && (hours < 14 || (hours, minutes) == (14, 0)));
+                && offset.is_some_and(|(hours, minutes)| {
+                    minutes < 60 && (hours < 14 || (hours, minutes) == (14, 0))
+                });
         }
     }
     rest(text)
@@ -125,7 +127,9 @@ fn two(text: &str) -> Option<u32> {
 
 fn date(text: &str) -> bool {
     let mut parts = text.strip_prefix('-').unwrap_or(text).splitn(3, '-');
-    let (Some(year), Some(month), Some(day)) = (parts.next(), parts.next(), parts.next()) else { return false };
+    let (Some(year), Some(month), Some(day)) = (parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
     let year_fits = year.len() >= 4 && digits(year) && (year.len() == 4 || !year.starts_with('0'));
     let (Some(month), Some(day)) = (two(month), two(day)) else { return false };
     year_fits && (1..=days(year, month)).contains(&day)
@@ -154,7 +158,9 @@ fn time(text: &str) -> bool {
         return false;
     }
     let mut parts = clock.splitn(3, ':').map(two);
-    let (Some(Some(hour)), Some(Some(minute)), Some(Some(second))) = (parts.next(), parts.next(), parts.next()) else {
+    let (Some(Some(hour)), Some(Some(minute)), Some(Some(second))) =
+        (parts.next(), parts.next(), parts.next())
+    else {
         return false;
     };
     let midnight = (hour, minute, second) == (24, 0, 0)
@@ -183,7 +189,9 @@ fn units(text: &str, letters: &str) -> bool {
         let (amount, letter) = (&rest[..at], &rest[at..=at]);
         let Some(place) = allowed.find(letter) else { return false };
         let fits = if letter == "S" {
-            amount.split_once('.').map_or(digits(amount), |(whole, fraction)| digits(whole) && digits(fraction))
+            amount
+                .split_once('.')
+                .map_or(digits(amount), |(whole, fraction)| digits(whole) && digits(fraction))
         } else {
             digits(amount)
         };
@@ -206,7 +214,11 @@ mod tests {
             ("string", "a < b|", ""),
             ("boolean", "true|0| false ", "|TRUE|yes"),
             ("integer", "0|-5|+7|123456789012345678901234567890123", "|1.0|--1|1e3|²"),
-            ("long", "-9223372036854775808|9223372036854775807|007", "9223372036854775808|99999999999999999999999999999999|"),
+            (
+                "long",
+                "-9223372036854775808|9223372036854775807|007",
+                "9223372036854775808|99999999999999999999999999999999|",
+            ),
             ("int", "2147483647|-2147483648", "2147483648|-2147483649"),
             ("unsignedByte", "0|-0|255", "256|-1"),
             ("unsignedLong", "18446744073709551615", "18446744073709551616"),
@@ -214,8 +226,16 @@ mod tests {
             ("nonPositiveInteger", "0|-99999999999999999999999999999999999", "1"),
             ("decimal", "1|1.5|.5|5.|-0.0", ".||1.2.3|1e5|+"),
             ("double", "1|1.5E-10|INF|-INF|NaN|.5e3", "e5|1e|inf|nan"),
-            ("date", "2024-02-29|2023-12-31Z|-0001-01-01|12024-01-01+14:00", "2023-02-29|2023-13-01|23-01-01|2023-01-01+14:01|02023-01-01|"),
-            ("time", "00:00:00|23:59:59.999|24:00:00|12:00:00-05:30", "24:00:01|12:60:00|12:00|1:00:00|12:00:00."),
+            (
+                "date",
+                "2024-02-29|2023-12-31Z|-0001-01-01|12024-01-01+14:00",
+                "2023-02-29|2023-13-01|23-01-01|2023-01-01+14:01|02023-01-01|",
+            ),
+            (
+                "time",
+                "00:00:00|23:59:59.999|24:00:00|12:00:00-05:30",
+                "24:00:01|12:60:00|12:00|1:00:00|12:00:00.",
+            ),
             ("dateTime", "2024-01-01T00:00:00|2024-01-01T00:00:00.5Z", "2024-01-01|2024-01-01 00:00:00|T"),
             ("duration", "P1D|PT5M|-P1Y2M3DT4H5M6.7S|P0D", "P|PT|1D|P1H|PT1D|P1.5D|P1M1Y|PT.5S|P1DT|"),
         ] {

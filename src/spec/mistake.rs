@@ -69,7 +69,9 @@ impl Mistake {
     pub fn kind(&self) -> Kind {
         match self.code {
             codes::SOURCE_TOO_LARGE => Kind::TooLarge,
-            codes::NOT_WELL_FORMED | codes::ENCODING | codes::DOCUMENT_TYPE | codes::NOT_YAWL => Kind::Invalid,
+            codes::NOT_WELL_FORMED | codes::ENCODING | codes::DOCUMENT_TYPE | codes::NOT_YAWL => {
+                Kind::Invalid
+            }
             _ => Kind::Unacceptable,
         }
     }
@@ -133,13 +135,17 @@ impl Mistakes {
     /// Returns what is shown: in the order of the source, errors before warnings where not all have room.
     pub(super) fn into_shown(self) -> Vec<Mistake> {
         let mut shown = self.kept;
-        shown.sort_by(|one, other| (one.at, one.code).cmp(&(other.at, other.code)));
+        shown.sort_by_key(|mistake| (mistake.at, mistake.code));
         let count = shown.len() + self.uncounted;
         if count <= MISTAKES_MAX {
             return shown;
         }
-        let errors: Vec<Mistake> =
-            shown.iter().filter(|mistake| mistake.severity == Severity::Error).take(MISTAKES_MAX).cloned().collect();
+        let errors: Vec<Mistake> = shown
+            .iter()
+            .filter(|mistake| mistake.severity == Severity::Error)
+            .take(MISTAKES_MAX)
+            .cloned()
+            .collect();
         let room = MISTAKES_MAX - errors.len();
         let mut shown: Vec<Mistake> = shown
             .into_iter()
@@ -147,7 +153,7 @@ impl Mistakes {
             .take(room)
             .chain(errors)
             .collect();
-        shown.sort_by(|one, other| (one.at, one.code).cmp(&(other.at, other.code)));
+        shown.sort_by_key(|mistake| (mistake.at, mistake.code));
         shown.push(Mistake::warning(
             codes::MORE,
             Position::default(),

@@ -32,7 +32,8 @@ pub struct Reading {
 impl Reading {
     /// Returns whether the specification may be registered: there is a tree, and nothing but warnings.
     pub fn is_accepted(&self) -> bool {
-        self.specification.is_some() && self.mistakes.iter().all(|mistake| mistake.severity == Severity::Warning)
+        self.specification.is_some()
+            && self.mistakes.iter().all(|mistake| mistake.severity == Severity::Warning)
     }
 }
 

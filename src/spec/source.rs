@@ -81,7 +81,7 @@ impl<'a> Source<'a> {
     pub(super) fn offset_of(&self, line: u32, column: u32) -> usize {
         let (mut line_here, mut column_here) = (1, 1);
         for (offset, byte) in self.text.bytes().enumerate() {
-            if (line_here, column_here) >= (line, column) {
+            if byte & 0xc0 != 0x80 && (line_here, column_here) >= (line, column) {
                 return offset;
             }
             step(byte, &mut line_here, &mut column_here);
@@ -91,7 +91,12 @@ impl<'a> Source<'a> {
 }
 
 fn encoding(at: Position, message: String) -> Mistake {
-    Mistake::error(codes::ENCODING, at, message, "save the file as UTF-8, with encoding=\"UTF-8\" or no encoding given")
+    Mistake::error(
+        codes::ENCODING,
+        at,
+        message,
+        "save the file as UTF-8, with encoding=\"UTF-8\" or no encoding given",
+    )
 }
 
 fn number(offset: usize) -> u32 {

@@ -1,4 +1,5 @@
 //! The integration tests: one binary, a module a theme.
 #![expect(clippy::unwrap_used, reason = "a test that fails by panic says where")]
 
+mod spec;
 mod tidy;

@@ -13,16 +13,25 @@ use super::walk::{Node, SCHEMA, Walk, is_yawl, schema_type};
 /// Versions from which on nothing that is read here changed; older ones are the betas.
 const VERSIONS: [&str; 5] = ["2.0", "2.1", "2.2", "3.0", "4.0"];
 
-/// Reads the document; the tree may be partial when there are errors.
-pub(super) fn read(source: &Source<'_>, document: &Document<'_>) -> (Option<Specification>, Mistakes) {
+/// What the document gave; the tree may be partial when there are errors.
+pub(super) struct Read {
+    pub(super) specification: Option<Specification>,
+    pub(super) mistakes: Mistakes,
+    /// Whether elements or flows were left out of a net.
+    pub(super) has_gaps: bool,
+}
+
+/// Reads the document.
+pub(super) fn read(source: &Source<'_>, document: &Document<'_>) -> Read {
     let mut walk = Walk::new(source);
     let specification = set(&mut walk, document.root_element());
-    (specification, walk.finish())
+    Read { specification, has_gaps: walk.has_gaps, mistakes: walk.finish() }
 }
 
 fn set<'a>(walk: &mut Walk<'a>, root: Node<'a>) -> Option<Specification> {
     if root.tag_name().name() != "specificationSet" || !is_yawl(root) {
-        let message = format!("the document is {}, not a YAWL specificationSet", quoted(root.tag_name().name()));
+        let message =
+            format!("the document is {}, not a YAWL specificationSet", quoted(root.tag_name().name()));
         let hint = "begin with <specificationSet xmlns=\"http://www.yawlfoundation.org/yawlschema\" version=\"4.0\">";
         walk.error(codes::NOT_YAWL, walk.at(root), message, hint);
         return None;
@@ -38,7 +47,7 @@ fn set<'a>(walk: &mut Walk<'a>, root: Node<'a>) -> Option<Specification> {
         }
     }
     let node = the_one(walk, root, &specifications)?;
-    specification(walk, node, version)
+    Some(specification(walk, node, version))
 }
 
 /// Returns the specification of a set that is not empty; there must be exactly one.
@@ -66,7 +75,12 @@ fn the_one<'a>(walk: &mut Walk<'a>, root: Node<'a>, specifications: &[Node<'a>])
                 named(first),
                 named(second)
             );
-            walk.error(codes::SPECIFICATION_COUNT, walk.at(*second), message, "write each to a file of its own");
+            walk.error(
+                codes::SPECIFICATION_COUNT,
+                walk.at(*second),
+                message,
+                "write each to a file of its own",
+            );
             None
         }
     }
@@ -84,7 +98,7 @@ struct Parts<'a> {
     gateways: Vec<Gateway>,
 }
 
-fn specification<'a>(walk: &mut Walk<'a>, node: Node<'a>, version: Option<Text>) -> Option<Specification> {
+fn specification<'a>(walk: &mut Walk<'a>, node: Node<'a>, version: Option<Text>) -> Specification {
     walk.attributes(node, &["uri"]);
     let uri = walk.required_name(node, "uri");
     declared_types(walk, node);
@@ -110,22 +124,23 @@ fn specification<'a>(walk: &mut Walk<'a>, node: Node<'a>, version: Option<Text>)
     let root = root_of(walk, node, &parts);
     let data_root = data_root(walk, node, version.as_ref(), parts.has_root_net);
     let metadata = |name: &str| {
-        let node = parts.metadata?.children().find(|child| is_yawl(*child) && child.tag_name().name() == name)?;
+        let node =
+            parts.metadata?.children().find(|child| is_yawl(*child) && child.tag_name().name() == name)?;
         Some(node)
     };
     let title = parts.name.or_else(|| metadata("title"));
     let description = parts.documentation.or_else(|| metadata("description"));
-    let filled = |node: Option<Node<'a>>| node.map(|node| walk.text(node).text).filter(|text| !text.is_empty());
-    Some(Specification {
-        name: filled(title),
-        documentation: filled(description),
-        uri: uri?,
+    Specification {
+        // What is missing has been said; with a stand-in the rules can still say the rest.
+        name: walk.label(title),
+        documentation: walk.prose(description),
+        uri: uri.unwrap_or_else(|| Text { text: String::new(), at: walk.at(node) }),
         version: version.map(|version| version.text),
         data_root,
         nets: parts.nets,
-        root: root?,
+        root: root.unwrap_or(0),
         gateways: parts.gateways,
-    })
+    }
 }
 
 /// Remembers the names of the types in the specification's own schema.
@@ -173,7 +188,12 @@ fn data_root<'a>(walk: &mut Walk<'a>, node: Node<'a>, version: Option<&Text>, ha
     }
     if !VERSIONS.contains(&text) {
         let message = format!("version {} is not known; read as 4.0", quoted(text));
-        walk.warning(codes::VERSION, version.at, message, format!("known are Beta 1 to 7, {}", VERSIONS.join(", ")));
+        walk.warning(
+            codes::VERSION,
+            version.at,
+            message,
+            format!("known are Beta 1 to 7, {}", VERSIONS.join(", ")),
+        );
     }
     has_root_net
 }
@@ -201,7 +221,8 @@ fn decomposition<'a>(walk: &mut Walk<'a>, node: Node<'a>, parts: &mut Parts<'a>)
             "localVariable" => inside.parameters.locals.extend(data::variable(walk, child)),
             "processControlElements" => walk.once(&mut inside.control, child),
             "externalInteraction" => walk.once(&mut inside.interaction, child),
-            known @ ("enablementParam" | "logPredicate" | "yawlService" | "codelet" | "attributes" | "outputExpression") => {
+            known @ ("enablementParam" | "logPredicate" | "yawlService" | "codelet" | "attributes"
+            | "outputExpression") => {
                 walk.without_effect(known, walk.at(child));
             }
             _ => walk.unknown(child, "decomposition"),
@@ -222,7 +243,7 @@ fn decomposition<'a>(walk: &mut Walk<'a>, node: Node<'a>, parts: &mut Parts<'a>)
     };
     let is_root = is_root_net || is_marked_root(walk, node);
     if is_net {
-        if let Some(net) = net_of(walk, node, id, inside) {
+        if let Some(net) = net_of(walk, id, inside) {
             if is_root {
                 parts.roots.push((parts.nets.len(), walk.at(node)));
             }
@@ -245,24 +266,22 @@ fn is_marked_root<'a>(walk: &mut Walk<'a>, node: Node<'a>) -> bool {
 /// Decompositions may carry attributes of any name; they are for people and editors.
 fn extended_attributes<'a>(walk: &mut Walk<'a>, node: Node<'a>) {
     let known = ["id", "isRootNet"];
-    if node.attributes().any(|attribute| attribute.namespace().is_none() && !known.contains(&attribute.name())) {
+    if node
+        .attributes()
+        .any(|attribute| attribute.namespace().is_none() && !known.contains(&attribute.name()))
+    {
         walk.without_effect("extended attributes of a decomposition", walk.at(node));
     }
 }
 
-fn net_of<'a>(walk: &mut Walk<'a>, node: Node<'a>, id: Option<Text>, inside: Decomposition<'a>) -> Option<Net> {
+fn net_of<'a>(walk: &mut Walk<'a>, id: Option<Text>, inside: Decomposition<'a>) -> Option<Net> {
     if let Some(interaction) = inside.interaction {
         walk.without_effect("externalInteraction of a net", walk.at(interaction));
     }
-    let Some(control) = inside.control else {
-        let hint = "write processControlElements with an input and an output condition";
-        walk.error(codes::MISSING, walk.at(node), "the net has no processControlElements", hint);
-        return None;
-    };
-    let (conditions, tasks) = net::elements(walk, control);
+    let (conditions, tasks) = inside.control.map(|control| net::elements(walk, control)).unwrap_or_default();
     Some(Net {
         id: id?,
-        name: inside.name.map(|name| walk.text(name).text),
+        name: walk.label(inside.name),
         inputs: inside.parameters.inputs,
         outputs: inside.parameters.outputs,
         locals: inside.parameters.locals,
@@ -274,7 +293,12 @@ fn net_of<'a>(walk: &mut Walk<'a>, node: Node<'a>, id: Option<Text>, inside: Dec
 fn gateway_of<'a>(walk: &mut Walk<'a>, id: Option<Text>, inside: Decomposition<'a>) -> Option<Gateway> {
     if let Some(control) = inside.control {
         let hint = "write xsi:type=\"NetFactsType\", or take the elements out";
-        walk.error(codes::VALUE, walk.at(control), "a web service gateway cannot have processControlElements", hint);
+        walk.error(
+            codes::VALUE,
+            walk.at(control),
+            "a web service gateway cannot have processControlElements",
+            hint,
+        );
     }
     if let Some(local) = inside.parameters.locals.first() {
         walk.without_effect("localVariable of a gateway", local.name.at);
@@ -293,7 +317,7 @@ fn gateway_of<'a>(walk: &mut Walk<'a>, id: Option<Text>, inside: Decomposition<'
     }
     Some(Gateway {
         id: id?,
-        name: inside.name.map(|name| walk.text(name).text),
+        name: walk.label(inside.name),
         inputs: inside.parameters.inputs,
         outputs: inside.parameters.outputs,
         automated,

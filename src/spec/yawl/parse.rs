@@ -56,9 +56,10 @@ pub(in crate::spec) fn parse(text: &str) -> Result<Document<'_>, Fault> {
 
 fn fault(error: &Error) -> Fault {
     let place = match error {
-        Error::UnclosedRootNode | Error::UnexpectedEndOfStream | Error::NodesLimitReached | Error::NoRootNode => {
-            Place::End
-        }
+        Error::UnclosedRootNode
+        | Error::UnexpectedEndOfStream
+        | Error::NodesLimitReached
+        | Error::NoRootNode => Place::End,
         _ => Place::LineColumn(error.pos().row, error.pos().col),
     };
     let (code, message) = match error {

@@ -34,7 +34,7 @@ pub(in crate::spec) fn scan(text: &str) -> Option<(usize, Found)> {
         at += found;
         let rest = &text[at..];
         if let Some(end) = passive(rest) {
-            at += end?;
+            at += end;
             continue;
         }
         if rest.starts_with("<!") {
@@ -67,12 +67,12 @@ pub(in crate::spec) fn scan(text: &str) -> Option<(usize, Found)> {
     None
 }
 
-/// Returns the length of a comment, CDATA section or processing instruction that begins here; `Some(None)` when it
-/// has no end.
-fn passive(rest: &str) -> Option<Option<usize>> {
+/// Returns the length of a comment, CDATA section or processing instruction that begins here; all that is left when
+/// it has no end.
+fn passive(rest: &str) -> Option<usize> {
     [("<!--", "-->"), ("<![CDATA[", "]]>"), ("<?", "?>")].into_iter().find_map(|(open, close)| {
         let inside = rest.strip_prefix(open)?;
-        Some(inside.find(close).map(|end| open.len() + end + close.len()))
+        Some(inside.find(close).map_or(rest.len(), |end| open.len() + end + close.len()))
     })
 }
 
@@ -95,7 +95,9 @@ fn tag(rest: &str) -> Option<Tag> {
             b'>' => {
                 return Some(Tag { length: at + 1, is_empty: bytes[at - 1] == b'/', attributes, namespaces });
             }
-            b'x' if bytes[at - 1].is_ascii_whitespace() && bytes[at..].starts_with(b"xmlns") => namespaces += 1,
+            b'x' if bytes[at - 1].is_ascii_whitespace() && bytes[at..].starts_with(b"xmlns") => {
+                namespaces += 1;
+            }
             _ => {}
         }
         at += 1;
@@ -104,7 +106,9 @@ fn tag(rest: &str) -> Option<Tag> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ATTRIBUTES_PER_ELEMENT_MAX, ELEMENT_COUNT_MAX, Found, NAMESPACE_COUNT_MAX, NESTING_MAX, scan};
+    use super::{
+        ATTRIBUTES_PER_ELEMENT_MAX, ELEMENT_COUNT_MAX, Found, NAMESPACE_COUNT_MAX, NESTING_MAX, scan,
+    };
 
     #[test]
     fn nesting_is_counted_at_the_limit_and_not_fooled() {

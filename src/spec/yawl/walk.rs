@@ -11,7 +11,8 @@ use crate::error::Code;
 /// Longest id or name, in characters.
 pub const NAME_CHARS_MAX: usize = 1_024;
 /// The namespace of the betas, and that of all versions since.
-pub(super) const NAMESPACES: [&str; 2] = ["http://www.citi.qut.edu.au/yawl", "http://www.yawlfoundation.org/yawlschema"];
+pub(super) const NAMESPACES: [&str; 2] =
+    ["http://www.citi.qut.edu.au/yawl", "http://www.yawlfoundation.org/yawlschema"];
 /// The namespace of XML Schema and that of its attributes in documents.
 pub(super) const SCHEMA: &str = "http://www.w3.org/2001/XMLSchema";
 const SCHEMA_INSTANCE: &str = "http://www.w3.org/2001/XMLSchema-instance";
@@ -30,13 +31,21 @@ pub(super) struct Walk<'a> {
     source: &'a Source<'a>,
     mistakes: Mistakes,
     idle: BTreeMap<String, Idle>,
+    /// Whether an element or flow of a net was left out, so that what is not connected may be its consequence.
+    pub(super) has_gaps: bool,
     /// Names of the types that the specification's own schema declares.
     pub(super) schema_types: BTreeSet<String>,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(source: &'a Source<'a>) -> Self {
-        Self { source, mistakes: Mistakes::default(), idle: BTreeMap::new(), schema_types: BTreeSet::new() }
+        Self {
+            source,
+            mistakes: Mistakes::default(),
+            idle: BTreeMap::new(),
+            has_gaps: false,
+            schema_types: BTreeSet::new(),
+        }
     }
 
     /// Returns all mistakes, with one warning for each kind of thing that has no effect.
@@ -48,16 +57,33 @@ impl<'a> Walk<'a> {
             } else {
                 "check the spelling; what is not known is left out"
             };
-            self.mistakes.push(Mistake::warning(idle.code, idle.at, format!("{what} has no effect{times}"), hint));
+            self.mistakes.push(Mistake::warning(
+                idle.code,
+                idle.at,
+                format!("{what}: read, and without effect here{times}"),
+                hint,
+            ));
         }
         self.mistakes
     }
 
-    pub(super) fn error(&mut self, code: Code, at: Position, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn error(
+        &mut self,
+        code: Code,
+        at: Position,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.mistakes.push(Mistake::error(code, at, message, hint));
     }
 
-    pub(super) fn warning(&mut self, code: Code, at: Position, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn warning(
+        &mut self,
+        code: Code,
+        at: Position,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.mistakes.push(Mistake::warning(code, at, message, hint));
     }
 
@@ -178,6 +204,20 @@ impl<'a> Walk<'a> {
         Some(text)
     }
 
+    /// Returns the text in an element that is a name for people; `None` when it is empty.
+    pub(super) fn label(&mut self, node: Option<Node<'a>>) -> Option<String> {
+        let text = self.text(node?);
+        if text.text.is_empty() {
+            return None;
+        }
+        self.name(text, "name").map(|text| text.text)
+    }
+
+    /// Returns the text in an element of any length; `None` when it is empty.
+    pub(super) fn prose(&self, node: Option<Node<'a>>) -> Option<String> {
+        node.map(|node| self.text(node).text).filter(|text| !text.is_empty())
+    }
+
     /// Returns whether the text in an element or attribute says yes.
     pub(super) fn truth(&mut self, text: &Text) -> bool {
         match text.text.trim() {
@@ -210,6 +250,12 @@ impl<'a> Walk<'a> {
             self.error(codes::NAME_TOO_LONG, text.at, message, "shorten it");
             return None;
         }
+        if text.text.chars().any(char::is_control) {
+            let message =
+                format!("{}, the name or id of {of}, contains control characters", quoted(&text.text));
+            self.error(codes::VALUE, text.at, message, "write letters, digits, spaces and signs only");
+            return None;
+        }
         Some(text)
     }
 }
@@ -220,7 +266,7 @@ pub(super) fn is_yawl(node: Node<'_>) -> bool {
 }
 
 /// Returns the local name of an element's `xsi:type`.
-pub(super) fn schema_type<'a>(node: Node<'a>) -> Option<&'a str> {
+pub(super) fn schema_type(node: Node<'_>) -> Option<&str> {
     let name = node.attribute((SCHEMA_INSTANCE, "type"))?.trim();
     Some(name.split_once(':').map_or(name, |(_, local)| local))
 }
