@@ -135,7 +135,7 @@ impl Mistakes {
     /// Returns what is shown: in the order of the source, errors before warnings where not all have room.
     pub(super) fn into_shown(self) -> Vec<Mistake> {
         let mut shown = self.kept;
-        shown.sort_by(|one, other| (one.at, one.code).cmp(&(other.at, other.code)));
+        shown.sort_by_key(|mistake| (mistake.at, mistake.code));
         let count = shown.len() + self.uncounted;
         if count <= MISTAKES_MAX {
             return shown;
@@ -153,7 +153,7 @@ impl Mistakes {
             .take(room)
             .chain(errors)
             .collect();
-        shown.sort_by(|one, other| (one.at, one.code).cmp(&(other.at, other.code)));
+        shown.sort_by_key(|mistake| (mistake.at, mistake.code));
         shown.push(Mistake::warning(
             codes::MORE,
             Position::default(),
