@@ -90,3 +90,14 @@ pub(super) fn ensure<D: Disk>(
     };
     write().map_err(Error::io("write", &path))
 }
+
+/// Moves the file aside, so that the next opening makes a new store.
+pub(super) fn set_aside<D: Disk>(disk: &D, state_dir: &Path, aside: &Path) -> Result<(), Error> {
+    let path = state_dir.join(NAME);
+    if !disk.exists(&path).map_err(Error::io("look for", &path))? {
+        return Ok(());
+    }
+    disk.create_folder(aside).map_err(Error::io("make the folder", aside))?;
+    disk.rename(&path, &aside.join(NAME)).map_err(Error::io("move aside", &path))?;
+    disk.sync_folder(state_dir).map_err(Error::io("sync", state_dir))
+}
