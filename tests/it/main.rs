@@ -4,8 +4,10 @@
 mod case;
 mod config;
 mod expr;
+mod kernel;
 mod logs;
 mod metrics;
+mod net;
 mod orjoin;
 mod replay;
 mod support;

@@ -2,4 +2,5 @@
 
 pub(crate) mod driver;
 pub(crate) mod interpreter;
+pub(crate) mod nets;
 pub(crate) mod oracle;
