@@ -1,14 +1,23 @@
 //! Tree to immutable numbered tables, the analysis of OR-joins, and limits. Pure.
 //!
-//! Start at [`Workflow`]. Numbers of places, tasks and variables are given out once, when a specification is
-//! registered, and stored with it ([`Numbering`]): a stored marking means the same for ever.
+//! Start at [`Workflow`] and [`compile`]. Numbers of places, tasks and variables are given out once, when a
+//! specification is registered, and stored with it ([`Numbering`]): a stored marking means the same for ever.
+//! Nothing here runs a net: `kernel` moves tokens, `case` decides.
+
+mod compile;
+mod numbering;
+mod shape;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use compile::{Compiled, compile};
+pub use numbering::{FLOW_COUNT_MAX, NET_COUNT_MAX, PLACE_COUNT_MAX, TASK_COUNT_MAX, VARIABLE_COUNT_MAX};
+pub use shape::{Shape, ShapeTask};
+
 use crate::expr::{Expression, Fragment};
-use crate::spec::tree::{DataType, Gate};
+pub use crate::spec::tree::{DataType, Gate};
 
 /// A compiled specification.
 #[derive(Debug)]
