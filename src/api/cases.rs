@@ -43,7 +43,7 @@ pub(super) fn create(service: &dyn Service, request: &Request) -> Result<Answere
             business_key: business_key.or(key),
         }
     };
-    answer(operate(service, request, operation)?)
+    Ok(answer(&operate(service, request, operation)?))
 }
 
 /// Does something to a case.
@@ -66,7 +66,7 @@ pub(super) fn act(
         Route::CaseRetry => CaseAct::Retry,
         _ => CaseAct::Execute,
     };
-    answer(operate(service, request, Operation::Case(id, act))?)
+    Ok(answer(&operate(service, request, Operation::Case(id, act))?))
 }
 
 /// Carries out one operation.
@@ -80,13 +80,13 @@ pub(super) fn operate(
 }
 
 /// Turns what the engine answers into what the client gets.
-pub(super) fn answer(answer: Answer) -> Result<Answered, Problem> {
-    let (status, document) = super::batch::shown(&answer);
+pub(super) fn answer(answer: &Answer) -> Answered {
+    let (status, document) = super::batch::shown(answer);
     let answered = Answered::json(status, &document);
-    Ok(match answer {
+    match answer {
         Answer::Created(case, IsNew::Yes) => answered.with("location", format!("/cases/{}", case.id)),
         _ => answered,
-    })
+    }
 }
 
 /// Lists cases.

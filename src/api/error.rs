@@ -195,9 +195,26 @@ pub enum Error {
         /// Why, joined.
         reasons: String,
     },
-    /// The body did not come in time.
-    #[error("the body did not come within {limit_ms} ms")]
-    BodySlow {
+    /// The request is not HTTP as this service reads it.
+    #[error("{what} cannot be read")]
+    Http {
+        /// Which part.
+        what: &'static str,
+    },
+    /// Request line and headers are larger than the limit.
+    #[error("request line and headers are more than {bytes_limit} bytes or {count_limit} headers")]
+    HeadTooLarge {
+        /// The limit in bytes.
+        bytes_limit: usize,
+        /// The limit in headers.
+        count_limit: usize,
+    },
+    /// More connections, or more bytes of bodies, than the service holds at a time.
+    #[error("too many requests at once")]
+    TooManyAtOnce,
+    /// Headers or body did not come in time.
+    #[error("the request did not come within {limit_ms} ms, or paused for too long")]
+    Slow {
         /// The limit in milliseconds.
         limit_ms: u64,
     },
@@ -265,8 +282,11 @@ impl Error {
             Self::BatchKey => 520,
             Self::XmlShape { .. } => 521,
             Self::Failing { .. } => 522,
-            Self::BodySlow { .. } => 523,
+            Self::Slow { .. } => 523,
             Self::BodyBroken => 524,
+            Self::Http { .. } => 525,
+            Self::HeadTooLarge { .. } => 526,
+            Self::TooManyAtOnce => 527,
             Self::AddressInUse { .. } => 530,
             Self::Listen { .. } => 531,
             Self::SocketInUse { .. } => 532,
@@ -282,6 +302,7 @@ impl Error {
             Self::NoRoute { .. } | Self::Id { .. } => Kind::NotFound,
             Self::BodyTooLarge { .. } | Self::BatchTooLong { .. } => Kind::TooLarge,
             Self::Failing { .. } => Kind::Unavailable,
+            Self::TooManyAtOnce => Kind::Busy,
             Self::AddressInUse { .. }
             | Self::Listen { .. }
             | Self::SocketInUse { .. }
@@ -297,10 +318,10 @@ impl Error {
         match self {
             Self::Method { .. } => 405,
             Self::NotAcceptable { .. } => 406,
-            Self::BodySlow { .. } => 408,
+            Self::Slow { .. } => 408,
             Self::PathTooLong { .. } => 414,
             Self::MediaType { .. } => 415,
-            Self::HeaderTooLong { .. } => 431,
+            Self::HeaderTooLong { .. } | Self::HeadTooLarge { .. } => 431,
             _ => self.kind().outside().http,
         }
     }
@@ -334,7 +355,10 @@ impl Error {
             }
             Self::BatchKey => "give each line a member \"key\"",
             Self::XmlShape { .. } => "send one root element with one child element for each parameter",
-            Self::BodySlow { .. } => "send the body without pauses",
+            Self::Slow { .. } => "send the request without pauses",
+            Self::Http { .. } => "send HTTP/1.1 with lines that end in CR LF",
+            Self::HeadTooLarge { .. } => "send fewer or shorter headers",
+            Self::TooManyAtOnce => "reuse connections, and ask again in a second",
             Self::BodyBroken => "let the HTTP library set Content-Length",
             Self::AddressInUse { .. } => "stop it, or set listen to another port in the configuration",
             Self::SocketInUse { .. } => "stop the other service, or set socket in the configuration",

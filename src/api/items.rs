@@ -58,20 +58,19 @@ pub(super) fn act(
 ) -> Result<Answered, Problem> {
     accepts_json(request)?;
     Query::read(&request.query, &[])?;
-    let act = match route {
-        Route::ItemComplete => ItemAct::Complete(outputs(request)?),
-        _ => {
-            header::media(request, &[Media::Json], "application/json")?;
-            let known: &[&str] = if route == Route::ItemStart { &[] } else { &["reason"] };
-            let mut members = body::object(&request.body, known)?;
-            match route {
-                Route::ItemStart => ItemAct::Start,
-                Route::ItemFail => ItemAct::Fail { reason: members.reason()? },
-                _ => ItemAct::Skip { reason: members.reason()? },
-            }
+    let act = if route == Route::ItemComplete {
+        ItemAct::Complete(outputs(request)?)
+    } else {
+        header::media(request, &[Media::Json], "application/json")?;
+        let known: &[&str] = if route == Route::ItemStart { &[] } else { &["reason"] };
+        let mut members = body::object(&request.body, known)?;
+        match route {
+            Route::ItemStart => ItemAct::Start,
+            Route::ItemFail => ItemAct::Fail { reason: members.reason()? },
+            _ => ItemAct::Skip { reason: members.reason()? },
         }
     };
-    cases::answer(cases::operate(service, request, Operation::Item(id(text)?, act))?)
+    Ok(cases::answer(&cases::operate(service, request, Operation::Item(id(text)?, act))?))
 }
 
 fn outputs(request: &Request) -> Result<Vec<(String, crate::engine::service::Fragment)>, Error> {

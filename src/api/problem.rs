@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value, json};
 
-use super::answer::JSON;
 use super::{Error, RETRY_AFTER_SECONDS, Response};
 use crate::engine::service::Refusal;
 use crate::error::{Code, Kind};
@@ -14,7 +13,11 @@ pub(super) const PROBLEM: &str = "application/problem+json";
 
 /// A refusal on its way out.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(super) struct Problem(Box<Parts>);
+
+/// What a problem says.
+#[derive(Debug)]
+struct Parts {
     status: u16,
     kind: Kind,
     code: Code,
@@ -33,7 +36,7 @@ impl From<Error> for Problem {
             Error::Method { allow, .. } => Some(allow.clone()),
             _ => None,
         };
-        Self {
+        Self(Box::new(Parts {
             status: error.status(),
             kind: error.kind(),
             code: error.code(),
@@ -43,13 +46,13 @@ impl From<Error> for Problem {
             mistakes: Vec::new(),
             allow,
             more: Map::new(),
-        }
+        }))
     }
 }
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        Self {
+        Self(Box::new(Parts {
             status: refusal.kind.outside().http,
             kind: refusal.kind,
             code: refusal.code,
@@ -59,54 +62,53 @@ impl From<Refusal> for Problem {
             mistakes: refusal.mistakes,
             allow: None,
             more: Map::new(),
-        }
+        }))
     }
 }
 
 impl Problem {
     /// Adds a member to the document.
     pub(super) fn with(mut self, member: &str, value: Value) -> Self {
-        self.more.insert(member.to_owned(), value);
+        self.0.more.insert(member.to_owned(), value);
         self
     }
 
     /// Returns the status of the answer.
     pub(super) fn status(&self) -> u16 {
-        self.status
+        self.0.status
     }
 
     /// Returns the document.
     pub(super) fn document(self) -> Value {
         let mut document = Map::new();
-        document.insert("type".into(), format!("urn:knhk:error:{}", self.code).into());
-        document.insert("title".into(), title(self.status, self.kind).into());
-        document.insert("status".into(), self.status.into());
-        document.insert("detail".into(), self.detail.into());
-        document.insert("code".into(), self.code.to_string().into());
-        if let Some(hint) = self.hint {
+        document.insert("type".into(), format!("urn:knhk:error:{}", self.0.code).into());
+        document.insert("title".into(), title(self.0.status, self.0.kind).into());
+        document.insert("status".into(), self.0.status.into());
+        document.insert("detail".into(), self.0.detail.into());
+        document.insert("code".into(), self.0.code.to_string().into());
+        if let Some(hint) = self.0.hint {
             document.insert("hint".into(), hint.into());
         }
-        if let Some(key) = self.key {
+        if let Some(key) = self.0.key {
             document.insert("key".into(), key.into());
         }
-        if !self.mistakes.is_empty() {
-            document.insert("mistakes".into(), self.mistakes.iter().map(mistake).collect());
+        if !self.0.mistakes.is_empty() {
+            document.insert("mistakes".into(), self.0.mistakes.iter().map(mistake).collect());
         }
-        document.extend(self.more);
+        document.extend(self.0.more);
         Value::Object(document)
     }
 
     /// Returns the answer.
     pub(super) fn into_response(self, route: Route) -> Response {
-        let status = self.status;
+        let status = self.0.status;
         let mut headers = vec![("content-type", PROBLEM.to_owned())];
-        if let Some(allow) = &self.allow {
+        if let Some(allow) = &self.0.allow {
             headers.push(("allow", allow.clone()));
         }
         if status == 503 {
             headers.push(("retry-after", RETRY_AFTER_SECONDS.to_string()));
         }
-        debug_assert_ne!(PROBLEM, JSON, "a refusal never looks like an answer");
         Response { status, headers, body: self.document().to_string().into_bytes(), route }
     }
 }

@@ -18,6 +18,9 @@ pub(super) fn served() -> impl Iterator<Item = Route> {
     Route::ALL.iter().copied().filter(|route| !matches!(route, Route::Console | Route::Other))
 }
 
+/// What asks for the picture of the thing before it.
+const PICTURE: &str = ".svg";
+
 /// Finds the route of a request.
 pub(super) fn find(method: &str, path: &str) -> Result<Found, Problem> {
     let asked = if method == "HEAD" { "GET" } else { method };
@@ -52,6 +55,6 @@ fn matches<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
     let id = path.strip_prefix(before)?.strip_suffix(after)?;
     let slashes_belong = before == "/workflows/";
     let is_id = !id.is_empty() && (slashes_belong || !id.contains('/'));
-    let is_picture = after.is_empty() && id.ends_with(".svg");
+    let is_picture = after.is_empty() && id.ends_with(PICTURE);
     (is_id && !is_picture).then_some(id)
 }
