@@ -1,6 +1,7 @@
 //! Text of one file to settings and mistakes. Pure.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
@@ -29,22 +30,11 @@ pub(super) struct Setting {
 /// Returns what `text` sets and everything that is wrong with it, both in the order of lines.
 pub(super) fn read(file: &str, text: &str) -> (Vec<Setting>, Vec<Mistake>) {
     let lines = Lines::of(text);
-    let (table, faults) = DeTable::parse_recoverable(text);
+    let (text, mut mistakes) = readable(file, text, &lines);
+    let (table, _) = DeTable::parse_recoverable(&text);
     let mut settings = Vec::new();
-    let mut mistakes: Vec<Mistake> = Vec::new();
-    for fault in &faults {
-        let line = fault.span().map_or(1, |span| lines.line(span.start));
-        // One slip makes the parser stumble more than once; the first message of a line is the useful one.
-        if mistakes.last().is_none_or(|last| last.line != line) {
-            let message = fault.message().lines().collect::<Vec<_>>().join(", ");
-            mistakes.push(mistake(file, line, error::SYNTAX, message, "write one `key = value` a line"));
-        }
-    }
     for (key, value) in table.get_ref() {
         let line = lines.line(key.span().start);
-        if mistakes.iter().any(|mistake| mistake.line == line && mistake.code == error::SYNTAX) {
-            continue;
-        }
         let name = key.get_ref().as_ref();
         match KEYS.iter().position(|key| key.name == name) {
             None => mistakes.push(unknown(file, line, name, value.get_ref())),
@@ -58,6 +48,29 @@ pub(super) fn read(file: &str, text: &str) -> (Vec<Setting>, Vec<Mistake>) {
     mistakes.sort_by_key(|mistake| mistake.line);
     mistakes.truncate(MISTAKE_COUNT_MAX);
     (settings, mistakes)
+}
+
+/// Returns the text without the lines that are not TOML, and a mistake for each of them. The parser goes on
+/// after a fault, but sometimes only at the end of the file; a line taken out costs no other line its check.
+fn readable(file: &str, text: &str, lines: &Lines) -> (String, Vec<Mistake>) {
+    let mut text = text.to_owned();
+    let mut mistakes = Vec::new();
+    while mistakes.len() < MISTAKE_COUNT_MAX {
+        let (_, faults) = DeTable::parse_recoverable(&text);
+        let Some(fault) = faults.iter().min_by_key(|fault| fault.span().map_or(0, |span| span.start)) else {
+            break;
+        };
+        let line = lines.line(fault.span().map_or(0, |span| span.start));
+        let message = fault.message().lines().collect::<Vec<_>>().join(", ");
+        mistakes.push(mistake(file, line, error::SYNTAX, message, "write one `key = value` a line"));
+        let place = lines.span(line, text.len());
+        if text[place.clone()].trim().is_empty() {
+            break;
+        }
+        let blank = " ".repeat(place.len());
+        text.replace_range(place, &blank);
+    }
+    (text, mistakes)
 }
 
 /// Checks a value that stands for `key` elsewhere than in a file.
@@ -130,7 +143,14 @@ impl Lines {
         Self(std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect())
     }
 
+    /// Returns the line, from 1, that holds a byte.
     fn line(&self, offset: usize) -> usize {
         self.0.partition_point(|&start| start <= offset)
+    }
+
+    /// Returns where a line lies, without its line break.
+    fn span(&self, line: usize, text_len: usize) -> Range<usize> {
+        let end = self.0.get(line).map_or(text_len, |&next| next - 1);
+        self.0[line - 1]..end
     }
 }

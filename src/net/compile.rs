@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::numbering::{self, Names, mistake, number};
 use super::{
     Gate, Mapping, Net, NetNumbering, Numbering, Parameter, Predicate, Task, TaskFlow, TaskKind, Variable,
-    Workflow,
+    Workflow, orjoin, safety,
 };
 use crate::expr::{self, Expression, Fragment};
-use crate::spec::Mistake;
 use crate::spec::tree::{self, ConditionKind, Specification, Text};
+use crate::spec::{Mistake, Severity};
 
 /// A workflow, and the numbers that its registration stores.
 #[derive(Debug)]
@@ -116,20 +116,33 @@ impl<'a> Compiler<'a> {
                 .and_then(|condition| names.condition(&condition.id.text))
                 .expect("invariant: each net has one of each")
         };
-        let mut net = Net {
+        let (input, output) = (place(ConditionKind::Input), place(ConditionKind::Output));
+        let or_joins = orjoin::analyse(&tasks, numbering.places.len()).unwrap_or_else(|looked_at| {
+            self.mistakes.push(mistake(
+                253,
+                tree.id.at,
+                format!(
+                    "the OR-joins of net {:?} look at {looked_at} places or more; the limit is {}",
+                    tree.id.text,
+                    orjoin::ORJOIN_PLACES_MAX
+                ),
+                "use fewer OR-joins, or move a part into a net of its own",
+            ));
+            Vec::new()
+        });
+        Net {
             id: tree.id.text.clone(),
             name: tree.name.clone(),
             document_root: self.root_of(&tree.id.text),
             places: numbering.places.clone(),
             automatic: automatic(&tasks),
+            is_safe: safety::is_safe(&tasks, numbering.places.len(), input),
+            or_joins,
             tasks,
             variables: self.variables(tree, numbering),
-            input: place(ConditionKind::Input),
-            output: place(ConditionKind::Output),
-            is_safe: false,
-        };
-        net.is_safe = false;
-        net
+            input,
+            output,
+        }
     }
 
     /// Returns the preset of each task, ascending.
@@ -326,12 +339,13 @@ impl<'a> Compiler<'a> {
     }
 
     fn wrong(&mut self, text: &Text, what: &str, error: &expr::Error) {
-        self.mistakes.push(mistake(
-            250,
-            text.at,
-            format!("{what} is wrong at its byte {}: {error}", error.offset),
-            "correct it; docs/reference/expressions.md says what may be written",
-        ));
+        self.mistakes.push(Mistake {
+            code: error.code(),
+            severity: Severity::Error,
+            at: text.at,
+            message: format!("{what} is wrong at its byte {}: {error}", error.offset()),
+            hint: error.hint().to_owned(),
+        });
     }
 
     fn unknown(&mut self, what: &str, id: &Text) {

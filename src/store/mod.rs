@@ -1,1 +1,71 @@
-//! The state on disk: files, journal, working environment, verification.
+//! The state on disk: the journal, the working environment, and how one follows the other.
+//!
+//! It sees partitions, tables, keys and bytes, and knows no cases or events; what an entry does to rows is the
+//! [`Fold`] that it is given. It owns no thread and reads no clock: `engine` calls it. Start at [`open()`], then
+//! [`Journal`] for what is written and [`Follower`] for what is read; docs/reference/store.md has the formats.
+
+use std::path::PathBuf;
+
+mod bytes;
+mod chain;
+mod disk;
+mod entry;
+mod error;
+mod follower;
+mod frame;
+mod identity;
+mod journal;
+mod layer;
+mod lmdb;
+mod log;
+mod marker;
+mod mem;
+mod open;
+mod reader;
+mod row;
+mod segment;
+mod tables;
+
+pub use disk::{Disk, DiskFile, Lock, RealDisk, Stamp};
+pub use entry::{Entry, Frame, Link, Positions, StoreId};
+pub use error::{AppendError, Error};
+pub use follower::{Checkpoint, Fold, Follower, Rows};
+pub use frame::FRAME_BYTES_MAX;
+pub use journal::{Journal, Prepared, Preparer};
+pub use lmdb::LmdbTables;
+pub use log::Log;
+pub use marker::Marker;
+pub use mem::MemTables;
+pub use open::{OpenReport, Opened, Progress, Start, open};
+pub use reader::JournalReader;
+pub use tables::{
+    Change, Changes, KEY_BYTES_MAX, Meta, Sum, Sums, TABLE_COUNT_MAX, Table, Tables, VALUE_BYTES_MAX, Visit,
+};
+
+/// What a store is told by the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The folder of the truth: journal and lock.
+    pub state_dir: PathBuf,
+    /// The folder of what is derived and may be deleted: the working environment.
+    pub cache_dir: PathBuf,
+    /// Size of a journal segment in bytes.
+    pub segment_bytes: u64,
+    /// Largest frame in bytes, at most [`FRAME_BYTES_MAX`].
+    pub frame_bytes_max: usize,
+    /// A bug put in for the simulator's own proof; `None` everywhere else.
+    pub planted: Option<PlantedBug>,
+}
+
+/// A bug that the simulator must find, for the simulator's own proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlantedBug {
+    /// A frame is acknowledged before its sync.
+    AcknowledgeBeforeSync,
+    /// A failed sync is tried again, and the segment written on.
+    WriteOnAfterFailedSync,
+    /// The last good frame found at opening is not held again.
+    TrustLastFrame,
+    /// An opening writes on behind a torn tail.
+    SkipTornTailCut,
+}

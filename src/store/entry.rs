@@ -1,0 +1,81 @@
+//! One fact of one partition, as the journal keeps it, and the chain that joins the facts of one subject.
+
+use std::fmt;
+
+use crate::id::{PARTITION_COUNT, Partition, Time};
+
+/// Position of the last entry of each partition, by [`Partition::index`]; 0 before the first.
+pub type Positions = [u64; PARTITION_COUNT];
+
+/// Bytes of an entry besides its payload: subject, previous position and hash, payload length.
+pub(super) const ENTRY_HEAD_BYTES: usize = 8 + 8 + 16 + 4;
+
+/// Identity of one store, made once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StoreId(pub [u8; 16]);
+
+impl fmt::Display for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Where the chain of a subject stands: its last entry, or nothing by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Link {
+    /// Position of that entry in its partition; 0 before the first.
+    pub n: u64,
+    /// Its hash.
+    pub hash: [u8; 16],
+}
+
+/// One fact in the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The partition that it belongs to.
+    pub partition: Partition,
+    /// Its position there, counted from 1 without gaps.
+    pub n: u64,
+    /// Whose chain it continues: a case's id, or 0 for none.
+    pub subject: u64,
+    /// The entry before in that chain.
+    pub previous: Link,
+    /// What it says; the store does not look inside.
+    pub payload: Vec<u8>,
+}
+
+impl Entry {
+    /// Returns the hash that the next entry of the chain carries: the first half of BLAKE3 over everything here.
+    pub fn hash(&self) -> [u8; 16] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.partition.0.to_le_bytes());
+        hasher.update(&self.n.to_le_bytes());
+        hasher.update(&self.subject.to_le_bytes());
+        hasher.update(&self.previous.n.to_le_bytes());
+        hasher.update(&self.previous.hash);
+        hasher.update(&self.payload);
+        let mut out = [0; 16];
+        out.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        out
+    }
+
+    /// Returns the link that the next entry of the chain carries.
+    pub fn link(&self) -> Link {
+        Link { n: self.n, hash: self.hash() }
+    }
+}
+
+/// What one append made durable, all or nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Its number in the journal, counted from 1 without gaps.
+    pub seq: u64,
+    /// Hash of the frame before; zeros before the first.
+    pub before: [u8; 32],
+    /// Its own hash, which the next frame carries.
+    pub hash: [u8; 32],
+    /// The clock when it was appended, never earlier than that of the frame before.
+    pub time: Time,
+    /// Its entries, in the order in which they were given.
+    pub entries: Vec<Entry>,
+}

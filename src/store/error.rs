@@ -1,0 +1,280 @@
+//! What can go wrong with the state on disk.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::entry::StoreId;
+use super::tables::Table;
+use crate::error::{Code, Kind};
+use crate::id::Partition;
+
+/// A failure of the store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or folder could not be read or written.
+    #[error("cannot {what} {}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        what: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process has the state folder.
+    #[error("the state folder is in use by another process: {}", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The journal is damaged.
+    #[error("the journal is damaged at byte {offset} of {}: {reason}", path.display())]
+    Damaged {
+        /// The segment.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A copied journal is damaged where the copying caught it in the middle of work.
+    #[error("the journal is a copy that was made while work went on, and it is incomplete at byte {offset} of {}: {reason}", path.display())]
+    DamagedCopy {
+        /// The segment.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A segment that others continue from is not there.
+    #[error("journal segment {n} is missing: {} continues from it at frame {seq}", path.display())]
+    SegmentMissing {
+        /// Number of the missing segment; 0 when there is none at all.
+        n: u64,
+        /// The last frame that it must hold.
+        seq: u64,
+        /// The segment that needs it.
+        path: PathBuf,
+    },
+    /// A file is of a format that this release cannot read.
+    #[error("{} has format {found}, and this release reads format {known}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The format known here.
+        known: u32,
+    },
+    /// A file belongs to another store.
+    #[error("{} belongs to store {found}, not to {expected}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// The store it names.
+        found: StoreId,
+        /// The store it lies in.
+        expected: StoreId,
+    },
+    /// The working environment could not be read or written.
+    #[error("the working environment cannot be used: {reason}")]
+    Tables {
+        /// What LMDB says.
+        reason: String,
+    },
+    /// The file system of the working environment is full.
+    #[error("no space is left for the working environment")]
+    TablesFull,
+    /// A row of the working environment is not what was written.
+    #[error("a row of table {} with key {key} fails its checksum", table.0)]
+    Row {
+        /// The table.
+        table: Table,
+        /// The key in hexadecimal.
+        key: String,
+    },
+    /// Rows of the working environment are missing, or were added, behind the store's back.
+    #[error("table {} of partition {} has {found} rows that do not add up to the {expected} written", table.0, partition.0)]
+    Sums {
+        /// The table.
+        table: Table,
+        /// The partition.
+        partition: Partition,
+        /// Rows found.
+        found: u64,
+        /// Rows that should be there.
+        expected: u64,
+    },
+    /// An entry of the journal does not fit the rows that it should change.
+    #[error("entry {n} of partition {} cannot be folded: {reason}", partition.0)]
+    Fold {
+        /// The partition.
+        partition: Partition,
+        /// The entry's position.
+        n: u64,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A frame came to the follower out of order.
+    #[error("frame {found} was given to the follower, which expects frame {expected}")]
+    FrameOrder {
+        /// The frame given.
+        found: u64,
+        /// The frame expected.
+        expected: u64,
+    },
+    /// A key or value has a length that the tables do not take.
+    #[error("a {what} of {found_bytes} bytes is outside the limits of {least_bytes} to {most_bytes} bytes")]
+    RowSize {
+        /// Key or value.
+        what: &'static str,
+        /// Its length.
+        found_bytes: usize,
+        /// Least length.
+        least_bytes: usize,
+        /// Greatest length.
+        most_bytes: usize,
+    },
+    /// An option has a value outside its range.
+    #[error("{name} is {found}, outside {least}..={most}")]
+    OptionRange {
+        /// Name of the option.
+        name: &'static str,
+        /// Its value.
+        found: u64,
+        /// Least value.
+        least: u64,
+        /// Greatest value.
+        most: u64,
+    },
+    /// There are more segments than an opening takes in.
+    #[error("the journal has {found} segments, more than {limit}")]
+    TooManySegments {
+        /// Segments found.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
+}
+
+impl Error {
+    /// Returns the permanent code.
+    pub fn code(&self) -> Code {
+        Code(match self {
+            Self::Io { .. } => 400,
+            Self::Locked { .. } => 401,
+            Self::Damaged { .. } => 402,
+            Self::DamagedCopy { .. } => 403,
+            Self::SegmentMissing { .. } => 404,
+            Self::Format { .. } => 405,
+            Self::Foreign { .. } => 406,
+            Self::Tables { .. } => 407,
+            Self::TablesFull => 408,
+            Self::Row { .. } => 409,
+            Self::Sums { .. } => 410,
+            Self::Fold { .. } => 411,
+            Self::FrameOrder { .. } => 412,
+            Self::RowSize { .. } => 413,
+            Self::OptionRange { .. } => 414,
+            Self::TooManySegments { .. } => 415,
+        })
+    }
+
+    /// Returns what it means outside.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Io { .. } | Self::TablesFull => Kind::Io,
+            Self::Locked { .. } => Kind::Unavailable,
+            Self::Damaged { .. }
+            | Self::DamagedCopy { .. }
+            | Self::SegmentMissing { .. }
+            | Self::Format { .. }
+            | Self::Foreign { .. }
+            | Self::Tables { .. }
+            | Self::Row { .. }
+            | Self::Sums { .. }
+            | Self::Fold { .. }
+            | Self::TooManySegments { .. } => Kind::Corrupt,
+            Self::FrameOrder { .. } => Kind::Internal,
+            Self::RowSize { .. } => Kind::TooLarge,
+            Self::OptionRange { .. } => Kind::Configuration,
+        }
+    }
+
+    /// Returns whether discarding the working environment and folding the journal again would help.
+    pub fn is_of_tables(&self) -> bool {
+        matches!(self, Self::Tables { .. } | Self::Row { .. } | Self::Sums { .. })
+    }
+
+    pub(super) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { what, path, source }
+    }
+}
+
+/// Why nothing was appended. Whatever it says, nothing of the frame is acknowledged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The file system is full; a later append goes on by itself when there is space. The frame may still come
+    /// to light at the next opening.
+    #[error("no space is left for the journal")]
+    Full(#[source] io::Error),
+    /// Writing or syncing failed. The frame may still come to light at the next opening.
+    #[error("the journal cannot be written")]
+    Io(#[source] io::Error),
+    /// The frame would be larger than its limit; nothing was written.
+    #[error("a frame of {found_bytes} bytes is larger than the limit of {limit_bytes}")]
+    TooLarge {
+        /// Its size.
+        found_bytes: usize,
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// An entry is not the next of its partition; nothing was written.
+    #[error("entry {found} of partition {} was given where entry {expected} is next", partition.0)]
+    OutOfOrder {
+        /// The partition.
+        partition: Partition,
+        /// The position given.
+        found: u64,
+        /// The position expected.
+        expected: u64,
+    },
+    /// The partition is not claimed; nothing was written.
+    #[error("partition {} is not claimed", partition.0)]
+    NotClaimed {
+        /// The partition.
+        partition: Partition,
+    },
+}
+
+impl AppendError {
+    /// Returns the permanent code.
+    pub fn code(&self) -> Code {
+        Code(match self {
+            Self::Full(_) => 420,
+            Self::Io(_) => 421,
+            Self::TooLarge { .. } => 422,
+            Self::OutOfOrder { .. } => 423,
+            Self::NotClaimed { .. } => 424,
+        })
+    }
+
+    /// Returns what it means outside.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Full(_) | Self::Io(_) => Kind::Unavailable,
+            Self::TooLarge { .. } => Kind::TooLarge,
+            Self::OutOfOrder { .. } | Self::NotClaimed { .. } => Kind::Internal,
+        }
+    }
+
+    /// Returns whether the frame may come to light at the next opening, so that its clients must hear "unknown".
+    pub fn is_outcome_unknown(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::Io(_))
+    }
+}

@@ -1,0 +1,5 @@
+//! What several themes share.
+
+pub(crate) mod interpreter;
+pub(crate) mod nets;
+pub(crate) mod oracle;
