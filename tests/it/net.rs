@@ -234,6 +234,7 @@ fn all_mistakes_are_said_at_once_and_in_order() {
             0:0 KN0251 there is no flow from task "no" to task "flow"
             0:0 KN0251 there is no decomposition "nothing"
             36:33 KN0251 there is no condition or task "nowhere"
+            63:37 KN0200 the expression is wrong at its byte 8: expected an operator or the end, found rating
             74:23 KN0251 there is no input parameter of the decomposition "nothing"
             80:23 KN0251 there is no variable of the net "nothing"
         "#]],
