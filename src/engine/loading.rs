@@ -94,8 +94,9 @@ fn specifications<T: Tables>(follower: &Follower<T>, registry: &Registry) -> Res
     let mut count = 0;
     for (at, registration) in stored {
         count = count.max(registration.number.0);
-        let registered = compile(at, &registration)
-            .map_err(|reason| format!("specification {} version {}: {reason}", registration.uri, registration.version))?;
+        let registered = compile(at, &registration).map_err(|reason| {
+            format!("specification {} version {}: {reason}", registration.uri, registration.version)
+        })?;
         registry.add(Arc::new(registered));
     }
     Ok(count)
@@ -104,9 +105,8 @@ fn specifications<T: Tables>(follower: &Follower<T>, registry: &Registry) -> Res
 /// Compiles a stored specification, by the numbering that it was registered with.
 fn compile(at: Time, registration: &Registration) -> Result<Registered, String> {
     let tree: Specification = serde_json::from_str(&registration.tree).map_err(text)?;
-    let compiled = net::compile(&tree, Some(&registration.numbering)).map_err(|mistakes| {
-        mistakes.first().map_or_else(String::new, |mistake| mistake.message.clone())
-    })?;
+    let compiled = net::compile(&tree, Some(&registration.numbering))
+        .map_err(|mistakes| mistakes.first().map_or_else(String::new, |mistake| mistake.message.clone()))?;
     Ok(Registered {
         number: registration.number,
         version: registration.version,
@@ -121,7 +121,8 @@ fn last_cases<T: Tables>(follower: &Follower<T>) -> Result<Vec<Option<CaseId>>, 
     let mut last = vec![None; PARTITION_COUNT];
     scan(follower, tables::PARTITIONS, |key, value| {
         let partition = key.first_chunk::<2>().map(|bytes| usize::from(u16::from_be_bytes(*bytes)));
-        let slot = partition.and_then(|at| last.get_mut(at)).ok_or("a row of a partition that does not exist")?;
+        let slot =
+            partition.and_then(|at| last.get_mut(at)).ok_or("a row of a partition that does not exist")?;
         *slot = tables::decode::<PartitionRow>(value)?.last_case;
         Ok(())
     })?;

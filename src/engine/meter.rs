@@ -34,7 +34,13 @@ pub struct TickMeter {
 impl TickMeter {
     /// Returns a meter at zero.
     pub fn new(metrics: Arc<Metrics>, budget: u64) -> Self {
-        let pair_ticks = (0..64).map(|_| { let start = ticks(); ticks().saturating_sub(start) }).min().unwrap_or(0);
+        let pair_ticks = (0..64)
+            .map(|_| {
+                let start = ticks();
+                ticks().saturating_sub(start)
+            })
+            .min()
+            .unwrap_or(0);
         Self {
             metrics,
             budget,

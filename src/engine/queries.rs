@@ -4,13 +4,13 @@
 use super::answers::{self, ItemPlace};
 use super::record::{Act, Body, Hash16, Record};
 use super::registry::Registry;
-use super::request::Repeat;
+use super::request::{Question, Repeat, Told};
 use super::service::{
     Answer, CaseFilter, CaseSummary, CaseView, HistoryView, IsNew, ItemFilter, ItemView, Page, PageOf,
     Refusal,
 };
 use super::tables::{self, KeyRow};
-use super::turn::Rows;
+use super::turn::{self, Rows};
 use crate::case::encode;
 use crate::case::event::Event;
 use crate::case::fold::fold;
@@ -19,6 +19,7 @@ use crate::case::state::{Case, InRows, Instance, Live};
 use crate::case::view;
 use crate::error::{Code, Kind};
 use crate::id::{CaseId, ItemId, Partition, SpecNumber, Time};
+use crate::net::orjoin;
 use crate::store::{self, Disk, Follower, JournalReader, Table, Tables};
 
 /// Most rows that one page of a list looks at; a page that ends there is short and says where to go on.
@@ -71,6 +72,33 @@ fn parts<T: Tables, R: encode::Row>(
     wrong.map_or(Ok(found), Err)
 }
 
+/// Answers a question of a shard, from durable rows.
+pub fn answer<T: Tables>(follower: &Follower<T>, question: Question) -> Told {
+    match question {
+        Question::Load(case) => Told::Loaded(case, case_rows(follower, case).map(|rows| rows.map(Box::new))),
+        Question::Business(partition, hash) => {
+            Told::Business(partition, hash, business_case(follower, partition, &hash))
+        }
+        Question::Judge(case, question) => judge(case, question),
+    }
+}
+
+fn judge(case: CaseId, question: Box<turn::Question>) -> Told {
+    let turn::Question::OrJoin { net, task, marking, .. } = question.as_ref();
+    let judgement = orjoin::judge(net, *task, marking);
+    Told::Judged(case, question, judgement)
+}
+
+/// Answers a question when the rows cannot be had.
+pub fn cannot_answer(question: Question, reason: String) -> Told {
+    match question {
+        Question::Load(case) => Told::Loaded(case, Err(reason)),
+        Question::Business(partition, hash) => Told::Business(partition, hash, Err(reason)),
+        // This one needs no rows.
+        Question::Judge(case, question) => judge(case, question),
+    }
+}
+
 /// Returns the case of a business key.
 ///
 /// # Errors
@@ -81,7 +109,9 @@ pub fn business_case<T: Tables>(
     hash: &Hash16,
 ) -> Result<Option<CaseId>, String> {
     let found = follower.get(tables::BUSINESS_KEYS, &tables::hash_key(partition, hash)).map_err(text)?;
-    found.map(|bytes| tables::case_of(&bytes).ok_or_else(|| "a business key without its case".to_owned())).transpose()
+    found
+        .map(|bytes| tables::case_of(&bytes).ok_or_else(|| "a business key without its case".to_owned()))
+        .transpose()
 }
 
 /// Returns a case as rows hold it: markings lie in its instances' rows.
@@ -99,11 +129,7 @@ pub fn case_of_rows(id: CaseId, rows: Rows) -> Case {
 ///
 /// # Errors
 /// There is none, or its rows cannot be read.
-pub fn case<T: Tables>(
-    follower: &Follower<T>,
-    registry: &Registry,
-    id: CaseId,
-) -> Result<CaseView, Refusal> {
+pub fn case<T: Tables>(follower: &Follower<T>, registry: &Registry, id: CaseId) -> Result<CaseView, Refusal> {
     let rows = case_rows(follower, id).map_err(|reason| answers::unreadable(&reason))?;
     let rows = rows.ok_or_else(|| answers::refusal(&crate::case::Error::NoCase))?;
     let spec = known(registry, rows.case.spec)?;
@@ -245,7 +271,9 @@ pub fn items<T: Tables>(
     let mut views = Vec::new();
     let mut visited = 0;
     loop {
-        let Some(case) = next_case_with_items(follower, from)? else { return Ok(Page { items: views, next: None }) };
+        let Some(case) = next_case_with_items(follower, from)? else {
+            return Ok(Page { items: views, next: None });
+        };
         if filter.case.is_some_and(|wanted| wanted != case) {
             return Ok(Page { items: views, next: None });
         }
@@ -388,7 +416,9 @@ pub fn repeat<T: Tables, D: Disk>(
     }
     match (row.act, row.spec) {
         (Act::Register, Some(number)) => Ok(Repeated::Specification(number)),
-        _ => answer_at(journal, registry, &row).map(Repeated::Answer).map_err(|reason| answers::unreadable(&reason)),
+        _ => answer_at(journal, registry, &row)
+            .map(Repeated::Answer)
+            .map_err(|reason| answers::unreadable(&reason)),
     }
 }
 
@@ -402,7 +432,11 @@ pub enum Repeated {
 }
 
 /// Folds a case up to the entry that a key names, and answers as then.
-fn answer_at<D: Disk>(journal: &JournalReader<D>, registry: &Registry, row: &KeyRow) -> Result<Answer, String> {
+fn answer_at<D: Disk>(
+    journal: &JournalReader<D>,
+    registry: &Registry,
+    row: &KeyRow,
+) -> Result<Answer, String> {
     let found = journal.entry(row.case.partition(), row.n).map_err(text)?;
     let (_, entry) = found.ok_or_else(|| format!("journal entry {} is missing", row.n))?;
     let mut case = Case::new(row.case);

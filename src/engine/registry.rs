@@ -27,11 +27,7 @@ pub struct Registered {
 impl Registered {
     /// Returns what cases need to know of it.
     pub fn run(&self) -> turn::Registered {
-        turn::Registered {
-            number: self.number,
-            version: self.version,
-            workflow: Arc::clone(&self.workflow),
-        }
+        turn::Registered { number: self.number, version: self.version, workflow: Arc::clone(&self.workflow) }
     }
 }
 
@@ -97,9 +93,7 @@ impl Registry {
             .range(from..)
             .flat_map(|(_, versions)| versions)
             .filter(|entry| {
-                after.is_none_or(|(uri, version)| {
-                    (&entry.workflow.uri, entry.version) > (uri, *version)
-                })
+                after.is_none_or(|(uri, version)| (&entry.workflow.uri, entry.version) > (uri, *version))
             })
             .take(limit)
             .cloned()

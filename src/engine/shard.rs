@@ -11,17 +11,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::answers;
 use super::record::{Act, Body, Hash16, Maker, Record};
 use super::registry::{Registered, Registry};
-use super::request::{
-    Asked, Key, Message, NewSpecification, Question, Repeat, Reply, Request, Staged, Told,
-};
+use super::request::{Asked, Key, Message, NewSpecification, Question, Repeat, Reply, Request, Staged, Told};
 use super::service::{Answer, IsNew, Refusal};
 use super::tables::KeyRow;
 use super::ticket::Answerer;
 use super::turn::{self, Cases, Job, Limits, Outcome, Rows, Tally, Timer, What};
-use crate::case::{self, Command};
 use crate::case::encode;
 use crate::case::event::Event;
 use crate::case::row::{Link, Status};
+use crate::case::{self, Command};
 use crate::id::{CaseId, PARTITION_COUNT, Partition, SpecNumber, Time};
 use crate::store::{self, Entry};
 
@@ -137,7 +135,10 @@ pub struct Shard {
 
 impl std::fmt::Debug for Shard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shard").field("shard", &self.options.shard).field("batch", &self.batch).finish_non_exhaustive()
+        f.debug_struct("Shard")
+            .field("shard", &self.options.shard)
+            .field("batch", &self.batch)
+            .finish_non_exhaustive()
     }
 }
 
@@ -428,7 +429,8 @@ impl Shard {
     }
 
     fn begin(&mut self, turn: &mut Turn, request: Request) {
-        let Request { act: Asked::Create { partition, spec, data, business_key }, key, answerer } = request else {
+        let Request { act: Asked::Create { partition, spec, data, business_key }, key, answerer } = request
+        else {
             unreachable!("invariant: only creates come here")
         };
         let case = CaseId::next(turn.now, partition, self.last_cases[partition.index()]);
@@ -727,8 +729,7 @@ impl Shard {
             let record = Record { at: turn.now, key: None, body: Body::KeysExpired { before } };
             self.stage(turn, partition, 0, Link::default(), record.encode());
         }
-        self.client_key_count =
-            self.keys.values().filter(|used| matches!(used, KeyUse::Client(..))).count();
+        self.client_key_count = self.keys.values().filter(|used| matches!(used, KeyUse::Client(..))).count();
     }
 }
 

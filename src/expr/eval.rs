@@ -32,13 +32,21 @@ pub(super) struct Evaluation<'a> {
 }
 
 impl<'a> Evaluation<'a> {
-    /// Evaluates the whole expression with the data document as context.
-    pub(super) fn run(ast: &'a Ast, document: &Document<'a>) -> Result<(Self, Sequence), Error> {
+    /// Evaluates the whole expression with the data document as context; of the variables only those it can see are
+    /// put there.
+    pub(super) fn run(
+        ast: &'a Ast,
+        sees: Option<&[Box<str>]>,
+        document: &Document<'a>,
+    ) -> Result<(Self, Sequence), Error> {
         let mut evaluation = Self { ast, tree: Tree::default(), bound: Vec::new(), steps: 0 };
         let tree = &mut evaluation.tree;
         let top = tree.root(Content::Document);
         let root = tree.element(top, document.root);
         for (name, value) in document.variables {
+            if sees.is_some_and(|names| names.binary_search_by(|seen| (**seen).cmp(name)).is_err()) {
+                continue;
+            }
             let variable = tree.element(root, *name);
             tree.fragment(variable, value.as_xml());
         }

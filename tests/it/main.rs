@@ -11,6 +11,7 @@ mod net;
 mod orjoin;
 mod replay;
 mod sim;
+mod spec;
 mod store;
 mod support;
 mod tidy;
