@@ -6,12 +6,9 @@
 //! XOR-joins. Start at [`judge`]: trivial markings first, then a bit test where it is exact, then [`search`].
 //! The answer is a pure function of [`projection`].
 
-mod cache;
 mod search;
 
 use serde::{Deserialize, Serialize};
-
-pub use cache::{Cache, Key};
 
 use super::numbering::number;
 use super::{Gate, Net, Task};
