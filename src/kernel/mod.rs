@@ -28,7 +28,7 @@ pub use outcome::{Numbers, Outcome};
 pub use wave::{Full, Phase, Step, WAVE_LIST_MAX, WAVE_STEPS_MAX, Wave};
 pub use word::Way;
 
-use slab::{ManySlab, Slab, TallySlab};
+use slab::{ManySlab, Planes, Slab};
 use table::{Chunk, Row, Table};
 
 /// Most tokens in a place that counters can hold; one more is answered by `overflow`.
@@ -91,7 +91,7 @@ pub struct Kernel {
     /// For rows that affect more tasks than a row itself holds.
     more: Vec<Chunk>,
     words: Slab<u64>,
-    tallies: TallySlab,
+    tallies: Slab<Planes>,
     /// Slabs of wider markings, one a net.
     many: Vec<ManySlab>,
 }
@@ -116,7 +116,7 @@ impl Kernel {
             rows: Vec::new(),
             more: Vec::new(),
             words: Slab::new(),
-            tallies: TallySlab::new(),
+            tallies: Slab::new(),
             many: Vec::new(),
         }
     }
@@ -187,7 +187,7 @@ impl Kernel {
     fn place(&mut self, net: NetHandle, form: Form, tokens: &[(u16, u16)]) -> Slot {
         let index = match form {
             Form::Word => self.words.add(tokens.iter().fold(0, |word, entry| word | 1 << entry.0)),
-            Form::Tally => self.tallies.add(tokens),
+            Form::Tally => self.tallies.add(Planes::of(tokens)),
             Form::ManyBits => self.many[net.number as usize].add_bits(tokens),
             Form::ManyCounts => self.many[net.number as usize].add_counts(tokens),
         };
@@ -228,7 +228,7 @@ impl Kernel {
         }
         match slot.form {
             Form::Word => u16::from(self.words.get(slot.index) & (1 << place) != 0),
-            Form::Tally => self.tallies.count(slot.index, place),
+            Form::Tally => self.tallies.get(slot.index).count(place),
             Form::ManyBits | Form::ManyCounts => self.many[net.number as usize].count(slot, place),
         }
     }
@@ -258,7 +258,7 @@ impl Kernel {
     fn marked_count(&self, net: NetHandle, slot: Slot) -> u32 {
         match slot.form {
             Form::Word => self.words.get(slot.index).count_ones(),
-            Form::Tally => self.tallies.marks(slot.index).count_ones(),
+            Form::Tally => self.tallies.get(slot.index).marks().count_ones(),
             Form::ManyBits | Form::ManyCounts => self.many[net.number as usize].marked_count(slot),
         }
     }
@@ -273,7 +273,7 @@ impl Kernel {
 pub fn run(kernel: &mut Kernel, wave: &mut Wave) {
     wave.check(kernel);
     word::run(kernel.way, &kernel.rows, &kernel.more, kernel.words.cells_mut(), &mut wave.word);
-    tally::run(&kernel.rows, &kernel.more, &mut kernel.tallies, &mut wave.tally);
+    tally::run(kernel.way, &kernel.rows, &kernel.more, kernel.tallies.cells_mut(), &mut wave.tally);
     many::run(&mut kernel.tables, &mut kernel.many, &mut wave.many);
     wave.has_run = true;
 }

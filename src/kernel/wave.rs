@@ -225,6 +225,15 @@ impl Wave {
                 && put.len() <= kernel.tables[step.net as usize].net.tasks[usize::from(step.task)].flows.len()
         };
         assert!(self.many.steps.iter().all(known), "invariant: a step puts on places of its flows");
+        debug_assert!(self.order.iter().all(|(net, form, at)| {
+            let step = match form {
+                Form::Word => &self.word.steps[*at as usize],
+                Form::Tally => &self.tally.steps[*at as usize],
+                Form::ManyBits | Form::ManyCounts => return true,
+            };
+            let row = (step.row - net.first_row) as usize;
+            step.put & !kernel.tables[net.number as usize].flows[row] == 0
+        }));
     }
 
     /// Returns what step `index` did, once the wave has run.

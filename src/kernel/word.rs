@@ -9,7 +9,7 @@
 use super::table::{Chunk, Row};
 
 /// A step is looked at this many steps before it is taken, so that its marking is in the cache by then.
-const PREFETCH_AHEAD: usize = 16;
+pub(super) const PREFETCH_AHEAD: usize = 16;
 /// In [`Record::now`]: the step was not enabled.
 pub(super) const REFUSED: u64 = 1 << 63;
 /// In [`Record::now`]: the step would have put a second token.
@@ -72,7 +72,7 @@ pub(super) struct WordWave {
 pub(super) fn take(row: &Row, marking: u64) -> (u64, bool) {
     let found = marking & row.pre;
     let taken = found & (found.wrapping_neg() | row.all);
-    let enabled = (found & row.need == row.need) & (found != 0) & (marking & row.forbid == 0);
+    let enabled = (marking & row.care == row.need) & (found != 0);
     (taken, enabled)
 }
 
@@ -85,8 +85,14 @@ fn fire(row: &Row, marking: u64, put: u64) -> (u64, u64) {
     let clash = rest & put != 0;
     let done = u64::from(enabled & !clash).wrapping_neg();
     let after = marking ^ ((marking ^ (rest | put)) & done);
-    let flags = (u64::from(!enabled) << 63) | (u64::from(enabled & clash) << 62);
-    (after, flags)
+    (after, flags(enabled, clash))
+}
+
+/// Returns why a step is undone, if it is.
+#[inline(always)]
+pub(super) fn flags(enabled: bool, clash: bool) -> u64 {
+    (u64::from(!enabled) << REFUSED.trailing_zeros())
+        | (u64::from(enabled & clash) << OVERFLOW.trailing_zeros())
 }
 
 /// Computes which lanes of a chunk are enabled before and after.
@@ -105,8 +111,9 @@ impl Lanes for OneByOne {
         let enabled = |marking: u64| {
             let mut bits = 0;
             for lane in 0..super::table::CHUNK_LANES {
-                let same = (marking ^ chunk.want.0[lane]) & chunk.care.0[lane] == 0;
-                let some = marking & chunk.any.0[lane] != 0;
+                let (care, any) = (chunk.care.0[lane], chunk.any.0[lane]);
+                let same = marking & care == care & any;
+                let some = marking & any != 0;
                 bits |= u64::from(same & some) << lane;
             }
             bits
@@ -126,18 +133,16 @@ impl Lanes for FourAtOnce {
         use std::arch::x86_64::{
             __m256i, _mm256_and_si256, _mm256_andnot_si256, _mm256_castsi256_pd, _mm256_cmpeq_epi64,
             _mm256_load_si256, _mm256_movemask_pd, _mm256_set1_epi64x, _mm256_setzero_si256,
-            _mm256_xor_si256,
         };
         // SAFETY: the caller promises AVX2; masks are 32 bytes, aligned to 32.
         unsafe {
             let care = _mm256_load_si256((&raw const chunk.care).cast::<__m256i>());
-            let want = _mm256_load_si256((&raw const chunk.want).cast::<__m256i>());
             let any = _mm256_load_si256((&raw const chunk.any).cast::<__m256i>());
+            let want = _mm256_and_si256(care, any);
             let zero = _mm256_setzero_si256();
             let enabled = |marking: u64| {
                 let marking = _mm256_set1_epi64x(marking.cast_signed());
-                let differs = _mm256_and_si256(_mm256_xor_si256(marking, want), care);
-                let same = _mm256_cmpeq_epi64(differs, zero);
+                let same = _mm256_cmpeq_epi64(_mm256_and_si256(marking, care), want);
                 let none = _mm256_cmpeq_epi64(_mm256_and_si256(marking, any), zero);
                 let lanes = _mm256_castsi256_pd(_mm256_andnot_si256(none, same));
                 u64::from(_mm256_movemask_pd(lanes).cast_unsigned())
@@ -168,7 +173,7 @@ pub(super) unsafe fn compare_all<L: Lanes>(row: &Row, more: &[Chunk], before: u6
 }
 
 #[inline(always)]
-fn prefetch<T>(cells: &[T], index: usize) {
+pub(super) fn prefetch<T>(cells: &[T], index: usize) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing, whatever the address; this one lies in the slice or is never used.
     unsafe {
@@ -186,12 +191,13 @@ unsafe fn walk<L: Lanes>(rows: &[Row], more: &[Chunk], words: &mut [u64], wave: 
     let steps = &wave.steps[..];
     let last = steps.len().saturating_sub(1);
     for (at, (step, record)) in steps.iter().zip(&mut wave.records).enumerate() {
-        prefetch(words, steps.get((at + PREFETCH_AHEAD).min(last)).map_or(0, |step| step.slot as usize));
+        // SAFETY: there is a last step while there is a step.
+        let ahead = unsafe { steps.get_unchecked((at + PREFETCH_AHEAD).min(last)) };
+        prefetch(words, ahead.slot as usize);
         debug_assert!((step.row as usize) < rows.len() && (step.slot as usize) < words.len());
         // SAFETY: the caller's promise about rows and slots.
         let (row, word) =
             unsafe { (rows.get_unchecked(step.row as usize), words.get_unchecked_mut(step.slot as usize)) };
-        debug_assert!(step.put & !row.flows == 0);
         let before = *word;
         let (after, flags) = fire(row, before, step.put);
         *word = after;
