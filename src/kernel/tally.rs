@@ -1,10 +1,9 @@
 //! Steps on counters of narrow nets: those that may hold two tokens somewhere.
 //!
 //! The same as in [`super::word`], with eight words instead of one: sums with carry over bit planes, for all places
-//! at once and without a branch.
+//! at once.
 
 #![expect(clippy::inline_always, reason = "the loop is compiled once for each way, with all of this inside")]
-#![expect(clippy::needless_bitwise_bool, reason = "a lazy operator is a branch on data")]
 
 use super::slab::Planes;
 use super::table::{Chunk, Row};
@@ -32,27 +31,60 @@ pub(super) struct TallyWave {
     pub(super) slot_end: usize,
 }
 
-/// Takes a token from each place, which has one.
-#[inline(always)]
-fn subtract(planes: &mut Planes, places: u64) {
-    let mut borrow = places;
-    for plane in &mut planes.0 {
-        let next = !*plane & borrow;
-        *plane ^= borrow;
-        borrow = next;
-    }
+/// What moving the tokens of one step came to.
+struct Moved {
+    before: u64,
+    after: u64,
+    removed: u64,
+    flags: u64,
 }
 
-/// Puts a token on each place; returns the places that cannot hold one more.
+/// Moves the tokens of one step. Counts up to three live in two planes, which is all that most steps touch; the
+/// branch to the others is foreseen well.
 #[inline(always)]
-fn add(planes: &mut Planes, places: u64) -> u64 {
-    let mut carry = places;
-    for plane in &mut planes.0 {
-        let next = *plane & carry;
-        *plane ^= carry;
-        carry = next;
+fn fire(row: &Row, cell: &mut Planes, put: u64) -> Moved {
+    let [ones, twos, ..] = cell.0;
+    let far = cell.0[2..].iter().fold(0, |far, plane| far | plane);
+    let before = ones | twos;
+    let (taken, enabled) = take(row, before);
+    let (ones_left, twos_left) = (ones ^ taken, twos ^ (!ones & taken));
+    let removed = (ones_left | twos_left) & row.remove;
+    let (ones_left, twos_left) = (ones_left & !row.remove, twos_left & !row.remove);
+    let put = put | row.put;
+    let carry = ones_left & put;
+    if far | (twos_left & carry) != 0 {
+        return fire_far(row, cell, put);
     }
-    carry
+    let done = u64::from(enabled).wrapping_neg();
+    let ones_after = ones ^ ((ones ^ ones_left ^ put) & done);
+    let twos_after = twos ^ ((twos ^ twos_left ^ carry) & done);
+    (cell.0[0], cell.0[1]) = (ones_after, twos_after);
+    Moved { before, after: ones_after | twos_after, removed: removed & done, flags: flags(enabled, false) }
+}
+
+/// Does what [`fire`] does for any counts.
+#[cold]
+#[inline(never)]
+fn fire_far(row: &Row, cell: &mut Planes, put: u64) -> Moved {
+    let before = cell.marks();
+    let (taken, enabled) = take(row, before);
+    let mut next = *cell;
+    let mut borrow = taken;
+    for plane in &mut next.0 {
+        (*plane, borrow) = (*plane ^ borrow, !*plane & borrow);
+    }
+    let removed = next.marks() & row.remove;
+    let mut carry = put;
+    for plane in &mut next.0 {
+        let left = *plane & !row.remove;
+        (*plane, carry) = (left ^ carry, left & carry);
+    }
+    let clash = carry != 0;
+    if !enabled || clash {
+        return Moved { before, after: before, removed: 0, flags: flags(enabled, clash) };
+    }
+    *cell = next;
+    Moved { before, after: next.marks(), removed, flags: 0 }
 }
 
 /// # Safety
@@ -69,22 +101,10 @@ unsafe fn walk<L: Lanes>(rows: &[Row], more: &[Chunk], cells: &mut [Planes], wav
         // SAFETY: the caller's promise about rows and slots.
         let (row, cell) =
             unsafe { (rows.get_unchecked(step.row as usize), cells.get_unchecked_mut(step.slot as usize)) };
-        let before = cell.marks();
-        let (taken, enabled) = take(row, before);
-        let mut next = *cell;
-        subtract(&mut next, taken);
-        let removed = next.marks() & row.remove;
-        next.0.iter_mut().for_each(|plane| *plane &= !row.remove);
-        let clash = add(&mut next, step.put | row.put) != 0;
-        let done = u64::from(enabled & !clash).wrapping_neg();
-        for (plane, next) in cell.0.iter_mut().zip(next.0) {
-            *plane ^= (*plane ^ next) & done;
-        }
-        let after = cell.marks();
+        let Moved { before, after, removed, flags } = fire(row, cell, step.put);
         // SAFETY: the caller's promise about the processor; rows are made together with their chunks.
         let (was, now) = unsafe { compare_all::<L>(row, more, before, after) };
-        *record =
-            TallyRecord { before, after, was, now: now | flags(enabled, clash), removed: removed & done };
+        *record = TallyRecord { before, after, was, now: now | flags, removed };
     }
 }
 
