@@ -55,11 +55,11 @@ fn fire(row: &Row, cell: &mut Planes, put: u64) -> Moved {
     if far | (twos_left & carry) != 0 {
         return fire_far(row, cell, put);
     }
-    let done = u64::from(enabled).wrapping_neg();
+    let done = enabled.wrapping_neg();
     let ones_after = ones ^ ((ones ^ ones_left ^ put) & done);
     let twos_after = twos ^ ((twos ^ twos_left ^ carry) & done);
     (cell.0[0], cell.0[1]) = (ones_after, twos_after);
-    Moved { before, after: ones_after | twos_after, removed: removed & done, flags: flags(enabled, false) }
+    Moved { before, after: ones_after | twos_after, removed: removed & done, flags: flags(enabled, 0) }
 }
 
 /// Does what [`fire`] does for any counts.
@@ -79,8 +79,8 @@ fn fire_far(row: &Row, cell: &mut Planes, put: u64) -> Moved {
         let left = *plane & !row.remove;
         (*plane, carry) = (left ^ carry, left & carry);
     }
-    let clash = carry != 0;
-    if !enabled || clash {
+    let clash = u64::from(carry != 0);
+    if enabled == 0 || clash != 0 {
         return Moved { before, after: before, removed: 0, flags: flags(enabled, clash) };
     }
     *cell = next;
@@ -91,11 +91,13 @@ fn fire_far(row: &Row, cell: &mut Planes, put: u64) -> Moved {
 /// As [`Lanes::compare`]; and every step's row and slot lie within `rows` and `cells`.
 #[inline(always)]
 unsafe fn walk<L: Lanes>(rows: &[Row], more: &[Chunk], cells: &mut [Planes], wave: &mut TallyWave) {
-    let steps = &wave.steps[..];
-    let last = steps.len().saturating_sub(1);
-    for (at, (step, record)) in steps.iter().zip(&mut wave.records).enumerate() {
-        // SAFETY: there is a last step while there is a step.
-        let ahead = unsafe { steps.get_unchecked((at + PREFETCH_AHEAD).min(last)) };
+    let (steps, records) = (&wave.steps[..], &mut wave.records[..]);
+    let count = steps.len().min(records.len());
+    for at in 0..count {
+        let ahead = at.wrapping_add(PREFETCH_AHEAD).min(count.wrapping_sub(1));
+        // SAFETY: `at` and `ahead` are below `count`.
+        let (step, ahead, record) =
+            unsafe { (steps.get_unchecked(at), steps.get_unchecked(ahead), records.get_unchecked_mut(at)) };
         prefetch(cells, ahead.slot as usize);
         debug_assert!((step.row as usize) < rows.len() && (step.slot as usize) < cells.len());
         // SAFETY: the caller's promise about rows and slots.

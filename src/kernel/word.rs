@@ -4,7 +4,6 @@
 //! [`fire`]; which tasks it enabled or not, in [`Lanes::compare`], of which there are two that agree.
 
 #![expect(clippy::inline_always, reason = "the loop is compiled once for each way, with all of this inside")]
-#![expect(clippy::needless_bitwise_bool, reason = "a lazy operator is a branch on data")]
 
 use super::table::{Chunk, Row};
 
@@ -67,12 +66,12 @@ pub(super) struct WordWave {
     pub(super) slot_end: usize,
 }
 
-/// Returns the tokens that a step takes in a marking, and whether it is enabled there.
+/// Returns the tokens that a step takes in a marking, and 1 if it is enabled there, else 0.
 #[inline(always)]
-pub(super) fn take(row: &Row, marking: u64) -> (u64, bool) {
+pub(super) fn take(row: &Row, marking: u64) -> (u64, u64) {
     let found = marking & row.pre;
     let taken = found & (found.wrapping_neg() | row.all);
-    let enabled = (marking & row.care == row.need) & (found != 0);
+    let enabled = u64::from(marking & row.care == row.need) & u64::from(found != 0);
     (taken, enabled)
 }
 
@@ -82,17 +81,17 @@ fn fire(row: &Row, marking: u64, put: u64) -> (u64, u64) {
     let (taken, enabled) = take(row, marking);
     let rest = marking & !taken & !row.remove;
     let put = put | row.put;
-    let clash = rest & put != 0;
-    let done = u64::from(enabled & !clash).wrapping_neg();
+    let clash = u64::from(rest & put != 0);
+    let done = (enabled & (clash ^ 1)).wrapping_neg();
     let after = marking ^ ((marking ^ (rest | put)) & done);
     (after, flags(enabled, clash))
 }
 
-/// Returns why a step is undone, if it is.
+/// Returns why a step is undone, if it is; both arguments are 0 or 1.
 #[inline(always)]
-pub(super) fn flags(enabled: bool, clash: bool) -> u64 {
-    (u64::from(!enabled) << REFUSED.trailing_zeros())
-        | (u64::from(enabled & clash) << OVERFLOW.trailing_zeros())
+pub(super) fn flags(enabled: u64, clash: u64) -> u64 {
+    const _: () = assert!(REFUSED == 1 << 63 && OVERFLOW == 1 << 62);
+    ((enabled ^ 1) << 63) | ((enabled & clash) << 62)
 }
 
 /// Computes which lanes of a chunk are enabled before and after.
@@ -160,14 +159,15 @@ impl Lanes for FourAtOnce {
 pub(super) unsafe fn compare_all<L: Lanes>(row: &Row, more: &[Chunk], before: u64, after: u64) -> (u64, u64) {
     // SAFETY: the caller's promise.
     let (mut was, mut now) = unsafe { L::compare(&row.chunk, before, after) };
-    for further in 0..row.more_count {
+    let first = row.more as usize;
+    let mut shift = 0_u32;
+    for at in first..first.wrapping_add(row.more_count as usize) {
+        debug_assert!(at < more.len());
         // SAFETY: a row's chunks were pushed to `more` when the row was made, and none is ever taken away.
-        let (one, other) = unsafe {
-            debug_assert!(((row.more + further) as usize) < more.len());
-            L::compare(more.get_unchecked((row.more + further) as usize), before, after)
-        };
-        was |= one << (4 * (further + 1));
-        now |= other << (4 * (further + 1));
+        let (one, other) = unsafe { L::compare(more.get_unchecked(at), before, after) };
+        shift = shift.wrapping_add(4);
+        was |= one.wrapping_shl(shift);
+        now |= other.wrapping_shl(shift);
     }
     (was, now)
 }
@@ -188,11 +188,14 @@ pub(super) fn prefetch<T>(cells: &[T], index: usize) {
 /// As [`Lanes::compare`]; and every step's row and slot lie within `rows` and `words`.
 #[inline(always)]
 unsafe fn walk<L: Lanes>(rows: &[Row], more: &[Chunk], words: &mut [u64], wave: &mut WordWave) {
-    let steps = &wave.steps[..];
-    let last = steps.len().saturating_sub(1);
-    for (at, (step, record)) in steps.iter().zip(&mut wave.records).enumerate() {
-        // SAFETY: there is a last step while there is a step.
-        let ahead = unsafe { steps.get_unchecked((at + PREFETCH_AHEAD).min(last)) };
+    let (steps, records) = (&wave.steps[..], &mut wave.records[..]);
+    let count = steps.len().min(records.len());
+    // Plain indices: with iterators and checked sums the loop's own bookkeeping cost a third of a step.
+    for at in 0..count {
+        let ahead = at.wrapping_add(PREFETCH_AHEAD).min(count.wrapping_sub(1));
+        // SAFETY: `at` and `ahead` are below `count`.
+        let (step, ahead, record) =
+            unsafe { (steps.get_unchecked(at), steps.get_unchecked(ahead), records.get_unchecked_mut(at)) };
         prefetch(words, ahead.slot as usize);
         debug_assert!((step.row as usize) < rows.len() && (step.slot as usize) < words.len());
         // SAFETY: the caller's promise about rows and slots.
