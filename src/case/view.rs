@@ -1,5 +1,11 @@
 //! What people and programs see of a case: names in place of numbers.
 
+mod build;
+mod history;
+
+pub use build::{case, item, item_word, live_item, state};
+pub use history::Historian;
+
 use super::row::Status;
 use crate::expr::Fragment;
 use crate::id::{CaseId, ItemId, Time};

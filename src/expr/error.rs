@@ -103,7 +103,7 @@ pub enum Error {
         offset: u32,
     },
     /// An exact number left its range.
-    #[error("number out of range: integers and decimals have at most 38 digits")]
+    #[error("number out of range: exact numbers have at most 38 digits, 18 of them after the point")]
     Overflow {
         /// The operator or literal.
         offset: u32,

@@ -70,16 +70,10 @@ pub(super) fn unescape_into(out: &mut String, mut escaped: &str) {
     while let Some(at) = escaped.find('&') {
         out.push_str(&escaped[..at]);
         escaped = &escaped[at..];
-        match ESCAPES.iter().find(|(entity, _)| escaped.starts_with(entity)) {
-            Some((entity, c)) => {
-                out.push(*c);
-                escaped = &escaped[entity.len()..];
-            }
-            None => {
-                out.push('&');
-                escaped = &escaped[1..];
-            }
-        }
+        let known = ESCAPES.iter().find(|(entity, _)| escaped.starts_with(entity));
+        let (entity, c) = known.copied().unwrap_or(("&", '&'));
+        out.push(c);
+        escaped = &escaped[entity.len()..];
     }
     out.push_str(escaped);
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::numbering::{self, Names, mistake, number};
 use super::{
     Gate, Mapping, Net, NetNumbering, Numbering, Parameter, Predicate, Task, TaskFlow, TaskKind, Variable,
-    Workflow,
+    Workflow, orjoin, safety,
 };
 use crate::expr::{self, Expression, Fragment};
 use crate::spec::tree::{self, ConditionKind, Specification, Text};
@@ -116,19 +116,34 @@ impl<'a> Compiler<'a> {
                 .and_then(|condition| names.condition(&condition.id.text))
                 .expect("invariant: each net has one of each")
         };
+        let (input, output) = (place(ConditionKind::Input), place(ConditionKind::Output));
+        let or_joins = orjoin::analyse(&tasks, numbering.places.len()).unwrap_or_else(|looked_at| {
+            self.mistakes.push(mistake(
+                253,
+                tree.id.at,
+                format!(
+                    "the OR-joins of net {:?} look at {looked_at} places or more; the limit is {}",
+                    tree.id.text,
+                    orjoin::ORJOIN_PLACES_MAX
+                ),
+                "use fewer OR-joins, or move a part into a net of its own",
+            ));
+            Vec::new()
+        });
         let mut net = Net {
             id: tree.id.text.clone(),
             name: tree.name.clone(),
             document_root: self.root_of(&tree.id.text),
             places: numbering.places.clone(),
             automatic: automatic(&tasks),
+            is_safe: false,
+            or_joins,
             tasks,
             variables: self.variables(tree, numbering),
-            input: place(ConditionKind::Input),
-            output: place(ConditionKind::Output),
-            is_safe: false,
+            input,
+            output,
         };
-        net.is_safe = false;
+        net.is_safe = safety::is_safe(&net);
         net
     }
 

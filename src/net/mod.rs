@@ -6,7 +6,12 @@
 
 mod compile;
 mod numbering;
+pub mod orjoin;
+mod safety;
 mod shape;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -14,10 +19,11 @@ use serde::{Deserialize, Serialize};
 
 pub use compile::{Compiled, compile};
 pub use numbering::{FLOW_COUNT_MAX, NET_COUNT_MAX, PLACE_COUNT_MAX, TASK_COUNT_MAX, VARIABLE_COUNT_MAX};
+pub use safety::{SAFETY_STATES_MAX, SAFETY_TRIES_MAX, SAFETY_WORDS_MAX};
 pub use shape::{Shape, ShapeTask};
 
 use crate::expr::{Expression, Fragment};
-pub use crate::spec::tree::{DataType, Gate};
+pub use crate::spec::tree::{Builtin, DataType, Gate};
 
 /// A compiled specification.
 #[derive(Debug)]
@@ -100,6 +106,8 @@ pub struct Net {
     pub output: u16,
     /// Tasks that run by themselves: composite ones, then empty, then automated ones, each by number.
     pub automatic: Vec<u16>,
+    /// What is known about its OR-joins, by task.
+    pub or_joins: Vec<orjoin::OrJoin>,
     /// Whether every reachable marking is shown to hold at most one token a place.
     pub is_safe: bool,
 }

@@ -2,7 +2,7 @@
 
 use super::compile::automatic;
 use super::numbering::number;
-use super::{Gate, Net, PLACE_COUNT_MAX, PlaceKey, TASK_COUNT_MAX, Task, TaskFlow, TaskKind};
+use super::{Gate, Net, PLACE_COUNT_MAX, PlaceKey, TASK_COUNT_MAX, Task, TaskFlow, TaskKind, orjoin, safety};
 
 /// The control flow of a net: places by index, tasks that take from and put on them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,17 +74,20 @@ impl Shape {
         let mut places: Vec<PlaceKey> =
             self.conditions[..condition_count].iter().cloned().map(PlaceKey::Condition).collect();
         places.extend(tasks.iter().map(|task| PlaceKey::Busy(task.id.clone())));
-        Net {
+        let mut net = Net {
             id: id.to_owned(),
             name: None,
             document_root: id.to_owned(),
-            places,
             automatic: automatic(&tasks),
+            or_joins: orjoin::analyse(&tasks, places.len()).unwrap_or_default(),
+            places,
             tasks,
             variables: Vec::new(),
             input: 0,
             output: number(condition_count.saturating_sub(1)),
             is_safe: false,
-        }
+        };
+        net.is_safe = safety::is_safe(&net);
+        net
     }
 }

@@ -40,7 +40,7 @@ pub enum Error {
         reason: String,
     },
     /// A copied journal is damaged where the copying caught it in the middle of work.
-    #[error("the journal is a copy, and incomplete at byte {offset} of {}: {reason}", path.display())]
+    #[error("the journal is a copy that was made while work went on, and it is incomplete at byte {offset} of {}: {reason}", path.display())]
     DamagedCopy {
         /// The segment.
         path: PathBuf,
@@ -126,15 +126,17 @@ pub enum Error {
         /// The frame expected.
         expected: u64,
     },
-    /// A key or value is longer than the tables take.
-    #[error("a {what} of {found_bytes} bytes is longer than the limit of {limit_bytes}")]
-    RowTooLarge {
+    /// A key or value has a length that the tables do not take.
+    #[error("a {what} of {found_bytes} bytes is outside the limits of {least_bytes} to {most_bytes} bytes")]
+    RowSize {
         /// Key or value.
         what: &'static str,
         /// Its length.
         found_bytes: usize,
-        /// The limit.
-        limit_bytes: usize,
+        /// Least length.
+        least_bytes: usize,
+        /// Greatest length.
+        most_bytes: usize,
     },
     /// An option has a value outside its range.
     #[error("{name} is {found}, outside {least}..={most}")]
@@ -156,6 +158,22 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// The working environment is not what folding the journal gives.
+    #[error("the working environment does not fit the journal: {reason}")]
+    Astray {
+        /// In what they differ.
+        reason: String,
+    },
+    /// An entry does not continue the chain of its subject.
+    #[error("entry {n} of partition {} does not continue the chain of subject {subject}", partition.0)]
+    ChainBroken {
+        /// The partition.
+        partition: Partition,
+        /// The entry's position.
+        n: u64,
+        /// Whose chain.
+        subject: u64,
+    },
 }
 
 impl Error {
@@ -175,9 +193,11 @@ impl Error {
             Self::Sums { .. } => 410,
             Self::Fold { .. } => 411,
             Self::FrameOrder { .. } => 412,
-            Self::RowTooLarge { .. } => 413,
+            Self::RowSize { .. } => 413,
             Self::OptionRange { .. } => 414,
             Self::TooManySegments { .. } => 415,
+            Self::Astray { .. } => 416,
+            Self::ChainBroken { .. } => 417,
         })
     }
 
@@ -195,9 +215,11 @@ impl Error {
             | Self::Row { .. }
             | Self::Sums { .. }
             | Self::Fold { .. }
-            | Self::TooManySegments { .. } => Kind::Corrupt,
+            | Self::TooManySegments { .. }
+            | Self::Astray { .. }
+            | Self::ChainBroken { .. } => Kind::Corrupt,
             Self::FrameOrder { .. } => Kind::Internal,
-            Self::RowTooLarge { .. } => Kind::TooLarge,
+            Self::RowSize { .. } => Kind::TooLarge,
             Self::OptionRange { .. } => Kind::Configuration,
         }
     }
@@ -205,6 +227,17 @@ impl Error {
     /// Returns whether discarding the working environment and folding the journal again would help.
     pub fn is_of_tables(&self) -> bool {
         matches!(self, Self::Tables { .. } | Self::Row { .. } | Self::Sums { .. })
+    }
+
+    /// Returns whether the journal itself is damaged, which [`repair`](super::repair) can cut off.
+    pub fn is_of_journal(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged { .. }
+                | Self::DamagedCopy { .. }
+                | Self::SegmentMissing { .. }
+                | Self::Foreign { .. }
+        )
     }
 
     pub(super) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
