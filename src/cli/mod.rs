@@ -134,18 +134,16 @@ fn deepest(arguments: &[&str]) -> (String, Option<String>) {
     let mut command = Knhk::get_args_info();
     let mut path = "knhk".to_owned();
     for argument in arguments {
-        match command.commands.iter().position(|below| below.name == *argument) {
-            Some(index) => command = command.commands.swap_remove(index).command,
-            None => {
-                let names = command.commands.iter().map(|below| below.name);
-                let names = names.chain(command.flags.iter().map(|flag| flag.long));
-                let typed = argument.split('=').next().unwrap_or_default();
-                let is_value = command.commands.is_empty() && !typed.starts_with('-');
-                let meant = nearest(typed, names).filter(|meant| !is_value && *meant != *argument);
-                let value = argument.split_once('=').map(|(_, value)| format!(" {value}"));
-                return (path, meant.map(|meant| meant.to_owned() + &value.unwrap_or_default()));
-            }
-        }
+        let Some(index) = command.commands.iter().position(|below| below.name == *argument) else {
+            let names = command.commands.iter().map(|below| below.name);
+            let names = names.chain(command.flags.iter().map(|flag| flag.long));
+            let typed = argument.split('=').next().unwrap_or_default();
+            let is_value = command.commands.is_empty() && !typed.starts_with('-');
+            let meant = nearest(typed, names).filter(|meant| !is_value && *meant != *argument);
+            let value = argument.split_once('=').map(|(_, value)| format!(" {value}"));
+            return (path, meant.map(|meant| meant.to_owned() + &value.unwrap_or_default()));
+        };
+        command = command.commands.swap_remove(index).command;
         path = format!("{path} {argument}");
     }
     (path, None)
