@@ -442,6 +442,42 @@ fn a_net_has_room_for_so_many_tasks_and_places() {
 }
 
 #[test]
+fn a_net_has_room_for_so_many_tasks() {
+    let net = |count: usize| {
+        let flows: String = (0..count).map(|number| flow(&format!("t{number}"))).collect();
+        let tasks: String =
+            (0..count).map(|number| task(&format!("t{number}"), &flow("o"), "and", "")).collect();
+        root("", &["<inputCondition id='i'>", &flows, "</inputCondition>", &tasks, OUTPUT].concat())
+    };
+    check(net(4_096), expect![[r#"
+        accepted: "u" nets 1 tasks 4096 gateways 1 data_root false
+    "#]]);
+    check(net(4_097), expect![[r#"
+        refused
+        3:20: error[KN0112]: net "N" has 4097 tasks, more than 4096
+        hint: make a part of it a net of its own
+    "#]]);
+}
+
+#[test]
+fn a_long_circle_is_named_in_part() {
+    let mut elements = input("t0");
+    for number in 0..10 {
+        let next = [flow(&format!("t{}", (number + 1) % 10)), flow("o")].concat();
+        elements += &task(&format!("t{number}"), &next, "and", "").replace("<decomposesTo id='G'/>", "");
+    }
+    check(root("", &(elements + OUTPUT)), expect![[r#"
+        refused
+        3:20: warning[KN0183]: net "N" may complete without any work
+        hint: nothing to do, if this is meant: there is a way on which no task has a decomposition
+        5:11: error[KN0138]: this can go round for ever without any work: "t0" -> "t1" -> "t2" -> "t3" -> "t4" -> "t5" -> "t6" -> "t7" -> ... -> "t0"
+        hint: give one of these tasks a decomposition that does work, or break the circle
+        17:20: warning[KN0182]: no task uses decomposition "G"
+        hint: take it out, or use it
+    "#]]);
+}
+
+#[test]
 fn a_specification_has_room_for_so_many_nets() {
     let nets = |count: usize| -> String {
         let one = [&input("a"), &task("a", &flow("o"), "and", ""), OUTPUT].concat();
