@@ -8,11 +8,14 @@ use serde_json::Value;
 
 use super::error::Error;
 
-/// Reads a file, or standard input for `-`, of at most `limit_bytes`.
+/// What `-` on the command line stands for. Not opened by this name, which fails where it is a socket.
+pub(super) const STANDARD_INPUT: &str = "/dev/stdin";
+
+/// Reads a file, or standard input, of at most `limit_bytes`.
 pub(super) fn file(path: &str, limit_bytes: u64) -> Result<Vec<u8>, Error> {
     let failed = |source: io::Error| Error::Read { path: path.into(), source };
     let mut bytes = Vec::new();
-    let read = if path == "-" {
+    let read = if path == STANDARD_INPUT {
         io::stdin().lock().take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes)
     } else {
         File::open(Path::new(path))
@@ -25,7 +28,7 @@ pub(super) fn file(path: &str, limit_bytes: u64) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Reads a JSON object: given itself, or as a file, `@FILE` or `-`. `None` stands for an empty object.
+/// Reads a JSON object: given itself, or as a file, `FILE` or `@FILE`. `None` stands for an empty object.
 pub(super) fn data(argument: Option<&str>, limit_bytes: u64) -> Result<Value, Error> {
     let Some(argument) = argument else { return Ok(Value::Object(serde_json::Map::new())) };
     let bytes = if argument.trim_start().starts_with('{') {

@@ -112,7 +112,11 @@ enum Asked {
 }
 
 fn parse(arguments: &[String]) -> Result<Asked, Error> {
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    // argh takes a lone - for an option.
+    let arguments: Vec<&str> = arguments
+        .iter()
+        .map(|argument| if argument == "-" { input::STANDARD_INPUT } else { argument.as_str() })
+        .collect();
     match Knhk::from_args(&["knhk"], &arguments) {
         Ok(command) => Ok(Asked::Command(command)),
         Err(exit) if exit.status.is_ok() => Ok(Asked::Text(exit.output)),

@@ -1,8 +1,13 @@
 //! The real binary in an empty environment with a configuration of its own: stdout, stderr and status.
 
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
+#![expect(clippy::too_many_lines, reason = "snapshots are long")]
+#![expect(clippy::disallowed_methods, reason = "a test may start the thread of its fake service")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -22,7 +27,8 @@ impl Home {
     fn new(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("knhk.sock");
-        fs::write(folder.path().join("knhk.toml"), format!("socket = {socket:?}\n{more}")).unwrap();
+        fs::write(folder.path().join("knhk.toml"), format!("socket = \"{}\"\n{more}", socket.display()))
+            .unwrap();
         Self { folder }
     }
 
@@ -44,7 +50,9 @@ impl Home {
 
     fn text(&self, output: &Output) -> String {
         let part = |bytes: &[u8], prefix: &str| {
-            String::from_utf8_lossy(bytes).lines().map(|line| format!("{prefix}{line}\n")).collect::<String>()
+            String::from_utf8_lossy(bytes)
+                .lines()
+                .fold(String::new(), |text, line| text + prefix + line + "\n")
         };
         let status = output.status.code().map_or_else(|| output.status.to_string(), |code| code.to_string());
         let text = part(&output.stdout, "") + &part(&output.stderr, "! ") + &format!("= {status}\n");
@@ -194,7 +202,7 @@ fn help_goes_to_stdout_and_wrong_usage_to_stderr_with_2() {
     "#]],
     );
     home.check(&["workflow"], &expect![[r#"
-        ! error[KN0650]: one of the following subcommands must be present: help register show create list get history cancel suspend resume retry
+        ! error[KN0650]: one of the following subcommands must be present: help register validate show create list get history cancel suspend resume retry
         ! hint: knhk workflow --help
         = 2
     "#]]);
@@ -255,7 +263,6 @@ fn help_goes_to_stdout_and_wrong_usage_to_stderr_with_2() {
         = 2
     "#]],
     );
-    use std::os::unix::ffi::OsStrExt;
     let output = home.command(&["workflow"]).arg(std::ffi::OsStr::from_bytes(b"\xff")).output().unwrap();
     expect![[r#"
         ! error[KN0650]: � is not UTF-8
@@ -920,6 +927,67 @@ fn specifications_are_registered_and_shown() {
 }
 
 #[test]
+fn specifications_are_validated_without_a_service() {
+    let home = Home::new("");
+    let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/spec/choice.yawl");
+    fs::copy(good, home.path("good.yawl")).unwrap();
+    fs::write(home.path("bad.yawl"), "<specificationSet>\n  <oops>").unwrap();
+    home.check(
+        &["workflow", "validate", "good.yawl"],
+        &expect![[r#"
+        warning: good.yawl: soundness not checked
+        good.yawl: accepted: choice
+        = 0
+    "#]],
+    );
+    home.check(
+        &["workflow", "validate", "bad.yawl", "good.yawl"],
+        &expect![[r#"
+        error[KN0101]: bad.yawl:2:9: not well-formed: the text ends within an element
+        hint: mend the XML here; an XML editor shows the same place
+        bad.yawl: refused
+        warning: good.yawl: soundness not checked
+        good.yawl: accepted: choice
+        ! error[KN0660]: 1 of 2 refused
+        = 1
+    "#]],
+    );
+    home.check(&["workflow", "validate", "bad.yawl", "good.yawl", "--json"], &expect![[r#"
+        {"files":[{"file":"bad.yawl","accepted":false,"id":null,"mistakes":[{"code":"KN0101","severity":"error","line":2,"column":9,"message":"not well-formed: the text ends within an element","hint":"mend the XML here; an XML editor shows the same place"}],"warnings":[]},{"file":"good.yawl","accepted":true,"id":"choice","mistakes":[],"warnings":["soundness not checked"]}]}
+        ! {"code":"KN0660","message":"1 of 2 refused","causes":[],"hint":null,"mistakes":[]}
+        = 1
+    "#]]);
+    home.check(
+        &["workflow", "validate", "absent.yawl"],
+        &expect![[r#"
+        ! error[KN0652]: could not read absent.yawl
+        ! caused by: No such file or directory (os error 2)
+        = 74
+    "#]],
+    );
+    home.check(
+        &["workflow", "validate"],
+        &expect![[r#"
+        ! error[KN0650]: a file is missing
+        ! hint: knhk workflow validate --help
+        = 2
+    "#]],
+    );
+    let mut child = home.command(&["workflow", "validate", "-"]);
+    let mut child =
+        child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"not XML").unwrap();
+    expect![[r#"
+        error[KN0101]: /dev/stdin:1:1: not well-formed: unknown token
+        hint: mend the XML here; an XML editor shows the same place
+        /dev/stdin: refused
+        ! error[KN0660]: 1 of 1 refused
+        = 1
+    "#]]
+    .assert_eq(&home.text(&child.wait_with_output().unwrap()));
+}
+
+#[test]
 fn the_configuration_is_shown_and_checked() {
     let home = Home::new("cache_size_mb = 1024\notel_enabled = false\n");
     let shown = home.run(&["config", "show", "--origin"]);
@@ -1095,7 +1163,8 @@ pub(super) static PAGES: &[(u16, &str)] = &[
     .to_owned();
     for number in &pages {
         let plain = number.trim_start_matches('0');
-        source.push_str(&format!("    ({plain}, include_str!(\"../../docs/errors/KN{number}.md\")),\n"));
+        let line = format!("    ({plain}, include_str!(\"../../docs/errors/KN{number}.md\")),\n");
+        source.push_str(&line);
     }
     source.push_str("];\n");
     expect_file!["../../src/cli/pages.rs"].assert_eq(&source);
@@ -1134,7 +1203,7 @@ fn completions_know_every_command() {
     }
     for line in reference.lines().filter_map(|line| line.strip_prefix("## `knhk ")) {
         let command: Vec<_> =
-            line.split([' ', '`']).take_while(|word| word.chars().all(|c| c.is_lowercase())).collect();
+            line.split([' ', '`']).take_while(|word| word.chars().all(char::is_lowercase)).collect();
         let path = command
             .iter()
             .filter(|word| !word.is_empty())

@@ -5,6 +5,7 @@ mod case;
 mod list;
 mod register;
 mod show;
+mod validate;
 
 use argh::{ArgsInfo, FromArgs};
 
@@ -25,6 +26,7 @@ pub(super) struct Workflow {
 #[argh(subcommand)]
 enum Verb {
     Register(register::Register),
+    Validate(validate::Validate),
     Show(show::Show),
     Create(case::Create),
     List(list::List),
@@ -39,6 +41,7 @@ enum Verb {
 pub(super) fn run(context: &mut Context, noun: Workflow) -> Result<(), Error> {
     match noun.verb {
         Verb::Register(command) => register::register(context, &command),
+        Verb::Validate(command) => validate::validate(context, &command),
         Verb::Show(command) => show::show(context, &command),
         Verb::Create(command) => case::create(context, &command),
         Verb::List(command) => list::list(context, command),
