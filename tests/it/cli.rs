@@ -1222,3 +1222,29 @@ fn completions_know_every_command() {
     "#]]
     .assert_eq(&home.text(&output));
 }
+
+#[test]
+fn the_page_of_statuses_says_what_the_table_says() {
+    use knhk::error::Kind;
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/statuses.md")).unwrap();
+    for kind in [
+        Kind::Invalid,
+        Kind::Unacceptable,
+        Kind::NotFound,
+        Kind::Conflict,
+        Kind::TooLarge,
+        Kind::Busy,
+        Kind::Unknown,
+        Kind::Unavailable,
+        Kind::Usage,
+        Kind::Configuration,
+        Kind::Io,
+        Kind::Corrupt,
+        Kind::Internal,
+    ] {
+        let outside = kind.outside();
+        let line = format!("\n| {kind:?} | {} | {} |", outside.exit, outside.http);
+        assert!(page.contains(&line), "{line:?} is not in docs/reference/statuses.md");
+    }
+}
