@@ -102,7 +102,7 @@ fn chain<D: Disk>(disk: &D, options: &Options, report: &mut VerifyReport) -> Res
     let known = identity::read(disk, &options.state_dir)?;
     if listing.names.is_empty() {
         return match known {
-            Some(_) => Err(Error::SegmentMissing { n: 0, seq: 1, path: folder }),
+            Some(_) => Err(Error::JournalMissing { path: folder }),
             None => Ok(Vec::new()),
         };
     }

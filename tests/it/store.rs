@@ -149,32 +149,7 @@ impl Bench {
                 return Err(format!("positions of partition {} have a gap before {expected}", partition.0));
             }
         }
-        self.check_rows(store)
-    }
-
-    fn check_rows(&self, store: &Store) -> Result<(), String> {
-        let mut ends: BTreeMap<Vec<u8>, Link> = BTreeMap::new();
-        let mut facts: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-        let frames = store.journal.reader().frames(1, &mut |frame| {
-            for entry in &frame.entries {
-                let key = entry.subject.to_be_bytes().to_vec();
-                ends.insert(key.clone(), entry.link());
-                match entry.payload[0] {
-                    255 => drop(facts.remove(&key)),
-                    first if first % 2 == 0 => drop(facts.insert(key, entry.payload.clone())),
-                    _ => {}
-                }
-            }
-            Ok(true)
-        });
-        frames.map_err(|error| error.to_string())?;
-        let found_ends = rows(store, SUBJECTS);
-        let found_ends =
-            found_ends.into_iter().map(|(key, row)| (key, link(&row))).collect::<BTreeMap<_, _>>();
-        if found_ends != ends || rows(store, FACTS) != facts {
-            return Err("the rows are not those that the journal gives".to_owned());
-        }
-        Ok(())
+        check_rows(store)
     }
 
     fn verify(&self, level: Level) -> VerifyReport {
@@ -188,6 +163,31 @@ impl Bench {
         let files = self.disk.files(Path::new("/state/journal"));
         files.into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "jnl")).collect()
     }
+}
+
+/// Checks that the rows are those that the journal gives.
+fn check_rows(store: &Store) -> Result<(), String> {
+    let mut ends: BTreeMap<Vec<u8>, Link> = BTreeMap::new();
+    let mut facts: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    let frames = store.journal.reader().frames(1, &mut |frame| {
+        for entry in &frame.entries {
+            let key = entry.subject.to_be_bytes().to_vec();
+            ends.insert(key.clone(), entry.link());
+            match entry.payload[0] {
+                255 => drop(facts.remove(&key)),
+                first if first % 2 == 0 => drop(facts.insert(key, entry.payload.clone())),
+                _ => {}
+            }
+        }
+        Ok(true)
+    });
+    frames.map_err(|error| error.to_string())?;
+    let found_ends = rows(store, SUBJECTS);
+    let found_ends = found_ends.into_iter().map(|(key, row)| (key, link(&row))).collect::<BTreeMap<_, _>>();
+    if found_ends != ends || rows(store, FACTS) != facts {
+        return Err("the rows are not those that the journal gives".to_owned());
+    }
+    Ok(())
 }
 
 fn rows(store: &Store, table: Table) -> BTreeMap<Vec<u8>, Vec<u8>> {

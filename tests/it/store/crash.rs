@@ -43,6 +43,7 @@ fn work(bench: &mut Bench, frames: u64) -> Result<(), String> {
     bench.check(&store).or_else(|error| if bench.disk.is_crashed() { Ok(()) } else { Err(error) })?;
     let mut preparer = store.journal.preparer();
     for step in 0..frames {
+        bench.clock += bench.disk.take_late_us();
         if step % 5 == 3 {
             let _ = preparer.step();
         }
@@ -92,7 +93,8 @@ const ROUGH: Faults = Faults { write_errors: 20, sync_errors: 60, late_syncs: 20
 
 #[test]
 fn a_crash_between_any_two_disk_calls_loses_nothing_acknowledged() {
-    for seed in 0..4 {
+    // An even seed loses power each time, an odd one ends the process.
+    for seed in 0..2 {
         let mut bench = Bench::new(seed);
         work(&mut bench, 12).unwrap();
         let calls = bench.disk.calls();
@@ -106,7 +108,7 @@ fn a_crash_between_any_two_disk_calls_loses_nothing_acknowledged() {
 
 #[test]
 fn errors_of_the_disk_lose_nothing_acknowledged() {
-    for seed in 0..150 {
+    for seed in 0..80 {
         run(seed, 20 + seed * 7 % 100, ROUGH, None).unwrap_or_else(|error| panic!("SEED={seed}: {error}"));
     }
 }
@@ -119,6 +121,7 @@ fn first_finding(planted: PlantedBug) -> Option<(u64, String)> {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the seeds are worth knowing")]
 fn planted_bugs_are_found() {
     for planted in [
         PlantedBug::AcknowledgeBeforeSync,

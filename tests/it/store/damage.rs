@@ -96,11 +96,14 @@ fn a_good_frame_behind_a_bad_one_is_damage_and_repair_cuts_there() {
     assert_eq!(bench.disk.files(&PathBuf::from("/state")), files, "a refusal writes nothing");
     let found = bench.verify(Level::Quick).findings.remove(0);
     assert!(matches!(found, Error::Damaged { .. }), "{found}");
-    repaired(&mut bench, expect![[r#"
+    repaired(
+        &mut bench,
+        expect![[r#"
         the journal is damaged at byte 8192 of /state/journal/00000000000000000010-0000000003.jnl: the frame's checksum does not match, and a good frame follows at byte 10752
         kept up to 10
         moved ["00000000000000000010-0000000003.jnl"]
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -115,11 +118,14 @@ fn damage_in_an_old_segment_is_found_by_verify_and_by_folding() {
     assert!(matches!(found, Error::Damaged { .. }), "{found}");
     assert!(bench.verify(Level::Quick).findings.is_empty());
     expect!["KN0402: the journal is damaged at byte 7168 of /state/journal/00000000000000000001-0000000001.jnl: the frame's checksum does not match, and frames up to 5 must be here"].assert_eq(&refusal(&mut bench));
-    repaired(&mut bench, expect![[r#"
+    repaired(
+        &mut bench,
+        expect![[r#"
         the journal is damaged at byte 7168 of /state/journal/00000000000000000001-0000000001.jnl: the frame's checksum does not match, and frames up to 5 must be here
         kept up to 2
         moved ["00000000000000000006-0000000002.jnl", "00000000000000000010-0000000003.jnl"]
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -129,11 +135,14 @@ fn a_missing_segment_is_damage() {
     bench.disk.lose(&middle);
     expect!["KN0404: journal segment 2 is missing: /state/journal/00000000000000000010-0000000003.jnl continues from it at frame 9"].assert_eq(&refusal(&mut bench));
     assert_eq!(bench.verify(Level::Full).findings.len(), 1);
-    repaired(&mut bench, expect![[r#"
+    repaired(
+        &mut bench,
+        expect![[r#"
         journal segment 2 is missing: /state/journal/00000000000000000010-0000000003.jnl continues from it at frame 9
         kept up to 5
         moved ["00000000000000000010-0000000003.jnl"]
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -148,11 +157,14 @@ fn a_header_that_is_not_its_own_is_damage() {
     let error = repair(&disk, &bench.options, Time(5), Act::Do).unwrap_err();
     assert_eq!(error.code().0, 405, "another format is no damage");
     bench.disk.damage(&head, |bytes| bytes.truncate(1000));
-    repaired(&mut bench, expect![[r#"
+    repaired(
+        &mut bench,
+        expect![[r#"
         the journal is damaged at byte 0 of /state/journal/00000000000000000010-0000000003.jnl: this is not the header of a segment
         kept up to 9
         moved ["00000000000000000010-0000000003.jnl"]
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -161,12 +173,16 @@ fn a_journal_that_is_gone_is_no_new_store() {
     for segment in bench.segments() {
         bench.disk.lose(&segment);
     }
-    expect!["KN0404: journal segment 0 is missing: /state/journal continues from it at frame 1"].assert_eq(&refusal(&mut bench));
-    repaired(&mut bench, expect![[r#"
-        journal segment 0 is missing: /state/journal continues from it at frame 1
-        kept up to 0
-        moved []
-    "#]]);
+    expect!["KN0418: the journal is gone: /state/journal holds no segment, though a store was made here"]
+        .assert_eq(&refusal(&mut bench));
+    repaired(
+        &mut bench,
+        expect![[r"
+            the journal is gone: /state/journal holds no segment, though a store was made here
+            kept up to 0
+            moved []
+        "]],
+    );
 }
 
 #[test]
@@ -174,11 +190,14 @@ fn nothing_is_kept_when_the_first_frame_is_bad() {
     let mut bench = filled(20);
     let first = bench.segments().remove(0);
     bench.disk.damage(&first, |bytes| bytes[FRAME_AT + 20] ^= 1);
-    repaired(&mut bench, expect![[r#"
+    repaired(
+        &mut bench,
+        expect![[r#"
         the journal is damaged at byte 4096 of /state/journal/00000000000000000001-0000000001.jnl: the frame's checksum does not match, and frames up to 5 must be here
         kept up to 0
         moved ["00000000000000000001-0000000001.jnl", "00000000000000000006-0000000002.jnl", "00000000000000000010-0000000003.jnl"]
-    "#]]);
+    "#]],
+    );
 }
 
 fn copy_all(bench: &Bench) {
@@ -194,7 +213,8 @@ fn an_undamaged_copy_opens_and_a_damaged_one_is_refused_as_a_copy() {
     let mut bench = filled(20);
     copy_all(&bench);
     assert!(bench.verify(Level::Full).findings.is_empty());
-    expect![[r#"opened at frame 12: ["3 of 3 journal segments are copies"]"#]].assert_eq(&refusal(&mut bench));
+    expect![[r#"opened at frame 12: ["3 of 3 journal segments are copies"]"#]]
+        .assert_eq(&refusal(&mut bench));
 
     let mut bench = filled(20);
     copy_all(&bench);
@@ -205,11 +225,14 @@ fn an_undamaged_copy_opens_and_a_damaged_one_is_refused_as_a_copy() {
         bytes[starts[1]..starts[2]].fill(0);
     });
     expect!["KN0403: the journal is a copy that was made while work went on, and it is incomplete at byte 8192 of /state/journal/00000000000000000010-0000000003.jnl: no frame begins here, and a good frame follows at byte 10752"].assert_eq(&refusal(&mut bench));
-    repaired(&mut bench, expect![[r#"
+    repaired(
+        &mut bench,
+        expect![[r#"
         the journal is a copy that was made while work went on, and it is incomplete at byte 8192 of /state/journal/00000000000000000010-0000000003.jnl: no frame begins here, and a good frame follows at byte 10752
         kept up to 10
         moved ["00000000000000000010-0000000003.jnl"]
-    "#]]);
+    "#]],
+    );
 
     let mut bench = filled(20);
     let middle = bench.segments().remove(1);
@@ -250,7 +273,8 @@ fn bytes_in_a_payload_never_pass_for_a_frame() {
         let last = *frames(bytes).last().unwrap();
         bytes[last + 20] ^= 1;
     });
-    expect![[r#"opened at frame 1: ["an unfinished append behind frame 1 was cut off"]"#]].assert_eq(&refusal(&mut bench));
+    expect![[r#"opened at frame 1: ["an unfinished append behind frame 1 was cut off"]"#]]
+        .assert_eq(&refusal(&mut bench));
 }
 
 #[test]

@@ -36,10 +36,8 @@ fn open_real(folder: &Path) -> Store {
 
 /// Appends one fact about each subject.
 fn append(store: &mut Store, subjects: std::ops::Range<u64>, text: &str) {
-    let mut n = store.journal.positions()[2];
     let mut entries = Vec::new();
-    for subject in subjects {
-        n += 1;
+    for (n, subject) in (store.journal.positions()[2] + 1..).zip(subjects) {
         let row = store.follower.get(SUBJECTS, &subject.to_be_bytes()).unwrap();
         let previous = row.map_or(Link::default(), |row| super::link(&row));
         let payload = [&[2], text.as_bytes(), &subject.to_be_bytes()].concat();
