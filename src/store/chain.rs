@@ -53,8 +53,9 @@ impl Listing {
         let mut wanted = head_n;
         while wanted != 0 {
             let Some(name) = self.names.get(&wanted) else { return Err(missing(folder, &out, wanted)) };
-            let segment = Segment::open(disk, folder, name)?;
+            let mut segment = Segment::open(disk, folder, name)?;
             if let Some(after) = out.last() {
+                segment.is_fresh_copy &= after.is_fresh_copy;
                 check_pair(&segment, after)?;
             }
             wanted = segment.header.before_n;
@@ -71,7 +72,7 @@ impl Listing {
 
 fn missing(folder: &Path, after: &[Segment], n: u64) -> Error {
     match after.last() {
-        Some(after) if after.is_copy => {
+        Some(after) if after.is_fresh_copy => {
             after.damaged(0, format!("segment {n}, which this one continues, was not copied"))
         }
         Some(after) => Error::SegmentMissing { n, seq: after.header.before.seq, path: after.path.clone() },

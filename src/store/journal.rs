@@ -5,7 +5,7 @@
 //! what lies beyond it in the old one is void. Segments of earlier processes are only read.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::chain::{Found, Listing};
@@ -251,7 +251,33 @@ impl<D: Disk> Journal<D> {
         };
         let n = self.next_n;
         self.next_n += 1;
-        let header = Header { store: self.store, n, before_n, before: end, stamp: file.stamp()? };
+        let filled = file.stamp().and_then(|stamp| {
+            let header = Header { store: self.store, n, before_n, before: end, stamp };
+            let (tag, path) = self.fill_and_name(&file, &from, &header, bytes, zeros)?;
+            Ok(Segment { path, header, tag, is_copy: false, is_fresh_copy: false })
+        });
+        match filled {
+            Ok(segment) => {
+                let writer = Writer { file, tag: segment.tag, offset: needed, size_bytes };
+                Ok((segment, writer))
+            }
+            Err(error) => {
+                // Its space may be what is needed next. If it has its name already, this does nothing.
+                let _ = disk.unlink(&from);
+                Err(error)
+            }
+        }
+    }
+
+    fn fill_and_name(
+        &self,
+        file: &D::File,
+        from: &Path,
+        header: &Header,
+        bytes: &mut [u8],
+        zeros: u64,
+    ) -> Result<(Tag, PathBuf), io::Error> {
+        let (disk, folder) = (&*self.shared.disk, &self.shared.folder);
         let mut contents = header.encode();
         let tag = tag(&contents);
         frame::seal(bytes, tag);
@@ -259,11 +285,10 @@ impl<D: Disk> Journal<D> {
         contents.resize(usize::try_from(zeros).unwrap_or(contents.len()), 0);
         file.write_at(0, &contents)?;
         file.sync()?;
-        let path = self.shared.folder.join(name(header.first_seq(), n));
-        disk.rename(&from, &path)?;
-        disk.sync_folder(&self.shared.folder)?;
-        let writer = Writer { file, tag, offset: needed, size_bytes };
-        Ok((Segment { path, header, tag, is_copy: false }, writer))
+        let path = folder.join(name(header.first_seq(), header.n));
+        disk.rename(from, &path)?;
+        disk.sync_folder(folder)?;
+        Ok((tag, path))
     }
 }
 

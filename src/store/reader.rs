@@ -141,8 +141,8 @@ impl<D: Disk> JournalReader<D> {
             return Err(segment.damaged(0, format!("entry {n} of partition {} is not here", partition.0)));
         };
         let file = self.open(segment)?;
-        let decoded = read_frame(segment, &file, offset, &mut Vec::new())?
-            .map_err(|reason| segment.damaged(offset, reason))?;
+        let decoded =
+            read_frame(segment, &file, offset)?.map_err(|reason| segment.damaged(offset, reason))?;
         let time = decoded.frame.time;
         let entry =
             decoded.frame.entries.into_iter().find(|entry| entry.partition == partition && entry.n == n);

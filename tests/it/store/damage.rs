@@ -242,6 +242,19 @@ fn an_undamaged_copy_opens_and_a_damaged_one_is_refused_as_a_copy() {
 }
 
 #[test]
+fn a_copy_with_a_segment_of_our_own_behind_it_is_damaged_like_any_other() {
+    let mut bench = filled(20);
+    copy_all(&bench);
+    drop(bench.open().unwrap());
+    bench.disk.damage(&bench.segments()[0], |bytes| {
+        let second = frames(bytes)[1];
+        bytes[second + 20] ^= 1;
+    });
+    let found = bench.verify(Level::Full).findings.remove(0);
+    assert!(matches!(found, Error::Damaged { .. }), "{found}");
+}
+
+#[test]
 fn segments_of_another_store_are_refused() {
     let (mut bench, other) = (filled(20), filled(21));
     let head = bench.segments().pop().unwrap();

@@ -120,6 +120,8 @@ fn a_full_disk_refuses_and_goes_on_by_itself_when_there_is_space() {
     assert!(matches!(error, AppendError::Full(_)), "{error}");
     assert!(matches!(bench.append(&mut store), Err(AppendError::Full(_))));
     assert!(store.journal.preparer().step().is_err());
+    let files = bench.disk.files(Path::new("/state/journal"));
+    assert_eq!(files, bench.segments(), "what was begun in vain takes no space");
     bench.check(&store).unwrap();
     bench.disk.set_budget(None);
     bench.append(&mut store).unwrap();
