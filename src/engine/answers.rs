@@ -13,7 +13,7 @@ use crate::id::{ItemId, Time};
 
 /// Where an item stood before a command, because afterwards it may be gone.
 #[derive(Debug, Clone)]
-pub struct ItemPlace {
+pub(super) struct ItemPlace {
     number: ItemNumber,
     net: u16,
     row: ItemRow,
@@ -21,7 +21,7 @@ pub struct ItemPlace {
 
 impl ItemPlace {
     /// Notes where a live item stands.
-    pub fn of(case: &Case, number: ItemNumber) -> Option<Self> {
+    pub(super) fn of(case: &Case, number: ItemNumber) -> Option<Self> {
         let row = case.item(number)?.clone();
         let net = case.instance(row.instance)?.row.net;
         Some(Self { number, net, row })
@@ -29,7 +29,7 @@ impl ItemPlace {
 }
 
 /// Returns the answer to a command: what it named, as the command left it. `place` is where a named item stood.
-pub fn answer(
+pub(super) fn answer(
     case: &Case,
     spec: &Registered,
     act: Act,
@@ -59,10 +59,7 @@ fn gone_item(case: &Case, spec: &Registered, place: &ItemPlace, events: &[Event]
         {
             word = match how {
                 Finish::Completed => "completed",
-                Finish::Skipped { reason } => {
-                    row.reason = Some(reason.clone());
-                    "skipped"
-                }
+                Finish::Skipped { .. } => "skipped",
             };
         }
         if let Event::Started { item, data } = event
@@ -77,12 +74,12 @@ fn gone_item(case: &Case, spec: &Registered, place: &ItemPlace, events: &[Event]
 }
 
 /// Returns the view of a case whose markings lie in its rows.
-pub fn case_view(case: &Case, spec: &Registered) -> CaseView {
+pub(super) fn case_view(case: &Case, spec: &Registered) -> CaseView {
     view::case(case, &spec.workflow, spec.version, |instance| instance.row.tokens.clone())
 }
 
 /// Returns the view of a specification.
-pub fn specification(spec: &Registered, is_new: IsNew) -> SpecificationView {
+pub(super) fn specification(spec: &Registered, is_new: IsNew) -> SpecificationView {
     SpecificationView {
         number: spec.number,
         id: spec.workflow.uri.clone(),
@@ -96,7 +93,7 @@ pub fn specification(spec: &Registered, is_new: IsNew) -> SpecificationView {
 }
 
 /// Returns the nets of a specification, the root first.
-pub fn root_first(spec: &Registered) -> Vec<std::sync::Arc<crate::net::Net>> {
+pub(super) fn root_first(spec: &Registered) -> Vec<std::sync::Arc<crate::net::Net>> {
     let root = usize::from(spec.workflow.root);
     let mut nets = spec.workflow.nets.clone();
     nets[..=root].rotate_right(1);
@@ -104,18 +101,11 @@ pub fn root_first(spec: &Registered) -> Vec<std::sync::Arc<crate::net::Net>> {
 }
 
 fn refuse(code: u16, kind: Kind, message: String, hint: &str) -> Refusal {
-    Refusal {
-        code: Code(code),
-        kind,
-        message,
-        hint: Some(hint.to_owned()),
-        key: None,
-        mistakes: Vec::new(),
-    }
+    Refusal { code: Code(code), kind, message, hint: Some(hint.to_owned()), key: None, mistakes: Vec::new() }
 }
 
 /// Returns the refusal of a case.
-pub fn refusal(error: &case::Error) -> Refusal {
+pub(super) fn refusal(error: &case::Error) -> Refusal {
     Refusal {
         code: error.code(),
         kind: error.kind(),
@@ -127,43 +117,43 @@ pub fn refusal(error: &case::Error) -> Refusal {
 }
 
 /// Returns that a bounded queue is full.
-pub fn busy(what: &str) -> Refusal {
+pub(super) fn busy(what: &str) -> Refusal {
     refuse(300, Kind::Busy, format!("too many {what} at once"), "ask again in a moment, and slower")
 }
 
 /// Returns that the outcome is not known; `key` is the one to ask again with.
-pub fn unknown(reason: &str, key: Option<String>) -> Refusal {
+pub(super) fn unknown(reason: &str, key: Option<String>) -> Refusal {
     let message = format!("outcome unknown: {reason}");
     let hint = "ask again with the same Idempotency-Key: it is done once, whatever became of this";
     Refusal { key, ..refuse(301, Kind::Unknown, message, hint) }
 }
 
 /// Returns that nothing was done because the journal failed just before.
-pub fn not_done() -> Refusal {
+pub(super) fn not_done() -> Refusal {
     let message = "not done: the journal failed just before this was its turn".to_owned();
     refuse(302, Kind::Unavailable, message, "ask again; /health says how the journal is")
 }
 
 /// Returns that the service takes no changes now.
-pub fn read_only(reason: &str) -> Refusal {
+pub(super) fn read_only(reason: &str) -> Refusal {
     let message = format!("the service takes no changes now: {reason}");
     refuse(303, Kind::Unavailable, message, "it goes on by itself; /health says when, and what to mend")
 }
 
 /// Returns that stored state cannot be read.
-pub fn unreadable(reason: &str) -> Refusal {
+pub(super) fn unreadable(reason: &str) -> Refusal {
     let message = format!("stored state cannot be read: {reason}");
     refuse(304, Kind::Corrupt, message, "run `knhk state verify`")
 }
 
 /// Returns that there is no such specification.
-pub fn no_specification(id: &str) -> Refusal {
+pub(super) fn no_specification(id: &str) -> Refusal {
     let message = format!("there is no specification {id:?}");
     refuse(305, Kind::NotFound, message, "GET /workflows lists what is registered; write ID or ID@VERSION")
 }
 
 /// Returns that a specification is wrong.
-pub fn wrong_specification(mistakes: Vec<crate::spec::Mistake>) -> Refusal {
+pub(super) fn wrong_specification(mistakes: Vec<crate::spec::Mistake>) -> Refusal {
     let count = mistakes.iter().filter(|mistake| mistake.severity == crate::spec::Severity::Error).count();
     let message = match count {
         1 => "the specification has 1 mistake".to_owned(),
@@ -174,7 +164,7 @@ pub fn wrong_specification(mistakes: Vec<crate::spec::Mistake>) -> Refusal {
 }
 
 /// Returns that a registration does not fit a frame of the journal.
-pub fn too_large(bytes: usize, limit_bytes: usize) -> Refusal {
+pub(super) fn too_large(bytes: usize, limit_bytes: usize) -> Refusal {
     let message = format!("the specification takes {bytes} bytes in the journal, more than {limit_bytes}");
     refuse(307, Kind::TooLarge, message, "split it, or raise frame_bytes_max in the configuration")
 }

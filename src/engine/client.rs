@@ -6,21 +6,19 @@ use std::time::Instant;
 
 use super::answers;
 use super::clock::deadline_in_us;
-use super::fold::business_hash;
 use super::loading::shard_of;
+use super::prepare::{self, Prepared};
 use super::queries::{self, Repeated};
-use super::record::{Hash16, Maker, Registration, hash16};
-use super::request::{Asked, Key, NewSpecification, Reply, Request};
+use super::record::Hash16;
+use super::request::{Reply, Request};
 use super::running::Engine;
 use super::service::{
-    Answer, CaseAct, CaseFilter, CaseSummary, CaseView, Fragment, Health, HistoryView, IsNew, ItemAct, ItemFilter,
-    ItemView, Once, Operation, Page, PageOf, Refusal, Service, SpecificationView,
+    Answer, CaseFilter, CaseSummary, CaseView, Health, HistoryView, IsNew, ItemFilter, ItemView, Once,
+    Operation, Page, PageOf, Refusal, Service, SpecificationView,
 };
 use super::ticket::{Ticket, ticket};
-use crate::case::Command;
-use crate::id::{CASE_PARTITION_COUNT, CaseId, ItemId, Partition, SpecNumber};
-use crate::net::{self, Net};
-use crate::spec::{self, Severity};
+use crate::id::{CaseId, ItemId, SpecNumber};
+use crate::net::Net;
 use crate::store::{Disk, Tables};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels::Queue;
@@ -56,70 +54,16 @@ impl<D: Disk, T: Tables> Engine<D, T> {
     /// Makes a key for a client that gave none; it hears of it only when the outcome is unknown.
     fn own_key(&self) -> String {
         let count = KEY_COUNT.fetch_add(1, Ordering::Relaxed);
-        let parts = [self.shared().clock.now().0, u64::from(std::process::id()), count];
-        let hash = hash16(&parts.map(u64::to_le_bytes).each_ref().map(|part| part.as_slice()));
-        hash.iter().fold("knhk-".to_owned(), |mut text, byte| {
-            use std::fmt::Write;
-            write!(text, "{byte:02x}").expect("invariant: a string takes all");
-            text
-        })
-    }
-
-    fn key(&self, once: &Once, scope: impl Fn(&str) -> Vec<u8>) -> (Key, String) {
-        let (text, maker) = match &once.key {
-            Some(text) => (text.clone(), Maker::Client),
-            None => (self.own_key(), Maker::Service),
-        };
-        let mut request = [0; 16];
-        request.copy_from_slice(&once.request[..16]);
-        let hash = hash16(&[&scope(&text), text.as_bytes()]);
-        (Key { hash, request, maker }, text)
+        prepare::own_key(self.shared().clock.now(), std::process::id(), count)
     }
 
     /// Turns an operation into a request of its shard.
-    fn prepare(&self, operation: Operation, once: &Once) -> Result<(usize, Asked, Key, String), Refusal> {
-        let shared = self.shared();
-        let (asked, (key, text)) = match operation {
-            Operation::Create { workflow, data, business_key } => {
-                let spec =
-                    shared.registry.find(&workflow).ok_or_else(|| answers::no_specification(&workflow))?;
-                let business_key = business_key.map(|key| {
-                    let hash = business_hash(&key);
-                    (key, hash)
-                });
-                let (key, text) = self.key(once, |_| b"create".to_vec());
-                let decides = business_key.as_ref().map_or(key.hash, |entry| entry.1);
-                let number = u16::from_le_bytes([decides[0], decides[1]]) % CASE_PARTITION_COUNT;
-                let data = Fragment::from_children(&data);
-                let partition = Partition(number);
-                (Asked::Create { partition, spec, data, business_key }, (key, text))
-            }
-            Operation::Case(case, act) => {
-                let command = match act {
-                    CaseAct::Cancel { reason } => Command::Cancel(reason),
-                    CaseAct::Suspend => Command::Suspend,
-                    CaseAct::Resume => Command::Resume,
-                    CaseAct::Retry => Command::Retry,
-                    CaseAct::Execute => Command::Execute,
-                };
-                (Asked::Case(case, command), self.key(once, |_| case.0.to_be_bytes().to_vec()))
-            }
-            Operation::Item(item, act) => {
-                let command = match act {
-                    ItemAct::Start => Command::Start(item.number),
-                    ItemAct::Complete(data) => Command::Complete(item.number, Fragment::from_children(&data)),
-                    ItemAct::Fail { reason } => Command::Fail(item.number, reason),
-                    ItemAct::Skip { reason } => Command::Skip(item.number, reason),
-                };
-                let scope = |_: &str| super::tables::part_key(item.case, item.number).to_vec();
-                (Asked::Item(item.case, item.number, command), self.key(once, scope))
-            }
-        };
-        Ok((shard_of(asked.partition(), shared.inboxes.len()), asked, key, text))
+    fn prepare(&self, operation: Operation, once: &Once) -> Result<Prepared, Refusal> {
+        prepare::operation(&self.shared().registry, operation, once, || self.own_key())
     }
 
     /// Hands requests to their shards, all of one client's together.
-    fn ask(&self, requests: Vec<Result<(usize, Asked, Key, String), Refusal>>) -> Vec<Asking> {
+    fn ask(&self, requests: Vec<Result<Prepared, Refusal>>) -> Vec<Asking> {
         let shared = self.shared();
         let mut by_shard: Vec<Vec<Request>> = shared.inboxes.iter().map(|_| Vec::new()).collect();
         let mut asking: Vec<Asking> = Vec::with_capacity(requests.len());
@@ -130,7 +74,8 @@ impl<D: Disk, T: Tables> Engine<D, T> {
                     asking.push(Asking::Refused(refusal));
                     shards.push(None);
                 }
-                Ok((shard, act, key, text)) => {
+                Ok(Prepared { act, key, text }) => {
+                    let shard = shard_of(act.partition(), shared.inboxes.len());
                     let (waits, answerer) = ticket();
                     by_shard[shard].push(Request { act, key, answerer });
                     asking.push(Asking::Waits { ticket: waits, request: key.request, key: text });
@@ -138,9 +83,10 @@ impl<D: Disk, T: Tables> Engine<D, T> {
                 }
             }
         }
-        for (shard, requests) in by_shard.into_iter().enumerate().filter(|(_, requests)| !requests.is_empty()) {
+        for (shard, requests) in by_shard.into_iter().enumerate().filter(|(_, requests)| !requests.is_empty())
+        {
             if shared.inboxes[shard].put(requests, shared.options.shard_requests_max).is_err() {
-                shared.metrics.queue_refused.of(Queue::Shard).increment();
+                shared.metrics.queue_refused.of(Queue::Inbox).increment();
                 for (at, _) in shards.iter().enumerate().filter(|(_, of)| **of == Some(shard)) {
                     asking[at] = Asking::Refused(answers::busy("requests"));
                 }
@@ -193,53 +139,12 @@ enum Waited {
     Specification(SpecificationView),
 }
 
-/// Reads, checks and compiles a specification.
-///
-/// # Errors
-/// All that is wrong with it.
-pub fn prepare_specification(source: &[u8]) -> Result<NewSpecification, Refusal> {
-    let reading = spec::read(source);
-    let mut mistakes = reading.mistakes;
-    let Some(tree) = reading.specification else { return Err(answers::wrong_specification(mistakes)) };
-    let compiled = match net::compile(&tree, None) {
-        Ok(compiled) => Some(compiled),
-        Err(more) => {
-            mistakes.extend(more);
-            None
-        }
-    };
-    mistakes.sort_by_key(|mistake| mistake.at);
-    let is_wrong = mistakes.iter().any(|mistake| mistake.severity == Severity::Error);
-    let Some(compiled) = compiled.filter(|_| !is_wrong) else {
-        return Err(answers::wrong_specification(mistakes));
-    };
-    let mut warnings: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-    warnings.push("soundness not checked".to_owned());
-    let registration = Registration {
-        number: SpecNumber(0),
-        uri: compiled.workflow.uri.clone(),
-        version: 0,
-        hash: *blake3::hash(source).as_bytes(),
-        warnings,
-        numbering: compiled.numbering,
-        tree: serde_json::to_string(&tree).expect("invariant: a tree has a JSON form"),
-        source: source.to_vec(),
-    };
-    Ok(NewSpecification { registration, workflow: Arc::new(compiled.workflow) })
-}
-
 impl<D: Disk, T: Tables> Service for Engine<D, T> {
     fn register(&self, source: &[u8], once: &Once) -> Result<SpecificationView, Refusal> {
         self.refuses_changes()?;
-        let new = prepare_specification(source)?;
-        let bytes = new.registration.source.len() + new.registration.tree.len();
         let limit = self.shared().options.frame_bytes_max / 2;
-        if bytes > limit {
-            return Err(answers::too_large(bytes, limit));
-        }
-        let (key, text) = self.key(once, |_| b"register".to_vec());
-        let shard = shard_of(Partition::SPECIFICATIONS, self.shared().inboxes.len());
-        let mut asking = self.ask(vec![Ok((shard, Asked::Register(Box::new(new)), key, text))]);
+        let prepared = prepare::registration(source, limit, once, || self.own_key())?;
+        let mut asking = self.ask(vec![Ok(prepared)]);
         let asking = asking.pop().expect("invariant: one request was asked");
         match self.wait(asking, self.reading())? {
             Waited::Specification(view) => Ok(view),
@@ -319,7 +224,10 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         failing(condition.is_stopping.load(Ordering::Acquire), "stopping");
         failing(shared.journal.is_failing.load(Ordering::Acquire), "the journal cannot be written");
         failing(condition.is_disk_low.load(Ordering::Acquire), "the disk is below its reserve");
-        failing(condition.is_follower_broken.load(Ordering::Acquire), "the working environment cannot be used");
+        failing(
+            condition.is_follower_broken.load(Ordering::Acquire),
+            "the working environment cannot be used",
+        );
         failing(condition.stuck_shard.load(Ordering::Acquire) != 0, "a shard does not move");
         let beat_us = condition.timer_beat_us.load(Ordering::Acquire);
         let is_late = shared.clock.monotonic_us().saturating_sub(beat_us) > TIMER_LATE_US;
@@ -334,7 +242,7 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         let shared = self.shared();
         let metrics = &shared.metrics;
         let waiting: usize = shared.inboxes.iter().map(super::shared::Inbox::waiting).sum();
-        metrics.queue_depth.of(Queue::Shard).set(waiting as u64);
+        metrics.queue_depth.of(Queue::Inbox).set(waiting as u64);
         metrics.follower_lag_frames.set(shared.lag_frames());
         metrics.disk_free_bytes.set(shared.condition.free_bytes.load(Ordering::Acquire));
         let is_read_only = self.refuses_changes().is_err();

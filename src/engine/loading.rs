@@ -16,6 +16,8 @@ use crate::store::{Disk, Error, Follower, JournalReader, Tables};
 
 /// Keys that the service made are looked for in so many frames at the journal's end.
 const SERVICE_KEY_FRAMES_MAX: u64 = 16_384;
+/// An OR-join is searched for on the shard within so many states; beyond them its case is parked.
+const JUDGED_STATES_MAX: usize = 64;
 /// Tables whose sums are checked when they are loaded.
 const LOADED: [crate::store::Table; 5] =
     [tables::SPECS, tables::CASES, tables::INSTANCES, tables::ITEMS, tables::PARTITIONS];
@@ -44,6 +46,7 @@ pub fn shards<D: Disk, T: Tables>(
     let mut start = Start {
         positions: follower.positions().to_vec(),
         last_cases: last_cases(follower)?,
+        time: follower.time().max(now),
         keys: Vec::new(),
         service_keys: Vec::new(),
         spec_count,
@@ -60,7 +63,8 @@ pub fn shards<D: Disk, T: Tables>(
                 shard: number,
                 limits: Limits {
                     automated_steps_max: options.automated_steps_max,
-                    frame_bytes: options.frame_bytes_max,
+                    frame_bytes: options.frame_bytes_max / 2,
+                    judged_states: JUDGED_STATES_MAX,
                 },
                 key_us: options.key_us,
                 keys_max: options.keys_max / count,
@@ -90,8 +94,9 @@ fn specifications<T: Tables>(follower: &Follower<T>, registry: &Registry) -> Res
     let mut count = 0;
     for (at, registration) in stored {
         count = count.max(registration.number.0);
-        let registered = compile(at, &registration)
-            .map_err(|reason| format!("specification {} version {}: {reason}", registration.uri, registration.version))?;
+        let registered = compile(at, &registration).map_err(|reason| {
+            format!("specification {} version {}: {reason}", registration.uri, registration.version)
+        })?;
         registry.add(Arc::new(registered));
     }
     Ok(count)
@@ -100,9 +105,8 @@ fn specifications<T: Tables>(follower: &Follower<T>, registry: &Registry) -> Res
 /// Compiles a stored specification, by the numbering that it was registered with.
 fn compile(at: Time, registration: &Registration) -> Result<Registered, String> {
     let tree: Specification = serde_json::from_str(&registration.tree).map_err(text)?;
-    let compiled = net::compile(&tree, Some(&registration.numbering)).map_err(|mistakes| {
-        mistakes.first().map_or_else(String::new, |mistake| mistake.message.clone())
-    })?;
+    let compiled = net::compile(&tree, Some(&registration.numbering))
+        .map_err(|mistakes| mistakes.first().map_or_else(String::new, |mistake| mistake.message.clone()))?;
     Ok(Registered {
         number: registration.number,
         version: registration.version,
@@ -117,7 +121,8 @@ fn last_cases<T: Tables>(follower: &Follower<T>) -> Result<Vec<Option<CaseId>>, 
     let mut last = vec![None; PARTITION_COUNT];
     scan(follower, tables::PARTITIONS, |key, value| {
         let partition = key.first_chunk::<2>().map(|bytes| usize::from(u16::from_be_bytes(*bytes)));
-        let slot = partition.and_then(|at| last.get_mut(at)).ok_or("a row of a partition that does not exist")?;
+        let slot =
+            partition.and_then(|at| last.get_mut(at)).ok_or("a row of a partition that does not exist")?;
         *slot = tables::decode::<PartitionRow>(value)?.last_case;
         Ok(())
     })?;
@@ -155,7 +160,7 @@ fn service_keys<D: Disk, T: Tables>(
     let mut keys = Vec::new();
     journal.frames(from, &mut |frame| {
         for entry in frame.entries.iter().filter(|_| frame.time >= since) {
-            let Ok(Record { key: Some(fact), body }) = Record::decode(&entry.payload) else { continue };
+            let Ok(Record { key: Some(fact), body, at }) = Record::decode(&entry.payload) else { continue };
             if fact.maker != Maker::Service {
                 continue;
             }
@@ -169,7 +174,7 @@ fn service_keys<D: Disk, T: Tables>(
                 spec,
                 request: fact.request,
                 act: fact.act,
-                at: frame.time,
+                at,
             };
             keys.push((fact.key, entry.partition, row));
         }

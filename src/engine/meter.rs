@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::turn::Timer;
 use crate::telemetry::metrics::Metrics;
 
 /// A mean is recorded when so many steps have come together.
@@ -33,7 +34,13 @@ pub struct TickMeter {
 impl TickMeter {
     /// Returns a meter at zero.
     pub fn new(metrics: Arc<Metrics>, budget: u64) -> Self {
-        let pair_ticks = (0..64).map(|_| { let start = ticks(); ticks().saturating_sub(start) }).min().unwrap_or(0);
+        let pair_ticks = (0..64)
+            .map(|_| {
+                let start = ticks();
+                ticks().saturating_sub(start)
+            })
+            .min()
+            .unwrap_or(0);
         Self {
             metrics,
             budget,
@@ -104,4 +111,12 @@ pub fn ticks() -> u64 {
 #[cfg(not(target_arch = "x86_64"))]
 pub fn ticks() -> u64 {
     super::clock::monotonic_ns()
+}
+
+impl Timer for TickMeter {
+    fn around(&mut self, steps: usize, run: impl FnOnce()) {
+        let start = ticks();
+        run();
+        self.wave(steps, ticks().saturating_sub(start));
+    }
 }

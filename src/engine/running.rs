@@ -11,15 +11,15 @@ use super::Options;
 use super::clock::{Clock, deadline_in_us};
 use super::fold::EngineFold;
 use super::loading;
-use super::meter::{TickMeter, ticks};
+use super::meter::TickMeter;
 use super::queries;
 use super::registry::Registry;
 use super::request::{Message, Question, Staged, Told};
 use super::shard::{Progress, Shard};
 use super::shared::{Inbox, Shared};
 use super::threads::{self, Threads};
-use super::writer::{JournalState, Written, Writer};
-use crate::net::orjoin;
+use super::turn::Tally;
+use super::writer::{JournalState, Writer, Written};
 use crate::store::{self, Disk, Frame, Journal, Marker, OpenReport, Opened, Prepared, Preparer, Tables};
 use crate::telemetry::metrics::Metrics;
 
@@ -110,8 +110,9 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         let shard_count = plan.hot.len();
         let registry = Arc::new(Registry::default());
         let progress: Vec<_> = (0..shard_count).map(|_| Arc::new(Progress::default())).collect();
-        let shards = loading::shards(&follower, &journal.reader(), &registry, &options, &progress, clock.now())
-            .map_err(Error::State)?;
+        let shards =
+            loading::shards(&follower, &journal.reader(), &registry, &options, &progress, clock.now())
+                .map_err(Error::State)?;
         let state = Arc::new(JournalState::default());
         state.durable_seq.store(journal.seq(), Ordering::Release);
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..shard_count).map(|_| mpsc::channel()).unzip();
@@ -131,7 +132,8 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         ));
         let ends = Ends { inboxes: receivers, questions, staged: mpsc::channel(), frames: mpsc::channel() };
         let writer = Writer::new(journal, options.frame_bytes_max, registry, progress, state);
-        let threads = start_threads(&shared, ends, shards, writer, preparer, marker, plan).map_err(Error::Thread)?;
+        let threads =
+            start_threads(&shared, ends, shards, writer, preparer, marker, plan).map_err(Error::Thread)?;
         Ok(Self { shared, threads: Mutex::new(Some(threads)) })
     }
 
@@ -163,7 +165,8 @@ pub fn open_store<D: Disk, T: Tables>(
     start: store::Start,
     progress: &mut dyn FnMut(store::Progress),
 ) -> Result<(Opened<D, T>, OpenReport), Error> {
-    let opened = store::open(disk, tables, Arc::new(EngineFold), options, start, progress).map_err(Error::Store)?;
+    let opened =
+        store::open(disk, tables, Arc::new(EngineFold), options, start, progress).map_err(Error::Store)?;
     let report = opened.report.clone();
     Ok((opened, report))
 }
@@ -186,7 +189,10 @@ fn start_threads<D: Disk, T: Tables>(
         threads.spawn_hot(&format!("hot-{number}"), core, move |is_pinned| {
             if core.is_some() && !is_pinned {
                 shared.condition.unpinned_count.fetch_add(1, Ordering::AcqRel);
-                tracing::warn!(shard = number, "hot thread could not be pinned to its core; it runs unpinned");
+                tracing::warn!(
+                    shard = number,
+                    "hot thread could not be pinned to its core; it runs unpinned"
+                );
             }
             run_shard(&shared, number, shard, &inbox, &staged);
             shared.condition.ended_shard_count.fetch_add(1, Ordering::AcqRel);
@@ -226,15 +232,20 @@ fn run_shard<D: Disk, T: Tables>(
             messages.push(more);
         }
         shared.inboxes[number].taken(&messages);
-        let turned = shard.turn(shared.clock.now(), messages, &mut ticks, &mut |steps, ticks| meter.wave(steps, ticks));
+        let turned = shard.turn(shared.clock.now(), messages, &mut meter);
         if let Some(mean) = meter.look(shared.clock.monotonic_us()) {
             let budget = shared.options.hot_path_ticks_max;
-            tracing::warn!(mean, budget, "slow hot path: {mean} ticks a step in large waves, budget {budget}");
+            tracing::warn!(
+                mean,
+                budget,
+                "slow hot path: {mean} ticks a step in large waves, budget {budget}"
+            );
         }
         for question in turned.questions {
             // Whoever answers is gone only when everything stops.
             drop(shared.questions.send((number, question)));
         }
+        count(&shared.metrics, &turned.tally);
         if !turned.staged.is_empty() && staged.send(turned.staged).is_err() {
             break;
         }
@@ -316,7 +327,10 @@ fn run_follower<D: Disk, T: Tables>(shared: &Shared<D, T>, frames: &Receiver<Arc
                 continue; // A rebuild has folded it from the journal.
             }
             let Err(error) = follower.apply(frame) else { continue };
-            tracing::error!(frame = frame.seq, "cannot fold a frame: {error}; the working environment is rebuilt");
+            tracing::error!(
+                frame = frame.seq,
+                "cannot fold a frame: {error}; the working environment is rebuilt"
+            );
             shared.metrics.workflow_errors.increment();
             if let Err(error) = follower.rebuild(&shared.reader) {
                 shared.condition.is_follower_broken.store(true, Ordering::Release);
@@ -330,22 +344,10 @@ fn run_follower<D: Disk, T: Tables>(shared: &Shared<D, T>, frames: &Receiver<Arc
     }
 }
 
-/// Answers one question of a shard from durable state.
-pub fn answer_question<D: Disk, T: Tables>(shared: &Shared<D, T>, question: Question) -> Told {
-    let read = || shared.read(deadline_in_us(QUESTION_US)).map_err(|refusal| refusal.message);
-    match question {
-        Question::Load(case) => Told::Loaded(
-            case,
-            read().and_then(|follower| queries::case_rows(&follower, case)).map(|rows| rows.map(Box::new)),
-        ),
-        Question::Business(partition, hash) => {
-            let found = read().and_then(|follower| queries::business_case(&follower, partition, &hash));
-            Told::Business(partition, hash, found)
-        }
-        Question::Judge(question) => {
-            let judgement = orjoin::judge(&question.net, question.task, &question.marking);
-            Told::Judged(question, judgement)
-        }
+fn answer_question<D: Disk, T: Tables>(shared: &Shared<D, T>, question: Question) -> Told {
+    match shared.read(deadline_in_us(QUESTION_US)) {
+        Ok(follower) => queries::answer(&follower, question),
+        Err(refusal) => queries::cannot_answer(question, refusal.message),
     }
 }
 
@@ -375,7 +377,8 @@ fn run_cold<D: Disk, T: Tables>(shared: &Shared<D, T>, mut preparer: Preparer<D>
         if bytes != last_bytes && changed_us.is_none() {
             changed_us = Some(now_us);
         }
-        let is_old = changed_us.is_some_and(|since| now_us.saturating_sub(since) >= shared.options.checkpoint_us);
+        let is_old =
+            changed_us.is_some_and(|since| now_us.saturating_sub(since) >= shared.options.checkpoint_us);
         if is_last || is_old || bytes.saturating_sub(last_bytes) >= shared.options.checkpoint_bytes {
             checkpoint(shared);
             last_bytes = bytes;
@@ -445,4 +448,10 @@ fn run_timers<D: Disk, T: Tables>(shared: &Shared<D, T>) {
             threads::pause_us(TIMER_US / 4);
         }
     }
+}
+
+fn count(metrics: &Metrics, tally: &Tally) {
+    metrics.workflow_cases.add(u64::from(tally.created));
+    metrics.workflow_tasks_completed.add(u64::from(tally.tasks_completed));
+    metrics.workflow_errors.add(u64::from(tally.errors));
 }

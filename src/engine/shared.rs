@@ -178,8 +178,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
             if left.is_zero() || self.condition.is_follower_broken.load(Ordering::Acquire) {
                 return Err(answers::busy("frames that the follower has to fold"));
             }
-            (folded, _) =
-                self.is_folded.wait_timeout(folded, left).unwrap_or_else(PoisonError::into_inner);
+            (folded, _) = self.is_folded.wait_timeout(folded, left).unwrap_or_else(PoisonError::into_inner);
         }
         drop(folded);
         Ok(self.follower.read().unwrap_or_else(PoisonError::into_inner))
@@ -210,7 +209,11 @@ impl<D: Disk, T: Tables> Shared<D, T> {
         if is_low != self.condition.is_disk_low.swap(is_low, Ordering::AcqRel) {
             if is_low {
                 let reserve = self.options.reserve_bytes;
-                tracing::error!(free, reserve, "the disk is low: {free} bytes free, reserve {reserve}; read-only");
+                tracing::error!(
+                    free,
+                    reserve,
+                    "the disk is low: {free} bytes free, reserve {reserve}; read-only"
+                );
             } else {
                 tracing::info!(free, "the disk has space again");
             }

@@ -7,7 +7,6 @@
 
 mod judgements;
 mod line;
-mod plain;
 mod slabs;
 #[cfg(test)]
 mod tests;
@@ -26,7 +25,7 @@ use crate::net::{Net, Workflow};
 
 pub use judgements::JUDGEMENTS_MAX;
 use judgements::Judgements;
-use line::{Line, Turn};
+use line::{Advanced, Line, Turn};
 use slabs::{Slabs, WAVE_STEPS_MAX};
 
 /// A specification version as cases run it.
@@ -147,6 +146,15 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Adds another's numbers.
+    pub fn add(&mut self, other: &Self) {
+        self.created += other.created;
+        self.completed += other.completed;
+        self.cancelled += other.cancelled;
+        self.tasks_completed += other.tasks_completed;
+        self.errors += other.errors;
+    }
+
     /// Counts facts.
     pub fn of(events: &[Event]) -> Self {
         use crate::case::event::Phase;
@@ -337,8 +345,11 @@ impl Cases {
             for lines in lines.chunks_mut(WAVE_STEPS_MAX) {
                 turn.slabs.begin_wave();
                 for (at, line) in lines.iter_mut().enumerate() {
-                    if line.advance(&mut turn) {
-                        in_wave.push(at);
+                    match line.advance(&mut turn) {
+                        Advanced::InWave => in_wave.push(at),
+                        // Those behind it come into one of the next waves.
+                        Advanced::NoRoom => break,
+                        Advanced::Rests => {}
                     }
                 }
                 if in_wave.is_empty() {

@@ -112,8 +112,9 @@ impl Lanes for OneByOne {
     }
 }
 
+/// Four lanes in one instruction.
 #[cfg(target_arch = "x86_64")]
-struct FourAtOnce;
+pub(super) struct FourAtOnce;
 
 #[cfg(target_arch = "x86_64")]
 impl Lanes for FourAtOnce {

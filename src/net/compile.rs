@@ -130,19 +130,21 @@ impl<'a> Compiler<'a> {
             ));
             Vec::new()
         });
-        Net {
+        let mut net = Net {
             id: tree.id.text.clone(),
             name: tree.name.clone(),
             document_root: self.root_of(&tree.id.text),
             places: numbering.places.clone(),
             automatic: automatic(&tasks),
-            is_safe: safety::is_safe(&tasks, numbering.places.len(), input),
+            is_safe: false,
             or_joins,
             tasks,
             variables: self.variables(tree, numbering),
             input,
             output,
-        }
+        };
+        net.is_safe = safety::is_safe(&net);
+        net
     }
 
     /// Returns the preset of each task, ascending.

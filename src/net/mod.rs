@@ -10,6 +10,9 @@ pub mod orjoin;
 mod safety;
 mod shape;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};

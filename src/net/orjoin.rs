@@ -6,9 +6,12 @@
 //! XOR-joins. Start at [`judge`]: trivial markings first, then a bit test where it is exact, then [`search`].
 //! The answer is a pure function of [`projection`].
 
+mod cache;
 mod search;
 
 use serde::{Deserialize, Serialize};
+
+pub use cache::{Cache, Key};
 
 use super::numbering::number;
 use super::{Gate, Net, Task};
@@ -30,6 +33,19 @@ pub struct OrJoin {
     /// For each place of the region, which places of the preset (one bit each, by index) a token on it can reach;
     /// `None` where that alone does not decide: a cycle, a cancellation or an AND-join lies before the join.
     reach: Option<Vec<u64>>,
+}
+
+impl OrJoin {
+    /// Tells whether the bit test answers for it in every marking.
+    pub fn is_plain(&self) -> bool {
+        self.reach.is_some()
+    }
+
+    /// Makes every answer come from the search.
+    #[cfg(test)]
+    pub(super) fn forget_reach(&mut self) {
+        self.reach = None;
+    }
 }
 
 /// Answer about an OR-join.

@@ -1,11 +1,12 @@
 //! Whether a net never holds two tokens in one place, shown by walking all its markings.
 //!
-//! Every choice is free and every OR-join may start whenever one of its places is marked, so that what is walked
-//! contains all that can happen. A walk that meets a second token or a limit shows nothing.
+//! Every choice is free, and an OR-join starts when it is judged so or could not be judged within a small bound:
+//! what is walked contains all that can happen. A walk that meets a second token or a limit shows nothing.
 
 use std::collections::HashSet;
 
-use super::{Gate, Task};
+use super::orjoin::{Judgement, judge_within};
+use super::{Gate, Net, Task};
 
 /// Most markings that are walked.
 pub const SAFETY_STATES_MAX: usize = 32_768;
@@ -16,19 +17,29 @@ pub const SAFETY_TRIES_MAX: usize = 4_194_304;
 /// Most flows of an OR-split whose every choice is walked.
 const OR_SPLIT_FLOWS_MAX: usize = 8;
 
+/// Most states for judging an OR-join in one marking; where it is not judged, it may start.
+const JUDGE_STATES_MAX: usize = 100;
+
 type Marking = Box<[u64]>;
 
-/// Tells whether every marking that can follow from one token on `input` is shown to hold at most one a place.
-pub(super) fn is_safe(tasks: &[Task], place_count: usize, input: u16) -> bool {
+/// Tells whether every marking that can follow from one token on the input is shown to hold at most one a place.
+pub(super) fn is_safe(net: &Net) -> bool {
+    let (tasks, place_count) = (&net.tasks, net.places.len());
+    if place_count == 0 {
+        return false;
+    }
     let word_count = place_count.div_ceil(64);
     let states_max = SAFETY_STATES_MAX.min(SAFETY_WORDS_MAX / word_count.max(1));
     let states_max = states_max.min(SAFETY_TRIES_MAX / tasks.len().max(1));
     let mut start = vec![0_u64; word_count].into_boxed_slice();
-    set(&mut start, input);
+    set(&mut start, net.input);
     let mut seen = HashSet::from([start.clone()]);
     let mut todo = vec![start];
     while let Some(marking) = todo.pop() {
-        for task in tasks {
+        for (number, task) in tasks.iter().enumerate() {
+            if waits(net, number, &marking) {
+                continue;
+            }
             let Some(following) = follow(&marking, task) else { return false };
             for next in following {
                 if seen.len() >= states_max && !seen.contains(&next) {
@@ -53,6 +64,22 @@ fn set(marking: &mut [u64], place: u16) {
 
 fn clear(marking: &mut [u64], place: u16) {
     marking[usize::from(place) / 64] &= !(1 << (place % 64));
+}
+
+/// Tells whether the task is an OR-join that is not busy and must wait for more tokens.
+fn waits(net: &Net, number: usize, marking: &Marking) -> bool {
+    let task = &net.tasks[number];
+    if task.join != Gate::Or || is_set(marking, task.busy) {
+        return false;
+    }
+    let marked = task.preset.iter().filter(|place| is_set(marking, **place)).count();
+    if marked == 0 || marked == task.preset.len() {
+        return false;
+    }
+    let places = (0..).zip(&net.places).map(|(place, _)| place);
+    let tokens: Vec<(u16, u16)> =
+        places.filter(|place| is_set(marking, *place)).map(|place| (place, 1)).collect();
+    judge_within(net, super::numbering::number(number), &tokens, JUDGE_STATES_MAX) == Judgement::Waits
 }
 
 /// Returns the markings after the task's next phase; `None` when one of them is not to be represented.

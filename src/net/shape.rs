@@ -74,8 +74,7 @@ impl Shape {
         let mut places: Vec<PlaceKey> =
             self.conditions[..condition_count].iter().cloned().map(PlaceKey::Condition).collect();
         places.extend(tasks.iter().map(|task| PlaceKey::Busy(task.id.clone())));
-        let is_safe = condition_count > 0 && safety::is_safe(&tasks, places.len(), 0);
-        Net {
+        let mut net = Net {
             id: id.to_owned(),
             name: None,
             document_root: id.to_owned(),
@@ -86,7 +85,9 @@ impl Shape {
             variables: Vec::new(),
             input: 0,
             output: number(condition_count.saturating_sub(1)),
-            is_safe,
-        }
+            is_safe: false,
+        };
+        net.is_safe = safety::is_safe(&net);
+        net
     }
 }

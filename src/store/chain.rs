@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile};
 use super::entry::StoreId;
 use super::error::Error;
+use super::frame::Decoded;
 use super::segment::{End, Segment, Step, TEMPORARY, Tail, Walk, parse_name, tail};
 
 /// Most segments in the journal folder.
@@ -108,34 +109,105 @@ pub(super) struct Found {
     pub(super) is_torn: bool,
 }
 
-/// Finds the end of a journal, whose segments are not none.
-pub(super) fn find_end<D: Disk>(disk: &D, segments: Vec<Segment>) -> Result<Found, Error> {
-    let head = segments.last().expect("invariant: called with at least one segment");
-    let file = disk.open(&head.path).map_err(Error::io("open", &head.path))?;
-    let mut walk = Walk::new(head, &file);
-    let (mut before_last, mut last) = (walk.end.clone(), Vec::new());
-    loop {
-        let before = walk.end.clone();
+/// What a walk over segments came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Walked {
+    /// Where in the head the last good frame ends.
+    pub(super) end_offset: u64,
+    /// Whether something that is no frame lies behind it.
+    pub(super) is_torn: bool,
+}
+
+/// What a walk says of each frame: the frame, its bytes, and the end that it makes.
+pub(super) type VisitFrame<'a> = dyn FnMut(&Decoded, &[u8], &End) -> Result<(), Error> + 'a;
+
+/// Walks over segments that follow each other, the last being the head.
+///
+/// # Errors
+/// The first damage; frames before it have been visited.
+pub(super) fn walk_all<D: Disk>(
+    disk: &D,
+    segments: &[Segment],
+    visit: &mut VisitFrame<'_>,
+) -> Result<Walked, Error> {
+    let mut walked = Walked { end_offset: 0, is_torn: false };
+    for (place, segment) in segments.iter().enumerate() {
+        let file = disk.open(&segment.path).map_err(Error::io("open", &segment.path))?;
+        let mut walk = Walk::new(segment, &file);
+        match segments.get(place + 1) {
+            Some(next) => walk_to(&mut walk, next, visit)?,
+            None => walked = walk_head(&mut walk, visit)?,
+        }
+    }
+    Ok(walked)
+}
+
+/// Walks up to the frame that the next segment continues; what lies behind it is void.
+fn walk_to<F: DiskFile>(
+    walk: &mut Walk<'_, F>,
+    next: &Segment,
+    visit: &mut VisitFrame<'_>,
+) -> Result<(), Error> {
+    let last = &next.header.before;
+    while walk.end.seq < last.seq {
         match walk.step()? {
             Step::Frame { decoded, .. } => {
-                before_last = before;
-                last.clear();
-                last.extend_from_slice(walk.frame_bytes(decoded.length_bytes));
+                visit(&decoded, walk.frame_bytes(decoded.length_bytes), &walk.end)?;
             }
             Step::Bad { offset, reason } => {
-                if last.is_empty() {
-                    return Err(head.damaged(offset, format!("the first frame is bad: {reason}")));
-                }
-                let is_torn = match tail(head, &file, offset)? {
-                    Tail::Good(next) => {
-                        let reason = format!("{reason}, and a good frame follows at byte {next}");
-                        return Err(head.damaged(offset, reason));
-                    }
-                    found => found == Tail::Torn,
-                };
-                let (store, end) = (head.header.store, walk.end);
-                return Ok(Found { store, before_last, last, end, end_offset: offset, is_torn, segments });
+                let reason = format!("{reason}, and frames up to {} must be here", last.seq);
+                return Err(walk.segment.damaged(offset, reason));
             }
         }
     }
+    if walk.end.hash == last.hash && walk.end.positions == last.positions {
+        Ok(())
+    } else {
+        Err(next.damaged(0, format!("it does not continue frame {} as the segment before has it", last.seq)))
+    }
+}
+
+/// Walks to the end of the journal. A frame that a running service is writing is no damage.
+fn walk_head<F: DiskFile>(walk: &mut Walk<'_, F>, visit: &mut VisitFrame<'_>) -> Result<Walked, Error> {
+    let start_seq = walk.end.seq;
+    let mut good_behind = None;
+    loop {
+        match walk.step()? {
+            Step::Frame { decoded, .. } => {
+                good_behind = None;
+                visit(&decoded, walk.frame_bytes(decoded.length_bytes), &walk.end)?;
+            }
+            Step::Bad { offset, reason } => {
+                if walk.end.seq == start_seq {
+                    let reason = format!("the first frame is bad: {reason}");
+                    return Err(walk.segment.damaged(offset, reason));
+                }
+                if let Some(next) = good_behind {
+                    let reason = format!("{reason}, and a good frame follows at byte {next}");
+                    return Err(walk.segment.damaged(offset, reason));
+                }
+                match tail(walk.segment, walk.file, offset)? {
+                    // Written in the meantime, perhaps: then the next step is good.
+                    Tail::Good(next) => good_behind = Some(next),
+                    found => return Ok(Walked { end_offset: offset, is_torn: found == Tail::Torn }),
+                }
+            }
+        }
+    }
+}
+
+/// Finds the end of a journal, whose segments are not none.
+pub(super) fn find_end<D: Disk>(disk: &D, segments: Vec<Segment>) -> Result<Found, Error> {
+    let head = segments.last().expect("invariant: called with at least one segment");
+    let store = head.header.store;
+    let mut end = head.header.before.clone();
+    let (mut before_last, mut last) = (end.clone(), Vec::new());
+    let walked = walk_all(disk, &segments[segments.len() - 1..], &mut |_, bytes, after| {
+        before_last = std::mem::replace(&mut end, after.clone());
+        last.clear();
+        last.extend_from_slice(bytes);
+        Ok(())
+    })?;
+    let Walked { end_offset, is_torn } = walked;
+    Ok(Found { store, segments, before_last, last, end, end_offset, is_torn })
 }

@@ -158,6 +158,22 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// The working environment is not what folding the journal gives.
+    #[error("the working environment does not fit the journal: {reason}")]
+    Astray {
+        /// In what they differ.
+        reason: String,
+    },
+    /// An entry does not continue the chain of its subject.
+    #[error("entry {n} of partition {} does not continue the chain of subject {subject}", partition.0)]
+    ChainBroken {
+        /// The partition.
+        partition: Partition,
+        /// The entry's position.
+        n: u64,
+        /// Whose chain.
+        subject: u64,
+    },
 }
 
 impl Error {
@@ -180,6 +196,8 @@ impl Error {
             Self::RowSize { .. } => 413,
             Self::OptionRange { .. } => 414,
             Self::TooManySegments { .. } => 415,
+            Self::Astray { .. } => 416,
+            Self::ChainBroken { .. } => 417,
         })
     }
 
@@ -197,7 +215,9 @@ impl Error {
             | Self::Row { .. }
             | Self::Sums { .. }
             | Self::Fold { .. }
-            | Self::TooManySegments { .. } => Kind::Corrupt,
+            | Self::TooManySegments { .. }
+            | Self::Astray { .. }
+            | Self::ChainBroken { .. } => Kind::Corrupt,
             Self::FrameOrder { .. } => Kind::Internal,
             Self::RowSize { .. } => Kind::TooLarge,
             Self::OptionRange { .. } => Kind::Configuration,
@@ -207,6 +227,17 @@ impl Error {
     /// Returns whether discarding the working environment and folding the journal again would help.
     pub fn is_of_tables(&self) -> bool {
         matches!(self, Self::Tables { .. } | Self::Row { .. } | Self::Sums { .. })
+    }
+
+    /// Returns whether the journal itself is damaged, which [`repair`](super::repair) can cut off.
+    pub fn is_of_journal(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged { .. }
+                | Self::DamagedCopy { .. }
+                | Self::SegmentMissing { .. }
+                | Self::Foreign { .. }
+        )
     }
 
     pub(super) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {

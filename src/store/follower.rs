@@ -150,6 +150,11 @@ impl<T: Tables> Follower<T> {
         self.meta.time
     }
 
+    /// Returns the hash of the last frame folded.
+    pub fn hash(&self) -> [u8; 32] {
+        self.meta.hash
+    }
+
     /// Returns the position of the last entry folded of each partition.
     pub fn positions(&self) -> Positions {
         self.meta.positions

@@ -45,6 +45,17 @@ pub(super) fn read<D: Disk>(disk: &D, state_dir: &Path) -> Result<Option<StoreId
     Ok(Some(store))
 }
 
+/// Says so if another store lies here.
+pub(super) fn check<D: Disk>(disk: &D, state_dir: &Path, expected: StoreId) -> Result<(), Error> {
+    match read(disk, state_dir) {
+        Ok(Some(found)) if found != expected => {
+            Err(Error::Foreign { path: state_dir.join(NAME), found, expected })
+        }
+        Ok(_) | Err(Error::Damaged { .. }) => Ok(()),
+        Err(other) => Err(other),
+    }
+}
+
 /// Makes the file say that `store` lies here.
 pub(super) fn ensure<D: Disk>(
     disk: &D,
@@ -53,9 +64,9 @@ pub(super) fn ensure<D: Disk>(
     report: &mut OpenReport,
 ) -> Result<(), Error> {
     let path = state_dir.join(NAME);
+    check(disk, state_dir, store)?;
     match read(disk, state_dir) {
-        Ok(Some(found)) if found == store => return Ok(()),
-        Ok(Some(found)) => return Err(Error::Foreign { path, found, expected: store }),
+        Ok(Some(_)) => return Ok(()),
         Ok(None) if report.is_new => {}
         Ok(None) => {
             report.notes.push("the file that names the store was missing, and was made anew".to_owned())
@@ -78,4 +89,15 @@ pub(super) fn ensure<D: Disk>(
         disk.sync_folder(state_dir)
     };
     write().map_err(Error::io("write", &path))
+}
+
+/// Moves the file aside, so that the next opening makes a new store.
+pub(super) fn set_aside<D: Disk>(disk: &D, state_dir: &Path, aside: &Path) -> Result<(), Error> {
+    let path = state_dir.join(NAME);
+    if !disk.exists(&path).map_err(Error::io("look for", &path))? {
+        return Ok(());
+    }
+    disk.create_folder(aside).map_err(Error::io("make the folder", aside))?;
+    disk.rename(&path, &aside.join(NAME)).map_err(Error::io("move aside", &path))?;
+    disk.sync_folder(state_dir).map_err(Error::io("sync", state_dir))
 }

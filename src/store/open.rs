@@ -98,8 +98,11 @@ pub fn open<D: Disk, T: Tables>(
     let mut opening = Opening { tables, fold, suspicion, report, progress };
     let (mut journal, follower) = match found {
         Some(found) => {
-            identity::ensure(&*disk, &options.state_dir, found.store, &mut opening.report)?;
-            opening.go_on(&disk, options, &listing, found)?
+            let store = found.store;
+            let made = opening.go_on(&disk, options, &listing, found)?;
+            // Only now is a segment surely durable; the file must never outlive the journal.
+            identity::ensure(&*disk, &options.state_dir, store, &mut opening.report)?;
+            made
         }
         None => opening.make(&disk, options, &listing, start)?,
     };
@@ -152,6 +155,7 @@ fn find<D: Disk>(
         report.notes.push(format!("{copies} of {} journal segments are copies", segments.len()));
     }
     let found = find_end(disk, segments)?;
+    identity::check(disk, &options.state_dir, found.store)?;
     if found.is_torn {
         let seq = found.end.seq;
         report.notes.push(format!("an unfinished append behind frame {seq} was cut off"));

@@ -213,7 +213,7 @@ pub(super) enum Step {
 /// Walks over the frames of a segment.
 pub(super) struct Walk<'a, F> {
     pub(super) segment: &'a Segment,
-    file: &'a F,
+    pub(super) file: &'a F,
     offset: u64,
     /// The end after the frames walked over.
     pub(super) end: End,

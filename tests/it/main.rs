@@ -2,12 +2,18 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails by panic says where")]
 
 mod api;
+mod case;
 mod config;
 mod expr;
 mod http;
 mod kernel;
 mod logs;
 mod metrics;
+mod net;
 mod orjoin;
+mod replay;
+mod sim;
+mod spec;
+mod store;
 mod support;
 mod tidy;

@@ -36,6 +36,17 @@ pub(super) struct Line {
     step: Option<Pending>,
 }
 
+/// How far a line came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Advanced {
+    /// Its step is in the wave.
+    InWave,
+    /// It has a step, and the wave is full.
+    NoRoom,
+    /// All its jobs have their outcomes.
+    Rests,
+}
+
 /// A job at work.
 struct Work {
     /// Its place among the jobs of the turn.
@@ -81,22 +92,21 @@ impl Line {
         self.entry
     }
 
-    /// Goes on until the kernel is needed, and puts the step into the wave; tells whether there is one.
-    pub(super) fn advance(&mut self, turn: &mut Turn<'_>) -> bool {
+    /// Goes on until the kernel is needed, and puts the step into the wave.
+    pub(super) fn advance(&mut self, turn: &mut Turn<'_>) -> Advanced {
         while self.step.is_none() {
             if self.work.is_some() {
                 self.go_on(turn);
             } else if let Some((at, job)) = self.waiting.pop_front() {
                 self.begin(at, job, turn);
             } else {
-                return false;
+                return Advanced::Rests;
             }
         }
         let step = &self.step.as_ref().expect("invariant: the loop ends with a step").step;
         let instance =
             self.entry.case.instance(step.instance).expect("invariant: steps are of live instances");
-        turn.slabs.push(instance.slot, step);
-        true
+        if turn.slabs.push(instance.slot, step) { Advanced::InWave } else { Advanced::NoRoom }
     }
 
     /// Hears what the kernel did with the step, which was the wave's `place`-th.

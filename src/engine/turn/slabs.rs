@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::plain as kernel;
 use crate::case::event::{Phase, PlaceNumber};
 use crate::case::fold::move_counts;
 use crate::case::plan::Step;
@@ -14,10 +13,10 @@ use crate::case::row::{CaseRow, InstanceRow};
 use crate::case::settle::Done;
 use crate::case::state::{Instance, Keeper};
 use crate::id::SpecNumber;
+use crate::kernel::{self, Kernel, NetHandle, Slot, Wave};
 use crate::net::Net;
-use kernel::{Kernel, NetHandle, Slot, Wave};
 
-pub(super) use kernel::WAVE_STEPS_MAX;
+pub(super) use crate::kernel::WAVE_STEPS_MAX;
 
 /// Whether rows keep their tokens beside the kernel's, so that one can be held against the other.
 const IS_CHECKED: bool = cfg!(debug_assertions);
@@ -91,15 +90,15 @@ impl Slabs {
         self.wave.clear();
     }
 
-    /// Puts a step into the wave; at most [`WAVE_STEPS_MAX`] and one an instance.
-    pub(super) fn push(&mut self, number: u32, step: &Step) {
+    /// Puts a step into the wave, at most one an instance; tells whether there was room.
+    pub(super) fn push(&mut self, number: u32, step: &Step) -> bool {
         let (net, slot) = self.at(number);
         let phase = match step.phase {
             Phase::Start => kernel::Phase::Start,
             Phase::Complete => kernel::Phase::Complete,
             Phase::Pass => kernel::Phase::Pass,
         };
-        self.wave.push(kernel::Step { net, slot, task: step.task, phase, put: &step.put });
+        self.wave.push(kernel::Step { net, slot, task: step.task, phase, put: &step.put }).is_ok()
     }
 
     /// Carries out the wave: the one hot call.
@@ -109,17 +108,17 @@ impl Slabs {
 
     /// Returns what became of a step of the wave just run.
     pub(super) fn fired(&self, at: usize) -> Fired {
-        let outcome = self.wave.outcome(at);
+        let outcome = self.wave.outcome(&self.kernel, at);
         if outcome.refused() {
             Fired::Refused
         } else if outcome.overflow() {
             Fired::Overflow
         } else {
             Fired::Done(Done {
-                taken: outcome.taken(),
-                removed: outcome.removed(),
-                put: outcome.put(),
-                stopped: outcome.stopped(),
+                taken: outcome.taken().collect(),
+                removed: outcome.removed().collect(),
+                put: outcome.put().collect(),
+                stopped: outcome.stopped().collect(),
             })
         }
     }

@@ -196,6 +196,16 @@ proptest! {
     }
 
     #[test]
+    fn variables_that_are_not_read_do_not_matter(text in prop_oneof![expressions(), scraps()]) {
+        let Ok(expression) = compile(&text) else { return Ok(()) };
+        let Ok(wide) = compile(&format!("if (true()) then ({text}) else //*")) else { return Ok(()) };
+        prop_assert_eq!(wide.variables(), None);
+        let ((value, truth), (wide_value, wide_truth)) = (give(&expression), give(&wide));
+        prop_assert_eq!(without_place(value), without_place(wide_value));
+        prop_assert_eq!(without_place(truth), without_place(wide_truth));
+    }
+
+    #[test]
     fn no_text_panics(text in prop_oneof![scraps(), any::<String>()]) {
         match compile(&text) {
             Ok(expression) => {

@@ -1,5 +1,6 @@
 //! What several themes share.
 
+pub(crate) mod driver;
 pub(crate) mod interpreter;
 pub(crate) mod nets;
 pub(crate) mod oracle;

@@ -1,0 +1,1 @@
+//! What cases do: commands in, history and state out.
