@@ -43,6 +43,8 @@ pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 pub const HEADER_COUNT_MAX: usize = 100;
 /// Most bytes of all bodies held at a time, as a multiple of the largest single one.
 pub const BODIES_MAX: usize = 64;
+/// Connections of the service; each has a thread of its own.
+pub const CONNECTIONS_MAX: usize = 8_192;
 /// Longest time that a stop waits for answers on their way out.
 const STOP_TIME_MAX: Duration = Duration::from_secs(2);
 /// Pause between two looks at whether they are out.

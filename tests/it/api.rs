@@ -86,60 +86,60 @@ fn a_case_is_shown_as_json_and_its_data_as_xml() {
         &fake,
         ("GET", "/cases/CASE", &[], ""),
         expect![[r#"
-        200
-        content-type: application/json
-        vary: accept
-        {
-          "id": "022pvvmar007",
-          "workflow": "urn:x:order",
-          "version": 3,
-          "state": "incident",
-          "net": "New Net #1",
-          "instance": 1,
-          "marking": {
-            "c{A_B}": 2
-          },
-          "busy": [
-            "C"
-          ],
-          "enabled": [
-            "B"
-          ],
-          "data": {
-            "note": "a < b",
-            "count": 12,
-            "ok": true
-          },
-          "children": {
-            "C": [
-              {
-                "net": "Sub",
-                "instance": 2,
-                "marking": {},
-                "busy": [
-                  "Inner"
-                ],
-                "enabled": [],
-                "data": {},
-                "children": {}
-              }
-            ]
-          },
-          "incidents": [
+            200
+            content-type: application/json
+            vary: accept
             {
-              "kind": "failed",
+              "id": "022pvvmar007",
+              "workflow": "urn:x:order",
+              "version": 3,
+              "state": "incident",
+              "net": "New Net #1",
               "instance": 1,
-              "task": "B",
-              "item": "022pvvmar007-2",
-              "detail": "no stock",
-              "since": "2026-03-01T12:00:00.000000Z"
-            }
-          ],
-          "events": 5,
-          "created": "2026-03-01T12:00:00.000000Z",
-          "changed": "2026-03-01T12:00:00.000001Z",
-          "key": "k-1"
-        }"#]],
+              "marking": {
+                "c{a_b}": 2
+              },
+              "busy": [
+                "c"
+              ],
+              "enabled": [
+                "B"
+              ],
+              "data": {
+                "note": "a < b",
+                "count": 12,
+                "ok": true
+              },
+              "children": {
+                "C": [
+                  {
+                    "net": "Sub",
+                    "instance": 2,
+                    "marking": {},
+                    "busy": [
+                      "Inner"
+                    ],
+                    "enabled": [],
+                    "data": {},
+                    "children": {}
+                  }
+                ]
+              },
+              "incidents": [
+                {
+                  "kind": "failed",
+                  "instance": 1,
+                  "task": "B",
+                  "item": "022pvvmar007-2",
+                  "detail": "no stock",
+                  "since": "2026-03-01T12:00:00.000000Z"
+                }
+              ],
+              "events": 5,
+              "created": "2026-03-01T12:00:00.000000Z",
+              "changed": "2026-03-01T12:00:00.000001Z",
+              "key": "k-1"
+            }"#]],
     );
     check(
         &fake,
@@ -653,6 +653,21 @@ fn figures_come_in_both_text_forms() {
     let new = ask(&fake, "GET", "/metrics", &[accept], "");
     assert!(header(&new, "content-type").unwrap().starts_with("application/openmetrics-text"));
     assert!(new.body.ends_with(b"# EOF\n") && !old.body.ends_with(b"# EOF\n"));
+}
+
+#[test]
+fn nets_come_as_pictures_with_the_tokens_of_a_case() {
+    let fake = Fake::new();
+    let picture = |target: &str| {
+        let response = ask(&fake, "GET", target, &["accept: image/svg+xml, */*;q=0.8"], "");
+        assert_eq!((response.status, header(&response, "content-type")), (200, Some("image/svg+xml")));
+        String::from_utf8(response.body).unwrap()
+    };
+    let empty = picture("/workflows/urn%3Ax%3Aorder.svg");
+    assert!(empty.starts_with("<svg") && empty.contains("Second"), "{empty}");
+    assert_ne!(picture("/cases/CASE.svg"), empty, "the case has tokens");
+    assert_eq!(ask(&fake, "GET", "/workflows/nowhere.svg", &[], "").status, 404);
+    assert_eq!(ask(&fake, "GET", "/cases/CASE.svg", &["accept: application/json"], "").status, 406);
 }
 
 #[test]

@@ -77,8 +77,8 @@ impl Fake {
             root: NetView {
                 number: 1,
                 net: "New Net #1".to_owned(),
-                marking: vec![("c{A_B}".to_owned(), 2)],
-                busy: vec!["C".to_owned()],
+                marking: vec![("c{a_b}".to_owned(), 2)],
+                busy: vec!["c".to_owned()],
                 enabled: vec!["B".to_owned()],
                 data: self.values(),
                 children: vec![("C".to_owned(), vec![child])],
