@@ -300,7 +300,7 @@ fn heads_have_limits() {
         let each = 8_000;
         let mut out = start.to_owned();
         while out.len() + each + 10 < bytes {
-            out += &format!("A: {}\r\n", "b".repeat(each - 5));
+            out.extend(["A: ", &"b".repeat(each - 5), "\r\n"]);
         }
         let left = bytes - out.len() - "A: \r\n\r\n".len();
         out + &format!("A: {}\r\n\r\n", "b".repeat(left))

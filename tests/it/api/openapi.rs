@@ -142,3 +142,31 @@ fn answers_fit_their_schemas() {
         fits(&document, schema, &json_of(&response), &format!("{method} {path}"));
     }
 }
+
+/// Fails where `now` lacks something of `before`: an interface only grows.
+fn still_there(before: &Value, now: &Value, at: &str) {
+    match (before, now) {
+        (Value::Object(before), Value::Object(now)) => {
+            for (name, value) in before {
+                let at = format!("{at}/{name}");
+                let now = now.get(name).unwrap_or_else(|| panic!("{at} has gone"));
+                // Words for people may change.
+                if !matches!(name.as_str(), "description" | "summary" | "version" | "required") {
+                    still_there(value, now, &at);
+                }
+            }
+        }
+        (Value::Array(before), Value::Array(now)) => {
+            for value in before {
+                assert!(now.contains(value), "{at}: {value} has gone or changed");
+            }
+        }
+        _ => assert_eq!(before, now, "{at} has changed"),
+    }
+}
+
+#[test]
+fn nothing_that_was_promised_has_gone() {
+    let promised: Value = serde_json::from_str(include_str!("../../data/openapi.json")).unwrap();
+    still_there(&promised, &document(), "");
+}
