@@ -25,6 +25,8 @@ mod workflows;
 use std::fmt::Write as _;
 
 pub use error::Error;
+pub use listen::Listener;
+pub use server::{CONNECTIONS_MAX, Options as ServerOptions, Server, TIMES};
 
 use crate::engine::service::{Once, Service};
 use crate::telemetry::metrics::labels::{Label, Route};

@@ -2,7 +2,7 @@
 
 use super::keys::Config;
 use super::value::Cores;
-use crate::{engine, store};
+use crate::{api, engine, store};
 
 const MIB: u64 = 1 << 20;
 const HOUR_US: u64 = 3_600_000_000;
@@ -30,6 +30,14 @@ impl Config {
             checkpoint_bytes: self.checkpoint_bytes,
             checkpoint_us: self.checkpoint_seconds * 1_000_000,
             reserve_bytes: self.disk_reserve_mb * MIB,
+        }
+    }
+
+    /// Returns the bounds on single requests.
+    pub fn api_limits(&self) -> api::Limits {
+        api::Limits {
+            body_bytes_max: number(self.body_bytes_max),
+            batch_lines_max: number(self.batch_lines_max),
         }
     }
 
