@@ -96,6 +96,42 @@ pub enum Error {
         /// The task.
         task: String,
     },
+    /// A parameter is given more than once.
+    #[error("parameter {name:?} is given twice")]
+    RepeatedParameter {
+        /// The name.
+        name: String,
+    },
+    /// The case has had as many events as a case can have.
+    #[error("the case has had {event_count} events, and {limit} are the most that a case can have")]
+    TooLong {
+        /// So many.
+        event_count: u32,
+        /// The limit.
+        limit: u32,
+    },
+    /// Bytes that are not what was written.
+    #[error("stored {what} cannot be read from byte {at} on")]
+    Bytes {
+        /// What they should be.
+        what: &'static str,
+        /// Where reading ended.
+        at: usize,
+    },
+    /// Bytes of a format that this program does not know.
+    #[error("stored {what} is in format {format}, which this program does not know")]
+    Format {
+        /// What they should be.
+        what: &'static str,
+        /// The format.
+        format: u8,
+    },
+    /// Rows that do not fit one another or their specification.
+    #[error("stored rows of the case do not fit together: {how}")]
+    Rows {
+        /// How.
+        how: String,
+    },
     /// The kernel refused a step that the rows allow.
     #[error("task {task:?} is not enabled any more")]
     NotEnabled {
@@ -118,6 +154,11 @@ impl Error {
             Self::Expression { .. } => 357,
             Self::Tokens { .. } => 358,
             Self::NotEnabled { .. } => 359,
+            Self::RepeatedParameter { .. } => 360,
+            Self::TooLong { .. } => 361,
+            Self::Bytes { .. } => 362,
+            Self::Format { .. } => 363,
+            Self::Rows { .. } => 364,
         })
     }
 
@@ -129,8 +170,13 @@ impl Error {
             | Self::ItemState { .. }
             | Self::NothingToRetry
             | Self::Tokens { .. }
-            | Self::NotEnabled { .. } => Kind::Conflict,
-            Self::UnknownParameter { .. } | Self::Type { .. } | Self::Expression { .. } => Kind::Unacceptable,
+            | Self::NotEnabled { .. }
+            | Self::TooLong { .. } => Kind::Conflict,
+            Self::UnknownParameter { .. }
+            | Self::RepeatedParameter { .. }
+            | Self::Type { .. }
+            | Self::Expression { .. } => Kind::Unacceptable,
+            Self::Bytes { .. } | Self::Format { .. } | Self::Rows { .. } => Kind::Corrupt,
         }
     }
 }

@@ -1,40 +1,33 @@
 //! What a case has to do without being asked, derived from its rows and marking alone.
 //!
 //! A crash therefore loses no duty: whoever loads the case derives it again. Duties come in this order: nets
-//! that are done complete; composite, then empty, then automated tasks run by themselves; then items are offered
-//! and withdrawn; then a net in which nothing can move is an incident.
+//! that are done complete, the innermost first; composite, then empty, then automated tasks run by themselves;
+//! then items are offered and withdrawn; then a net in which nothing can move is an incident. An incident at a
+//! task holds that task only, until someone retries.
 
-use super::event::{End, Event, IncidentKind, InstanceNumber, Phase, TaskNumber, Verdict, Withdrawal};
-use super::fold::withdrawal_of;
-use super::plan::{self, Step};
-use super::row::{ItemState, Status};
+use super::ending::close;
+use super::event::{End, Event, IncidentKind, InstanceNumber, ItemNumber, TaskNumber, Verdict, Withdrawal};
+use super::plan::{self, CASE_EVENT_COUNT_MAX, Step};
+use super::row::{Incident, ItemState, Status};
 use super::state::{Case, Instance};
-use crate::net::{Net, Task, TaskKind, Workflow};
+use crate::net::orjoin::Judgement;
+use crate::net::{Gate, Net, TaskKind, Workflow};
 
 /// Subnets may nest this deep in one case; beyond it lies a specification that calls itself for ever.
 pub const NESTING_MAX: usize = 32;
+/// Most net instances of one case that live at once: a net that calls itself twice doubles with every level.
+pub const INSTANCES_MAX: usize = 1_024;
 
 /// Reads markings for those who decide.
 pub trait Markings {
     /// Tells whether a place of the instance holds a token.
     fn is_marked(&self, instance: &Instance, place: u16) -> bool;
-    /// Tells whether any place holds one.
+    /// Tells whether no place holds one.
     fn is_empty(&self, instance: &Instance) -> bool;
     /// Tells whether only `place` holds tokens, and just one.
     fn is_only(&self, instance: &Instance, place: u16) -> bool;
     /// Judges an OR-join of which some but not all places are marked; `None` when the answer must be asked for.
     fn judge(&mut self, net: &Net, instance: &Instance, task: TaskNumber) -> Option<Judgement>;
-}
-
-/// Answer about an OR-join.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Judgement {
-    /// No more tokens can come to it.
-    Enabled,
-    /// More may come.
-    Waits,
-    /// Not decided within the bound of states.
-    Undecided,
 }
 
 /// What to do next.
@@ -50,81 +43,219 @@ pub enum Duty {
     Rest,
 }
 
-/// Derives the next duty of a case. `touched` names the instances that may have one; all, for a loaded case.
-pub fn duty(
-    case: &Case,
-    workflow: &Workflow,
-    markings: &mut impl Markings,
-    touched: &[InstanceNumber],
-) -> Duty {
-    if case.existing().status != Status::Running || stopped(case) {
+/// Net instances that may have something to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Those that may complete or have tasks that run by themselves, ascending.
+    moving: Vec<InstanceNumber>,
+    /// Those whose items may come and go, ascending.
+    offering: Vec<InstanceNumber>,
+}
+
+impl Touched {
+    /// Returns all instances of a case: nothing is known of what it has done before.
+    pub fn all(case: &Case) -> Self {
+        let all: Vec<InstanceNumber> = case.instances.iter().map(|instance| instance.number).collect();
+        Self { moving: all.clone(), offering: all }
+    }
+
+    /// Adds an instance whose tokens moved.
+    pub fn add(&mut self, instance: InstanceNumber) {
+        for list in [&mut self.moving, &mut self.offering] {
+            if let Err(place) = list.binary_search(&instance) {
+                list.insert(place, instance);
+            }
+        }
+    }
+}
+
+/// Derives the next duty of a case and forgets the touched instances that have none. Carrying out duties until
+/// there is none comes to an end, but for chains of automatic tasks.
+pub fn duty(case: &Case, workflow: &Workflow, markings: &mut impl Markings, touched: &mut Touched) -> Duty {
+    let row = case.existing();
+    if row.status != Status::Running || row.event_count > CASE_EVENT_COUNT_MAX {
         return Duty::Rest;
     }
-    let live = |number: &InstanceNumber| case.instance(*number);
-    for instance in touched.iter().rev().filter_map(live) {
+    for instance in touched.moving.iter().rev().filter_map(|number| case.instance(*number)) {
         if let Some(duty) = complete_net(case, workflow, markings, instance) {
             return duty;
         }
     }
-    for instance in touched.iter().filter_map(live) {
-        let net = &workflow.nets[usize::from(instance.row.net)];
-        for &task in &net.automatic {
-            if open_incident(case, instance.number, task) {
-                continue;
-            }
-            match enabled(net, markings, instance, task) {
-                Enabled::Yes(_) => return start(case, workflow, net, instance, task),
-                Enabled::Ask => return Duty::Judge(instance.number, task),
-                Enabled::Undecided => return undecided(case, net, instance, task),
-                Enabled::No => {}
-            }
+    let is_stopped = is_stopped(case);
+    while let Some(number) = touched.moving.last() {
+        if let Some(instance) = case.instance(*number)
+            && !is_stopped
+            && let Some(duty) = automatic(case, workflow, markings, instance)
+        {
+            return duty;
+        }
+        touched.moving.pop();
+    }
+    let mut events = Vec::new();
+    let mut item = row.item_count;
+    for instance in touched.offering.iter().filter_map(|number| case.instance(*number)) {
+        if let Some(duty) = offers(case, workflow, markings, instance, &mut item, &mut events) {
+            return duty;
         }
     }
-    offers(case, workflow, markings, touched)
+    if events.is_empty() {
+        touched.offering.clear();
+        return Duty::Rest;
+    }
+    Duty::Facts(events)
 }
 
-fn offers(case: &Case, workflow: &Workflow, markings: &mut impl Markings, touched: &[InstanceNumber]) -> Duty {
-    let mut events = Vec::new();
-    let mut item = case.existing().item_count;
-    for instance in touched.iter().filter_map(|number| case.instance(*number)) {
-        let net = &workflow.nets[usize::from(instance.row.net)];
-        let mut alive = false;
-        for task in 0..net.tasks.len() {
-            let task = TaskNumber::try_from(task).expect("invariant: tasks are numbered in 16 bits");
-            alive |= markings.is_marked(instance, net.tasks[usize::from(task)].busy);
-            if net.tasks[usize::from(task)].kind != TaskKind::Manual {
-                continue;
-            }
-            let offered = case.items.iter().find(|(_, row)| {
-                row.instance == instance.number && row.task == task && row.state == ItemState::Enabled
-            });
-            let verdict = match enabled(net, markings, instance, task) {
-                Enabled::Ask => return Duty::Judge(instance.number, task),
-                Enabled::Undecided if !open_incident(case, instance.number, task) => {
-                    return undecided(case, net, instance, task);
-                }
-                Enabled::Yes(verdict) => {
-                    alive = true;
-                    Some(verdict)
-                }
-                Enabled::No | Enabled::Undecided => None,
-            };
-            match (offered, verdict) {
-                (None, Some(verdict)) => {
-                    item += 1;
-                    events.push(Event::Offered { item, instance: instance.number, task, verdict });
-                }
-                (Some((item, _)), None) => {
-                    events.push(Event::Withdrawn { item: *item, why: Withdrawal::Choice });
-                }
-                _ => {}
-            }
+/// Returns the event of a new incident.
+pub fn incident(
+    case: &Case,
+    instance: InstanceNumber,
+    task: Option<TaskNumber>,
+    kind: IncidentKind,
+    detail: String,
+) -> Event {
+    Event::Incident { incident: case.existing().incident_count + 1, instance, task, kind, detail }
+}
+
+fn complete_net(
+    case: &Case,
+    workflow: &Workflow,
+    markings: &impl Markings,
+    instance: &Instance,
+) -> Option<Duty> {
+    let net = &workflow.nets[usize::from(instance.row.net)];
+    if !is_complete(net, markings, instance) {
+        return None;
+    }
+    let is_proper = markings.is_empty(instance) || markings.is_only(instance, net.output);
+    let how = if is_proper { End::Completed } else { End::Improper };
+    let Some((parent, task)) = instance.row.parent else {
+        return Some(Duty::Facts(close(case, how, None)));
+    };
+    if open_at(case, parent, task).is_some() {
+        return None;
+    }
+    let parent = case.instance(parent).expect("invariant: a child ends before its parent");
+    Some(match plan::complete_composite(case, workflow, parent, task, instance, how) {
+        Ok(step) => Duty::Step(Box::new(step)),
+        Err(error) => fact(incident(case, parent.number, Some(task), IncidentKind::Data, error.to_string())),
+    })
+}
+
+/// A net completes as soon as its output condition is marked, whatever else is; and when no token is left.
+fn is_complete(net: &Net, markings: &impl Markings, instance: &Instance) -> bool {
+    markings.is_marked(instance, net.output) || markings.is_empty(instance)
+}
+
+/// Returns the next task of a net that runs by itself.
+fn automatic(
+    case: &Case,
+    workflow: &Workflow,
+    markings: &mut impl Markings,
+    instance: &Instance,
+) -> Option<Duty> {
+    let net = &workflow.nets[usize::from(instance.row.net)];
+    if is_complete(net, markings, instance) {
+        return None;
+    }
+    for &task in &net.automatic {
+        let open = open_at(case, instance.number, task);
+        if open.is_some_and(|open| open.kind != IncidentKind::Undecided) {
+            continue;
         }
-        if !alive && !case.existing().incidents.iter().any(|open| open.instance == instance.number) {
-            events.push(deadlock(case, net, instance));
+        match (enabled(net, markings, instance, task), open) {
+            (Enabled::Ask, _) => return Some(Duty::Judge(instance.number, task)),
+            (Enabled::Undecided, None) => return Some(undecided(case, net, instance, task)),
+            (Enabled::Undecided, Some(_)) | (Enabled::No, None) => {}
+            (Enabled::Yes(_) | Enabled::No, Some(open)) => return Some(decided(open)),
+            (Enabled::Yes(_), None) => return Some(start(case, workflow, net, instance, task)),
         }
     }
-    if events.is_empty() { Duty::Rest } else { Duty::Facts(events) }
+    None
+}
+
+/// Starts a task that runs by itself; what prevents it becomes an incident.
+fn start(case: &Case, workflow: &Workflow, net: &Net, instance: &Instance, number: TaskNumber) -> Duty {
+    let stop = |kind, detail| fact(incident(case, instance.number, Some(number), kind, detail));
+    let step = match net.tasks[usize::from(number)].kind {
+        TaskKind::Composite(child) => {
+            if depth(case, instance) >= NESTING_MAX {
+                let detail = format!("subnets nest deeper than {NESTING_MAX}");
+                return stop(IncidentKind::Nesting, detail);
+            }
+            if case.instances.len() >= INSTANCES_MAX {
+                let detail = format!("{INSTANCES_MAX} net instances live in this case already");
+                return stop(IncidentKind::Nesting, detail);
+            }
+            plan::start_composite(case, workflow, net, instance, number, child)
+        }
+        TaskKind::Manual | TaskKind::Automated | TaskKind::Empty => {
+            plan::pass_automated(net, instance, number)
+        }
+    };
+    match step {
+        Ok(step) => Duty::Step(Box::new(step)),
+        Err(error) => stop(IncidentKind::Data, error.to_string()),
+    }
+}
+
+/// Collects the items of a net instance that come and go, and its incident when nothing in it can move.
+fn offers(
+    case: &Case,
+    workflow: &Workflow,
+    markings: &mut impl Markings,
+    instance: &Instance,
+    item: &mut ItemNumber,
+    events: &mut Vec<Event>,
+) -> Option<Duty> {
+    let net = &workflow.nets[usize::from(instance.row.net)];
+    if is_complete(net, markings, instance) {
+        return None;
+    }
+    let offered: Vec<(TaskNumber, ItemNumber)> = case
+        .items
+        .iter()
+        .filter(|(_, row)| row.instance == instance.number && row.state == ItemState::Enabled)
+        .map(|(item, row)| (row.task, *item))
+        .collect();
+    let mut is_alive = false;
+    for (number, task) in (0..).zip(&net.tasks) {
+        is_alive |= markings.is_marked(instance, task.busy);
+        if task.kind != TaskKind::Manual && is_alive {
+            continue;
+        }
+        let open = open_at(case, instance.number, number);
+        let verdict = match (enabled(net, markings, instance, number), open) {
+            (Enabled::Ask, _) => return Some(Duty::Judge(instance.number, number)),
+            (Enabled::Undecided, None) => return Some(undecided(case, net, instance, number)),
+            (Enabled::Yes(_) | Enabled::No, Some(open)) if open.kind == IncidentKind::Undecided => {
+                return Some(decided(open));
+            }
+            (Enabled::Yes(verdict), _) => Some(verdict),
+            (Enabled::No | Enabled::Undecided, _) => None,
+        };
+        is_alive |= verdict.is_some();
+        if task.kind != TaskKind::Manual {
+            continue;
+        }
+        match (offered.iter().find(|(task, _)| *task == number), verdict) {
+            (None, Some(verdict)) => {
+                *item += 1;
+                events.push(Event::Offered { item: *item, instance: instance.number, task: number, verdict });
+            }
+            (Some((_, item)), None) => {
+                events.push(Event::Withdrawn { item: *item, why: Withdrawal::Choice });
+            }
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+    }
+    if !is_alive && !case.existing().incidents.iter().any(|open| open.instance == instance.number) {
+        let detail = format!("net {:?} has tokens, but no task is enabled or busy", net.id);
+        // The withdrawals of this round come first; incidents count on from those in the row, so one a round.
+        if events.is_empty() {
+            return Some(fact(incident(case, instance.number, None, IncidentKind::Deadlock, detail)));
+        }
+    }
+    None
 }
 
 /// Whether a task may start now.
@@ -136,7 +267,6 @@ enum Enabled {
 }
 
 fn enabled(net: &Net, markings: &mut impl Markings, instance: &Instance, number: TaskNumber) -> Enabled {
-    use crate::spec::tree::Gate;
     let task = &net.tasks[usize::from(number)];
     if markings.is_marked(instance, task.busy) {
         return Enabled::No;
@@ -156,86 +286,15 @@ fn enabled(net: &Net, markings: &mut impl Markings, instance: &Instance, number:
     }
 }
 
-fn complete_net(
-    case: &Case,
-    workflow: &Workflow,
-    markings: &impl Markings,
-    instance: &Instance,
-) -> Option<Duty> {
-    let net = &workflow.nets[usize::from(instance.row.net)];
-    if !markings.is_marked(instance, net.output) && !markings.is_empty(instance) {
-        return None;
-    }
-    let proper = markings.is_empty(instance) || markings.is_only(instance, net.output);
-    let how = if proper { End::Completed } else { End::Improper };
-    let Some((parent, task)) = instance.row.parent else {
-        return Some(Duty::Facts(close(case, how, None)));
+/// Tells whether a task may start now, as far as the marking alone says; an OR-join that needs judging may not.
+pub(super) fn is_enabled(net: &Net, task: TaskNumber, is_marked: impl Fn(u16) -> bool) -> bool {
+    let task = &net.tasks[usize::from(task)];
+    let marked = task.preset.iter().filter(|place| is_marked(**place)).count();
+    let is_enough = match task.join {
+        Gate::And | Gate::Or => marked == task.preset.len(),
+        Gate::Xor => true,
     };
-    if open_incident(case, parent, task) {
-        return None;
-    }
-    let parent = case.instance(parent).expect("invariant: a child ends before its parent");
-    Some(match plan::complete_composite(case, workflow, parent, task, instance, how) {
-        Ok(step) => Duty::Step(Box::new(step)),
-        Err(error) => Duty::Facts(vec![incident(
-            case,
-            parent.number,
-            Some(task),
-            IncidentKind::Data,
-            error.to_string(),
-        )]),
-    })
-}
-
-/// Returns the events that end everything in an instance and below it, the instance included.
-pub(super) fn end_subtree(case: &Case, number: InstanceNumber, how: End) -> Vec<Event> {
-    let subtree = case.subtree(number);
-    let mut events: Vec<Event> = case
-        .items
-        .iter()
-        .filter(|(_, row)| subtree.contains(&row.instance))
-        .map(|(item, _)| Event::Withdrawn { item: *item, why: withdrawal_of(how) })
-        .collect();
-    for &inner in subtree.iter().rev() {
-        let how = if inner == number { how } else { End::Cancelled };
-        events.push(Event::Ended { instance: inner, how });
-    }
-    events
-}
-
-/// Returns the events that close the case.
-pub(super) fn close(case: &Case, how: End, reason: Option<String>) -> Vec<Event> {
-    let mut events = end_subtree(case, 0, how);
-    // The root instance goes with the case, whose row keeps its data.
-    events.pop();
-    events.push(Event::Closed { how, reason });
-    events
-}
-
-fn start(
-    case: &Case,
-    workflow: &Workflow,
-    net: &Net,
-    instance: &Instance,
-    number: TaskNumber,
-) -> Duty {
-    let task = &net.tasks[usize::from(number)];
-    let step = match task.kind {
-        TaskKind::Composite(child) => {
-            if depth(case, instance) >= NESTING_MAX {
-                let detail = format!("subnets nest deeper than {NESTING_MAX}");
-                return fact(incident(case, instance.number, Some(number), IncidentKind::Nesting, detail));
-            }
-            plan::start_composite(case, workflow, net, instance, number, child)
-        }
-        _ => plan::pass_automated(net, instance, number),
-    };
-    match step {
-        Ok(step) => Duty::Step(Box::new(step)),
-        Err(error) => {
-            fact(incident(case, instance.number, Some(number), IncidentKind::Data, error.to_string()))
-        }
-    }
+    marked > 0 && is_enough && !is_marked(task.busy)
 }
 
 fn depth(case: &Case, instance: &Instance) -> usize {
@@ -253,32 +312,22 @@ fn fact(event: Event) -> Duty {
 }
 
 fn undecided(case: &Case, net: &Net, instance: &Instance, number: TaskNumber) -> Duty {
-    let task: &Task = &net.tasks[usize::from(number)];
-    let detail = format!("the OR-join of task {:?} could not be judged within its bound", task.id);
+    let task = &net.tasks[usize::from(number)].id;
+    let detail = format!("the OR-join of task {task:?} could not be judged within its bound of states");
     fact(incident(case, instance.number, Some(number), IncidentKind::Undecided, detail))
 }
 
-fn deadlock(case: &Case, net: &Net, instance: &Instance) -> Event {
-    let detail = format!("net {:?} has tokens, but no task is enabled or busy", net.id);
-    incident(case, instance.number, None, IncidentKind::Deadlock, detail)
+/// An OR-join that was undecided has been decided by what happened since.
+fn decided(open: &Incident) -> Duty {
+    fact(Event::IncidentCleared { incident: open.number })
 }
 
-/// Returns the event of a new incident.
-pub(super) fn incident(
-    case: &Case,
-    instance: InstanceNumber,
-    task: Option<TaskNumber>,
-    kind: IncidentKind,
-    detail: String,
-) -> Event {
-    Event::Incident { incident: case.existing().incident_count + 1, instance, task, kind, detail }
+fn open_at(case: &Case, instance: InstanceNumber, task: TaskNumber) -> Option<&Incident> {
+    let open = &case.existing().incidents;
+    open.iter().find(|open| open.instance == instance && open.task == Some(task))
 }
 
-fn open_incident(case: &Case, instance: InstanceNumber, task: TaskNumber) -> bool {
-    case.existing().incidents.iter().any(|open| open.instance == instance && open.task == Some(task))
-}
-
-/// Tells whether a chain of automated tasks was stopped; nothing runs by itself until someone retries.
-fn stopped(case: &Case) -> bool {
+/// Tells whether a chain of automatic tasks was stopped; none runs by itself until someone retries.
+fn is_stopped(case: &Case) -> bool {
     case.existing().incidents.iter().any(|open| open.kind == IncidentKind::Chain)
 }

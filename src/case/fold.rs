@@ -3,7 +3,7 @@
 //! Shards, the follower, start, verification and the simulator all call [`fold`], over whatever holds the rows.
 //! It never evaluates an expression, a join or a choice, and needs no specification.
 
-use super::event::{End, Event, InstanceNumber, ItemNumber, Phase, PlaceNumber, Withdrawal};
+use super::event::{Event, InstanceNumber, ItemNumber, Phase, PlaceNumber};
 use super::row::{CaseRow, Incident, InstanceRow, ItemRow, ItemState, Status};
 use crate::id::Time;
 
@@ -55,6 +55,8 @@ pub fn fold(state: &mut impl State, event: &Event, at: Time) -> Result<(), Strin
             item_count: 0,
             instance_count: 0,
             incident_count: 0,
+            enabled_count: 0,
+            failed_count: 0,
             unfinished: false,
             incidents: Vec::new(),
             output: Vec::new(),
@@ -62,7 +64,7 @@ pub fn fold(state: &mut impl State, event: &Event, at: Time) -> Result<(), Strin
         return Ok(());
     }
     let case = state.case().ok_or("an event of a case that does not exist")?;
-    case.event_count += 1;
+    case.event_count = case.event_count.checked_add(1).ok_or("a case has too many events")?;
     case.changed = case.changed.max(at);
     case.unfinished = matches!(event, Event::Unfinished);
     fold_parts(state, event, at)
@@ -72,7 +74,12 @@ fn fold_parts(state: &mut impl State, event: &Event, at: Time) -> Result<(), Str
     match event {
         Event::Created { .. } | Event::Unfinished => Ok(()),
         Event::Opened { instance, net, parent, place, data } => {
-            count(state, |case| case.instance_count = case.instance_count.max(instance + 1));
+            if state.instance(*instance).is_some() {
+                return Err("an instance begins that exists".to_owned());
+            }
+            count(state, |case| {
+                case.instance_count = case.instance_count.max(instance.saturating_add(1));
+            });
             let mut row = InstanceRow { net: *net, parent: *parent, data: Vec::new(), tokens: Vec::new() };
             for (variable, value) in data {
                 row.write(*variable, value.clone());
@@ -81,7 +88,9 @@ fn fold_parts(state: &mut impl State, event: &Event, at: Time) -> Result<(), Str
             Ok(())
         }
         Event::Stepped { instance, phase, taken, removed, put, wrote, .. } => {
-            debug_assert!(!matches!(phase, Phase::Start) || wrote.is_empty());
+            if *phase == Phase::Start && !wrote.is_empty() {
+                return Err("a start writes data".to_owned());
+            }
             let row = state.instance(*instance).ok_or("a step of an instance that does not exist")?;
             for (variable, value) in wrote {
                 row.write(*variable, value.clone());
@@ -89,6 +98,8 @@ fn fold_parts(state: &mut impl State, event: &Event, at: Time) -> Result<(), Str
             state.move_tokens(*instance, taken, removed, put)
         }
         Event::Ended { instance, how: _ } => {
+            // What was wrong in it is over with it.
+            count(state, |case| case.incidents.retain(|open| open.instance != *instance));
             state.end(*instance).map(drop).ok_or_else(|| "an instance ends that does not exist".to_owned())
         }
         Event::Offered { .. }
@@ -108,7 +119,13 @@ fn fold_parts(state: &mut impl State, event: &Event, at: Time) -> Result<(), Str
 fn fold_item(state: &mut impl State, event: &Event, at: Time) -> Result<(), String> {
     match event {
         Event::Offered { item, instance, task, verdict: _ } => {
-            count(state, |case| case.item_count = case.item_count.max(*item));
+            if state.item(*item).is_some() {
+                return Err(format!("item {item} is offered while it is there"));
+            }
+            count(state, |case| {
+                case.item_count = case.item_count.max(*item);
+                tally(case, ItemState::Enabled, |count| count.saturating_add(1));
+            });
             state.offer(
                 *item,
                 ItemRow {
@@ -129,10 +146,13 @@ fn fold_item(state: &mut impl State, event: &Event, at: Time) -> Result<(), Stri
             row.reason = Some(reason.clone());
         }),
         Event::Reoffered { item } => change(state, *item, at, ItemState::Reoffered, |row| row.reason = None),
-        Event::Finished { item, .. } | Event::Withdrawn { item, .. } => state
-            .withdraw(*item)
-            .map(drop)
-            .ok_or_else(|| format!("item {item} goes away without having been there")),
+        Event::Finished { item, .. } | Event::Withdrawn { item, .. } => {
+            let gone = state
+                .withdraw(*item)
+                .ok_or_else(|| format!("item {item} goes away without having been there"))?;
+            count(state, |case| tally(case, gone.state, |count| count.saturating_sub(1)));
+            Ok(())
+        }
         _ => unreachable!("invariant: only events of items come here"),
     }
 }
@@ -181,10 +201,23 @@ fn change(
     act: impl FnOnce(&mut ItemRow),
 ) -> Result<(), String> {
     let row = state.item(item).ok_or_else(|| format!("item {item} changes without being there"))?;
-    row.state = to;
+    let from = std::mem::replace(&mut row.state, to);
     row.since = at;
     act(row);
+    count(state, |case| {
+        tally(case, from, |count| count.saturating_sub(1));
+        tally(case, to, |count| count.saturating_add(1));
+    });
     Ok(())
+}
+
+/// Changes the count of live items in a state, where there is one.
+fn tally(case: &mut CaseRow, state: ItemState, act: impl FnOnce(u32) -> u32) {
+    match state {
+        ItemState::Enabled | ItemState::Reoffered => case.enabled_count = act(case.enabled_count),
+        ItemState::Failed => case.failed_count = act(case.failed_count),
+        ItemState::Executing => {}
+    }
 }
 
 /// Moves tokens in a sorted list of counts: what every keeper of whole rows does for [`State::move_tokens`].
@@ -217,12 +250,4 @@ pub fn move_counts(
         }
     }
     Ok(())
-}
-
-/// Tells how a withdrawal reads for an instance's end.
-pub fn withdrawal_of(end: End) -> Withdrawal {
-    match end {
-        End::Completed | End::Improper => Withdrawal::Discarded,
-        End::Cancelled => Withdrawal::Cancelled,
-    }
 }

@@ -2,15 +2,15 @@
 
 use super::command::{Command, Error};
 use super::data;
-use super::duty::{close, end_subtree};
-use super::event::{
-    End, Event, Finish, InstanceNumber, ItemNumber, Phase, PlaceNumber, TaskNumber, Writes,
-};
-use super::row::{ItemRow, ItemState, Status};
+use super::ending::{close, end_subtree};
+use super::event::{End, Event, Finish, InstanceNumber, ItemNumber, Phase, PlaceNumber, TaskNumber, Writes};
+use super::row::{InstanceRow, ItemRow, ItemState, Status};
 use super::state::{Case, Instance};
 use crate::expr::Fragment;
-use crate::net::{Net, Task, Workflow};
-use crate::spec::tree::Gate;
+use crate::net::{Gate, Net, Task, Workflow};
+
+/// Most events that a case may have had before it takes only a cancel: events and items are counted in 32 bits.
+pub const CASE_EVENT_COUNT_MAX: u32 = 4_000_000_000;
 
 /// One step of one case, ready for the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,10 @@ pub enum Plan {
 /// The command is refused; nothing changes.
 pub fn plan(case: &Case, workflow: &Workflow, command: Command) -> Result<Plan, Error> {
     if let Command::Create { spec, business_key, data } = command {
-        return create(workflow, spec, business_key, &data);
+        return match case.row {
+            Some(_) => Err(Error::CaseStatus { status: "there already" }),
+            None => create(workflow, spec, business_key, &data),
+        };
     }
     let row = case.row.as_ref().ok_or(Error::NoCase)?;
     let status = |status| Err(Error::CaseStatus { status });
@@ -57,6 +60,9 @@ pub fn plan(case: &Case, workflow: &Workflow, command: Command) -> Result<Plan, 
         (_, Status::Suspended) => return status("suspended"),
         (Command::Resume, Status::Running) => return status("not suspended"),
         _ => {}
+    }
+    if row.event_count > CASE_EVENT_COUNT_MAX && !matches!(command, Command::Cancel(_)) {
+        return Err(Error::TooLong { event_count: row.event_count, limit: CASE_EVENT_COUNT_MAX });
     }
     match command {
         Command::Create { .. } => unreachable!("invariant: handled above"),
@@ -88,7 +94,6 @@ fn create(
 
 /// An item with everything around it.
 struct Found<'a> {
-    number: ItemNumber,
     row: &'a ItemRow,
     instance: &'a Instance,
     net: &'a Net,
@@ -122,7 +127,7 @@ fn find<'a>(case: &'a Case, workflow: &'a Workflow, number: ItemNumber) -> Resul
     let row = case.item(number).ok_or(Error::NoItem)?;
     let instance = case.instance(row.instance).expect("invariant: an item lives in a live instance");
     let net = &workflow.nets[usize::from(instance.row.net)];
-    Ok(Found { number, row, instance, net, task: &net.tasks[usize::from(row.task)] })
+    Ok(Found { row, instance, net, task: &net.tasks[usize::from(row.task)] })
 }
 
 fn start(case: &Case, workflow: &Workflow, item: ItemNumber) -> Result<Plan, Error> {
@@ -151,25 +156,23 @@ fn complete(case: &Case, workflow: &Workflow, item: ItemNumber, output: Fragment
     }
     data::check_output(found.task, &output)?;
     let wrote = data::output(found.net, found.task, &output)?;
-    finish(&found, wrote, Finish::Completed, output)
+    let put = choose(found.net, found.task, &found.instance.row, &wrote)?;
+    let finished = Event::Finished { item, how: Finish::Completed, data: output };
+    Ok(if found.row.state == ItemState::Enabled {
+        let data = data::input(found.net, found.task, &found.instance.row)?;
+        found.step(Phase::Pass, put, wrote, vec![Event::Started { item, data }, finished])
+    } else {
+        found.step(Phase::Complete, put, wrote, vec![finished])
+    })
 }
 
 fn skip(case: &Case, workflow: &Workflow, item: ItemNumber, reason: String) -> Result<Plan, Error> {
     let found = find(case, workflow, item)?;
-    finish(&found, Vec::new(), Finish::Skipped { reason }, Fragment::empty())
-}
-
-fn finish(found: &Found<'_>, wrote: Writes, how: Finish, data: Fragment) -> Result<Plan, Error> {
+    let wrote = data::output_of_skipped(found.net, found.task);
     let put = choose(found.net, found.task, &found.instance.row, &wrote)?;
-    let finished = Event::Finished { item: found.number, how, data };
-    Ok(match found.row.state {
-        ItemState::Enabled => {
-            let data = data::input(found.net, found.task, &found.instance.row)?;
-            let before = vec![Event::Started { item: found.number, data }, finished];
-            found.step(Phase::Pass, put, wrote, before)
-        }
-        _ => found.step(Phase::Complete, put, wrote, vec![finished]),
-    })
+    let phase = if found.row.state == ItemState::Enabled { Phase::Pass } else { Phase::Complete };
+    let finished = Event::Finished { item, how: Finish::Skipped { reason }, data: Fragment::empty() };
+    Ok(found.step(phase, put, wrote, vec![finished]))
 }
 
 fn fail(case: &Case, workflow: &Workflow, item: ItemNumber, reason: String) -> Result<Plan, Error> {
@@ -179,7 +182,9 @@ fn fail(case: &Case, workflow: &Workflow, item: ItemNumber, reason: String) -> R
         ItemState::Executing | ItemState::Reoffered => Ok(Plan::Facts(vec![Event::Failed { item, reason }])),
         ItemState::Enabled => {
             // A failed item holds its tokens, so that no other task of the choice runs while a person looks at it.
-            let data = data::input(found.net, found.task, &found.instance.row)?;
+            // A worker may give up just because the input cannot be made, so that is no reason to refuse.
+            let data =
+                data::input(found.net, found.task, &found.instance.row).unwrap_or_else(|_| Fragment::empty());
             let mut plan = found.step(Phase::Start, Vec::new(), Vec::new(), Vec::new());
             if let Plan::Step(step) = &mut plan {
                 step.after.extend([Event::Started { item, data }, Event::Failed { item, reason }]);
@@ -206,29 +211,26 @@ fn retry(case: &Case) -> Result<Plan, Error> {
 }
 
 /// Chooses the flows of a split on the data as it will be after `wrote`.
-fn choose(
-    net: &Net,
-    task: &Task,
-    row: &super::row::InstanceRow,
-    wrote: &Writes,
-) -> Result<Vec<PlaceNumber>, Error> {
-    if task.split == Gate::And {
-        return Ok(task.flows.iter().map(|flow| flow.place).collect());
-    }
+fn choose(net: &Net, task: &Task, row: &InstanceRow, wrote: &Writes) -> Result<Vec<PlaceNumber>, Error> {
     let mut put = Vec::new();
-    // Flows are in the order of asking: by `ordering`, the default last.
-    for flow in &task.flows {
-        let chosen = match &flow.predicate {
-            _ if flow.is_default && put.is_empty() => true,
-            Some(predicate) if !flow.is_default || task.split == Gate::Or => {
-                data::holds(net, task, predicate, row, wrote)?
-            }
-            _ => false,
-        };
-        if chosen {
-            put.push(flow.place);
-            if task.split == Gate::Xor {
-                break;
+    if task.split == Gate::And {
+        put.extend(task.flows.iter().map(|flow| flow.place));
+    } else {
+        let values = data::Values::of_net(net, row, wrote);
+        // Flows are in the order of asking: by `ordering`, the default last.
+        for flow in &task.flows {
+            let chosen = match &flow.predicate {
+                _ if flow.is_default && put.is_empty() => true,
+                Some(predicate) if !flow.is_default || task.split == Gate::Or => {
+                    values.holds(task, predicate)?
+                }
+                _ => false,
+            };
+            if chosen {
+                put.push(flow.place);
+                if task.split == Gate::Xor {
+                    break;
+                }
             }
         }
     }
@@ -303,7 +305,9 @@ pub(super) fn complete_composite(
 pub(super) fn pass_automated(net: &Net, instance: &Instance, number: TaskNumber) -> Result<Step, Error> {
     let task = &net.tasks[usize::from(number)];
     let input = data::input(net, task, &instance.row)?;
-    let wrote = data::output(net, task, &data::echo(task, &input))?;
+    let echo = data::echo(task, &input);
+    data::check_output(task, &echo)?;
+    let wrote = data::output(net, task, &echo)?;
     Ok(Step {
         instance: instance.number,
         task: number,

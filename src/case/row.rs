@@ -68,6 +68,10 @@ pub struct CaseRow {
     pub instance_count: u32,
     /// Incidents so far.
     pub incident_count: u32,
+    /// Live items that wait for somebody to start them.
+    pub enabled_count: u32,
+    /// Live items that somebody gave up.
+    pub failed_count: u32,
     /// Something is still to be done without being asked.
     pub unfinished: bool,
     /// Open incidents, failed items not among them.
@@ -95,10 +99,13 @@ impl InstanceRow {
         self.data.binary_search_by_key(&variable, |entry| entry.0).ok().map(|at| &self.data[at].1)
     }
 
+    /// Sets a variable; an empty value unsets it.
     pub(super) fn write(&mut self, variable: VariableNumber, value: Fragment) {
-        match self.data.binary_search_by_key(&variable, |entry| entry.0) {
-            Ok(at) => self.data[at].1 = value,
-            Err(at) => self.data.insert(at, (variable, value)),
+        match (self.data.binary_search_by_key(&variable, |entry| entry.0), value.is_empty()) {
+            (Ok(at), false) => self.data[at].1 = value,
+            (Ok(at), true) => drop(self.data.remove(at)),
+            (Err(at), false) => self.data.insert(at, (variable, value)),
+            (Err(_), true) => {}
         }
     }
 }

@@ -1,8 +1,9 @@
 //! From what the kernel did to facts.
 
-use super::duty::end_subtree;
+use super::ending::end_subtree;
 use super::event::{End, Event, PlaceNumber, TaskNumber, Withdrawal};
 use super::plan::Step;
+use super::row::ItemState;
 use super::state::Case;
 
 /// What the kernel did with a step, in numbers of the net.
@@ -23,8 +24,9 @@ pub fn settle(case: &Case, step: Step, done: Done) -> Vec<Event> {
     let Step { instance, task, phase, wrote, mut before, after, put: _ } = step;
     let Done { taken, removed, put, stopped } = done;
     before.push(Event::Stepped { instance, task, phase, taken, removed, put, wrote });
-    for task in stopped {
-        stop(case, instance, task, &mut before);
+    // A task whose remove set names itself is not busy any more when it comes to that.
+    for stopped in stopped.into_iter().filter(|stopped| *stopped != task) {
+        stop(case, instance, stopped, &mut before);
     }
     before.extend(after);
     before
@@ -33,7 +35,7 @@ pub fn settle(case: &Case, step: Step, done: Done) -> Vec<Event> {
 /// Ends what a busy task had going: its item, or its child and everything below it.
 fn stop(case: &Case, instance: u32, task: TaskNumber, events: &mut Vec<Event>) {
     for (item, row) in &case.items {
-        let held = row.state != super::row::ItemState::Enabled;
+        let held = row.state != ItemState::Enabled;
         if row.instance == instance && row.task == task && held {
             events.push(Event::Withdrawn { item: *item, why: Withdrawal::Removed });
         }

@@ -55,12 +55,12 @@ impl Case {
         Some(&self.items[at].1)
     }
 
-    /// Returns `number` and all instances below it, parents first.
+    /// Returns `number` and all instances below it, ascending, so parents first.
     pub fn subtree(&self, number: InstanceNumber) -> Vec<InstanceNumber> {
         let mut found = vec![number];
         for instance in &self.instances {
             // Children have higher numbers than their parents, so one pass in order finds all.
-            if instance.row.parent.is_some_and(|(parent, _)| found.contains(&parent)) {
+            if instance.row.parent.is_some_and(|(parent, _)| found.binary_search(&parent).is_ok()) {
                 found.push(instance.number);
             }
         }

@@ -1,1 +1,23 @@
-//! Files and environment to each module's options; the only reader of the environment.
+//! Files and environment to one [`Config`]; the only reader of the environment.
+//!
+//! It decides nothing about the service: other modules have their `Options` and get values from here. All
+//! keys stand in one table, [`keys::KEYS`], which drives reading, `knhk config show`, the messages and
+//! docs/reference/config.md. Start at [`load`].
+
+mod environment;
+mod error;
+mod file;
+mod keys;
+mod layers;
+mod nearest;
+mod options;
+mod reference;
+mod value;
+
+pub use environment::Environment;
+pub use error::{Error, Mistake};
+pub use keys::{Config, KEYS, Key};
+pub use layers::{FILE_BYTES_MAX, FOLDER_FILE_COUNT_MAX, Layers, Loaded, Origin, load};
+pub use nearest::nearest;
+pub use reference::reference;
+pub use value::{CORE_COUNT_MAX, Cores, Rule, TEXT_BYTES_MAX, Value};

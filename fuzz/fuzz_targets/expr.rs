@@ -1,0 +1,25 @@
+//! Any bytes as an expression and as data: nothing may panic, and what is printed must be read back the same.
+#![no_main]
+
+use knhk::expr::json::{Kind, from_json, to_json};
+use knhk::expr::{Document, Fragment, compile};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: (&str, &str)| {
+    let (text, content) = input;
+    let fragment = Fragment::parse(content).unwrap_or_else(|_| Fragment::from_text(content));
+    assert_eq!(Fragment::parse(fragment.as_xml()).as_ref(), Ok(&fragment));
+    let value = to_json(&fragment, Kind::Number);
+    assert_eq!(from_json(&value).as_ref(), Ok(&fragment));
+    if let Ok(value) = serde_json::from_str(content) {
+        let _ = from_json(&value);
+    }
+    let Ok(expression) = compile(text) else { return };
+    assert_eq!(compile(&expression.to_string()).as_ref(), Ok(&expression));
+    let variables = [("a", &fragment)];
+    let document = Document { root: "n", variables: &variables };
+    let _ = expression.holds(&document);
+    if let Ok(result) = expression.evaluate(&document) {
+        assert_eq!(Fragment::parse(result.as_xml()).as_ref(), Ok(&result));
+    }
+});

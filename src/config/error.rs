@@ -1,0 +1,82 @@
+//! Everything that can be wrong with the configuration, each with its place.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::error::{Code, Kind};
+
+/// One thing that is wrong with the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// Permanent code; docs/errors has its page.
+    pub code: Code,
+    /// The file, or the environment variable as `$KNHK_LOG`.
+    pub file: String,
+    /// Line from 1; 0 when there is no place in the file to name.
+    pub line: usize,
+    /// What is wrong: lower case, no final period.
+    pub message: String,
+    /// What to do about it; empty when the message says it.
+    pub hint: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file)?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+/// The file could not be read.
+pub(super) const UNREADABLE: Code = Code(600);
+/// The text is not TOML.
+pub(super) const SYNTAX: Code = Code(601);
+/// No key has this name.
+pub(super) const UNKNOWN: Code = Code(602);
+/// The value has another type.
+pub(super) const TYPE: Code = Code(603);
+/// The number is outside its range.
+pub(super) const RANGE: Code = Code(604);
+/// The address can be reached from other machines.
+pub(super) const NOT_LOOPBACK: Code = Code(605);
+/// The text is not what it must be.
+pub(super) const TEXT: Code = Code(606);
+/// The file is too large, or there are too many.
+pub(super) const SIZE: Code = Code(607);
+/// Two values do not go together.
+pub(super) const TOGETHER: Code = Code(608);
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// At least one file or variable holds a mistake; all that were found.
+    #[error("configuration is invalid: {}", count(mistakes.len()))] // KN0620, Kind::Configuration
+    Invalid {
+        /// Every mistake, in the order of files and lines; never empty.
+        mistakes: Vec<Mistake>,
+        /// The files that were read, also those without a mistake.
+        files: Vec<PathBuf>,
+    },
+}
+
+fn count(mistakes: usize) -> String {
+    if mistakes == 1 { "1 mistake".to_owned() } else { format!("{mistakes} mistakes") }
+}
+
+impl Error {
+    /// Returns the permanent code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Invalid { .. } => Code(620),
+        }
+    }
+
+    /// Returns what it means outside.
+    pub fn kind(&self) -> Kind {
+        Kind::Configuration
+    }
+}

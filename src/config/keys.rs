@@ -1,0 +1,125 @@
+//! The table of all keys, and the struct that it fills.
+
+#![expect(clippy::doc_markdown, reason = "these sentences are also shown to people, outside Markdown")]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::value::{Cores, FromValue, Rule, Value, flag, integer, text};
+use crate::store;
+use crate::telemetry::logs::LogLevel;
+
+/// One key of the configuration.
+#[derive(Debug)]
+pub struct Key {
+    /// Name in the file, with its unit at the end.
+    pub name: &'static str,
+    /// What values it takes.
+    pub rule: Rule,
+    /// Value when no file sets it.
+    pub default: Value,
+    /// What it is for, in one sentence.
+    pub doc: &'static str,
+    /// First version that knows it.
+    pub since: &'static str,
+}
+
+/// Writes the struct, the table and the filling of the one from values in the order of the other.
+macro_rules! keys {
+    ($($name:ident: $type:ty = $default:expr, $rule:expr, $since:literal, $doc:literal;)+) => {
+        /// The configuration: every key with a value that its rule allows.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Config {
+            $(#[doc = $doc] pub $name: $type,)+
+        }
+
+        /// All keys, in the order of the documentation.
+        pub static KEYS: &[Key] = &[$(
+            Key { name: stringify!($name), rule: $rule, default: $default, doc: $doc, since: $since },
+        )+];
+
+        impl Config {
+            /// Returns the configuration of `values`, which stand in the order of [`KEYS`] and keep its rules.
+            pub(super) fn from_values(values: &[Value]) -> Self {
+                let mut values = values.iter();
+                Self {
+                    $($name: <$type>::from_value(values.next().expect("invariant: one value for each key")),)+
+                }
+            }
+        }
+    };
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+keys! {
+    hot_path_max_ticks: u64 = integer(8), Rule::Integer(1, 4_096), "0.1.0",
+        "Budget of one step on the hot path, in ticks of the time-stamp counter.";
+    hot_path_cores: Cores = text("auto"), Rule::Cores, "0.1.0",
+        "Cores of the hot threads: auto, none (not pinned), or a list such as 2,3 or 2-5.";
+    warm_path_timeout_ms: u64 = integer(100), Rule::Integer(1, 60_000), "0.1.0",
+        "Longest time of a command on one case; a later answer says that its outcome is unknown.";
+    bulk_timeout_ms: u64 = integer(10_000), Rule::Integer(1, 600_000), "0.1.0",
+        "Longest time of a batch, a registration or a list.";
+    cache_size_mb: u64 = integer(512), Rule::Integer(16, 1_048_576), "0.1.0",
+        "Memory for live cases, locked as far as the system allows.";
+    automated_steps_max: u64 = integer(10_000), Rule::Integer(1, 10_000_000), "0.1.0",
+        "Automated steps that one command may cause; beyond that the case becomes an incident.";
+
+    listen: SocketAddr = text("127.0.0.1:8080"), Rule::Loopback, "0.1.0",
+        "Address of the HTTP interface; only loopback addresses are allowed.";
+    socket: PathBuf = text("/run/knhk/knhk.sock"), Rule::Path, "0.1.0",
+        "Unix socket that the commands use.";
+    http_workers: u64 = integer(128), Rule::Integer(1, 1_024), "0.1.0",
+        "Threads that answer HTTP requests; each waits for the answer of one request.";
+    body_bytes_max: u64 = integer(2 * MIB), Rule::Integer(4 * KIB, 256 * MIB), "0.1.0",
+        "Largest body of an HTTP request; not more than frame_bytes_max.";
+    batch_lines_max: u64 = integer(10_000), Rule::Integer(1, 1_000_000), "0.1.0",
+        "Most lines of one POST /batch.";
+    client_timeout_ms: u64 = integer(30_000), Rule::Integer(100, 3_600_000), "0.1.0",
+        "Longest time that a command of the command line waits for the service.";
+
+    state_dir: PathBuf = text("/var/lib/knhk"), Rule::Path, "0.1.0",
+        "Folder of the state: journal, history, snapshots, archive.";
+    cache_dir: PathBuf = text("/var/cache/knhk"), Rule::Path, "0.1.0",
+        "Folder of what can be made anew from the state.";
+    segment_bytes: u64 = integer(64 * MIB), Rule::Integer(64 * KIB, GIB), "0.1.0",
+        "Size of one file of the journal.";
+    frame_bytes_max: u64 = integer(4 * MIB), Rule::Integer(16 * KIB, store::FRAME_BYTES_MAX as u64), "0.1.0",
+        "Largest commit; not more than half of segment_bytes.";
+    checkpoint_bytes: u64 = integer(256 * MIB), Rule::Integer(MIB, 64 * GIB), "0.1.0",
+        "Growth of the journal after which the working environment is brought up to date.";
+    checkpoint_seconds: u64 = integer(60), Rule::Integer(1, 3_600), "0.1.0",
+        "Longest time from a change to the checkpoint that holds it.";
+    disk_reserve_mb: u64 = integer(256), Rule::Integer(1, 1_048_576), "0.1.0",
+        "Free space below which the service takes no changes until there is more.";
+
+    shard_requests_max: u64 = integer(4_096), Rule::Integer(1, 1_048_576), "0.1.0",
+        "Requests that may wait for one shard; beyond that the answer is busy.";
+    follower_lag_frames_max: u64 = integer(65_536), Rule::Integer(1, 16_777_216), "0.1.0",
+        "Durable frames that lists may lag behind; beyond that the answer is busy.";
+    idempotency_hours: u64 = integer(24), Rule::Integer(1, 8_760), "0.1.0",
+        "How long the key of a request is remembered.";
+    idempotency_keys_max: u64 = integer(1_000_000), Rule::Integer(1, 1_000_000_000), "0.1.0",
+        "Keys of clients that are remembered at a time, 16 bytes of memory each; beyond that the answer is busy.";
+
+    backup_dir: PathBuf = text("/var/backups/knhk"), Rule::Path, "0.1.0",
+        "Folder of the backups.";
+    backup_retain_days: u64 = integer(30), Rule::Integer(1, 36_500), "0.1.0",
+        "Days after which a backup is deleted.";
+    backup_grace_hours: u64 = integer(24), Rule::Integer(0, 8_760), "0.1.0",
+        "Hours that a state file stays after it is no longer needed, so that running copies stay whole.";
+    archive_after_days: u64 = integer(0), Rule::Integer(0, 36_500), "0.1.0",
+        "Days after which a closed case is archived; 0 is never.";
+
+    otel_enabled: bool = flag(true), Rule::Flag, "0.1.0",
+        "Whether spans go to a collector.";
+    otel_endpoint: String = text("http://127.0.0.1:4317"), Rule::Url, "0.1.0",
+        "Address of the collector; host as a number, because no name is looked up.";
+    log_level: LogLevel = text("info"), Rule::LogLevel, "0.1.0",
+        "How much the log says; KNHK_LOG overrides it.";
+    log_lines_per_second_max: u64 = integer(200), Rule::Integer(1, 100_000), "0.1.0",
+        "Log lines a second; what is beyond is dropped and counted.";
+}

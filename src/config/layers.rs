@@ -1,0 +1,235 @@
+//! Which files are read, in which order, and what comes out.
+
+use std::borrow::Cow;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use super::environment::Environment;
+use super::error::{self, Error, Mistake};
+use super::file::{check, mistake, read};
+use super::keys::{Config, KEYS};
+use super::value::Value;
+
+/// Largest file that is read; ours have a few hundred bytes.
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Most files in the folder knhk.toml.d.
+pub const FOLDER_FILE_COUNT_MAX: usize = 256;
+
+/// Where the files lie. A later layer overrides an earlier one, key by key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layers {
+    /// The distributor's file.
+    pub vendor: PathBuf,
+    /// The administrator's file.
+    pub site: PathBuf,
+    /// The administrator's folder; its *.toml files are read in the order of their names.
+    pub folder: PathBuf,
+}
+
+impl Layers {
+    /// Returns the places on an installed system.
+    pub fn system() -> Self {
+        Self {
+            vendor: "/usr/lib/knhk/knhk.toml".into(),
+            site: "/etc/knhk/knhk.toml".into(),
+            folder: "/etc/knhk/knhk.toml.d".into(),
+        }
+    }
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The program itself.
+    BuiltIn,
+    /// A line of a file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// An environment variable.
+    Variable(&'static str),
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::BuiltIn => f.write_str("built-in"),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Variable(name) => write!(f, "${name}"),
+        }
+    }
+}
+
+/// A configuration and how it came about.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// Value and origin of every key, in the order of [`KEYS`].
+    pub values: Vec<(Value, Origin)>,
+    /// The files that were there and read.
+    pub files: Vec<PathBuf>,
+}
+
+/// Reads all layers. Reports every mistake of every file and variable together.
+pub fn load(environment: &Environment, layers: &Layers) -> Result<Loaded, Error> {
+    let mut reading = Reading {
+        values: KEYS.iter().map(|key| (key.default.clone(), Origin::BuiltIn)).collect(),
+        files: Vec::new(),
+        mistakes: Vec::new(),
+    };
+    reading.file(&layers.vendor, Absent::Fine);
+    if let Some(path) = &environment.config {
+        reading.file(path, Absent::Mistake);
+    } else {
+        reading.file(&layers.site, Absent::Fine);
+        for path in reading.folder(&layers.folder) {
+            reading.file(&path, Absent::Fine);
+        }
+    }
+    if let Some(level) = &environment.log {
+        reading.variable("KNHK_LOG", "log_level", level);
+    }
+    reading.finish()
+}
+
+/// What it means when a file is not there.
+#[derive(Clone, Copy)]
+enum Absent {
+    Fine,
+    Mistake,
+}
+
+struct Reading {
+    values: Vec<(Value, Origin)>,
+    files: Vec<PathBuf>,
+    mistakes: Vec<Mistake>,
+}
+
+impl Reading {
+    fn file(&mut self, path: &Path, absent: Absent) {
+        let name = path.display().to_string();
+        let bytes = match bytes_of(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound && matches!(absent, Absent::Fine) => return,
+            Err(error) => {
+                let message = format!("could not be read: {error}");
+                self.mistakes.push(mistake(&name, 0, error::UNREADABLE, message, ""));
+                return;
+            }
+        };
+        self.files.push(path.to_owned());
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            let message = format!("is larger than {FILE_BYTES_MAX} bytes");
+            self.mistakes.push(mistake(&name, 0, error::SIZE, message, "a configuration has a few lines"));
+            return;
+        }
+        let text = match std::str::from_utf8(&bytes) {
+            Ok(text) => text,
+            Err(fault) => {
+                let line = bytes[..fault.valid_up_to()].split(|&byte| byte == b'\n').count();
+                let message = "is not UTF-8".to_owned();
+                self.mistakes.push(mistake(&name, line, error::SYNTAX, message, "save the file as UTF-8"));
+                return;
+            }
+        };
+        let (settings, mistakes) = read(&name, text);
+        self.mistakes.extend(mistakes);
+        for setting in settings {
+            let origin = Origin::File { path: path.to_owned(), line: setting.line };
+            self.values[setting.key_index] = (setting.value, origin);
+        }
+    }
+
+    fn folder(&mut self, folder: &Path) -> Vec<PathBuf> {
+        let mut paths = Vec::new();
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return paths,
+            Err(error) => {
+                let message = format!("could not be read: {error}");
+                self.mistakes.push(mistake(&folder.display().to_string(), 0, error::UNREADABLE, message, ""));
+                return paths;
+            }
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|ending| ending == "toml") {
+                paths.push(path);
+            }
+            if paths.len() > FOLDER_FILE_COUNT_MAX {
+                let message = format!("holds more than {FOLDER_FILE_COUNT_MAX} files");
+                self.mistakes.push(mistake(&folder.display().to_string(), 0, error::SIZE, message, ""));
+                return Vec::new();
+            }
+        }
+        paths.sort();
+        paths
+    }
+
+    fn variable(&mut self, variable: &'static str, name: &str, given: &str) {
+        let index = index_of(name);
+        let value = Value::Text(Cow::Owned(given.to_owned()));
+        match check(&KEYS[index], &value) {
+            Ok(()) => self.values[index] = (value, Origin::Variable(variable)),
+            Err((code, message)) => {
+                self.mistakes.push(mistake(&format!("${variable}"), 0, code, message, ""));
+            }
+        }
+    }
+
+    /// Checks what only whole configurations can break.
+    fn finish(mut self) -> Result<Loaded, Error> {
+        for (smaller, larger, share) in
+            [("body_bytes_max", "frame_bytes_max", 1), ("frame_bytes_max", "segment_bytes", 2)]
+        {
+            let (Value::Integer(small), Value::Integer(large)) =
+                (&self.values[index_of(smaller)].0, &self.values[index_of(larger)].0)
+            else {
+                unreachable!("invariant: sizes are numbers");
+            };
+            if small.saturating_mul(share) > *large {
+                let (file, line) = self.place_of(smaller, larger);
+                let message = match share {
+                    1 => format!("{smaller} = {small} is larger than {larger} = {large}"),
+                    _ => format!("{smaller} = {small} is larger than half of {larger} = {large}"),
+                };
+                self.mistakes.push(mistake(&file, line, error::TOGETHER, message, ""));
+            }
+        }
+        if !self.mistakes.is_empty() {
+            return Err(Error::Invalid { mistakes: self.mistakes, files: self.files });
+        }
+        let values: Vec<_> = self.values.iter().map(|(value, _)| value.clone()).collect();
+        Ok(Loaded { config: Config::from_values(&values), values: self.values, files: self.files })
+    }
+
+    /// Returns the place of the first of two keys that a file sets; at least one is, or the pair is good.
+    fn place_of(&self, first: &str, second: &str) -> (String, usize) {
+        for name in [first, second] {
+            if let Origin::File { path, line } = &self.values[index_of(name)].1 {
+                return (path.display().to_string(), *line);
+            }
+        }
+        ("built-in".to_owned(), 0)
+    }
+}
+
+fn index_of(name: &str) -> usize {
+    KEYS.iter().position(|key| key.name == name).expect("invariant: the key is in the table")
+}
+
+/// Returns at most one byte more than the limit.
+fn bytes_of(path: &Path) -> std::io::Result<Vec<u8>> {
+    // A pipe would wait for a writer for ever, and a folder opens well but does not read.
+    if !fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::new(ErrorKind::InvalidInput, "it is not a file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

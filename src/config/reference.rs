@@ -1,0 +1,44 @@
+//! The page docs/reference/config.md, written from the table of keys.
+
+use std::fmt::Write;
+
+use super::keys::KEYS;
+use super::value::Value;
+
+const OPENING: &str = "\
+# Configuration
+
+Written from the table of keys in src/config/keys.rs; a test fails when the two differ (`UPDATE_EXPECT=1` writes it anew).
+
+Files are TOML, one `key = value` a line, no sections. A later one overrides an earlier one, key by key:
+built-in, `/usr/lib/knhk/knhk.toml`, `/etc/knhk/knhk.toml`, `/etc/knhk/knhk.toml.d/*.toml` in the order of names.
+With `KNHK_CONFIG=FILE` that file takes the place of those under /etc.
+`knhk config show --origin` tells where each value comes from, `knhk config validate` finds all mistakes.
+
+Other variables: `KNHK_LOG` overrides `log_level`; `KNHK_NO_PROGRESS` turns progress lines off; `NO_COLOR` and
+`TERM=dumb` turn colours off.
+
+| Key | Default | Values | Since | What it is for |
+|---|---|---|---|---|
+";
+
+/// Returns the page.
+pub fn reference() -> String {
+    let mut page = OPENING.to_owned();
+    for key in KEYS {
+        let default = match &key.default {
+            Value::Text(text) => format!("\"{text}\""),
+            other => other.to_string(),
+        };
+        writeln!(
+            page,
+            "| `{}` | `{default}` | {} | {} | {} |",
+            key.name,
+            key.rule.words(),
+            key.since,
+            key.doc
+        )
+        .expect("invariant: writing to a string does not fail");
+    }
+    page
+}

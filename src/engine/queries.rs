@@ -1,0 +1,535 @@
+//! Questions that the follower's rows and the journal answer: cases, lists, histories. Nothing here changes
+//! anything, and a list visits a bounded number of rows a page, so that folding is never held up for long.
+
+use super::answers::{self, ItemPlace};
+use super::record::{Act, Body, Hash16, Record};
+use super::registry::Registry;
+use super::request::{Question, Repeat, Told};
+use super::service::{
+    Answer, CaseFilter, CaseSummary, CaseView, HistoryView, IsNew, ItemFilter, ItemView, Page, PageOf,
+    Refusal,
+};
+use super::tables::{self, KeyRow};
+use super::turn::{self, Rows};
+use crate::case::encode;
+use crate::case::event::Event;
+use crate::case::fold::fold;
+use crate::case::row::{CaseRow, InstanceRow, ItemRow, Status};
+use crate::case::state::{Case, InRows, Instance, Live};
+use crate::case::view;
+use crate::error::{Code, Kind};
+use crate::id::{CaseId, ItemId, Partition, SpecNumber, Time};
+use crate::net::orjoin;
+use crate::store::{self, Disk, Follower, JournalReader, Table, Tables};
+
+/// Most rows that one page of a list looks at; a page that ends there is short and says where to go on.
+pub const PAGE_ROWS_MAX: usize = 20_000;
+/// Most entries of one case that are followed back for its history or for a repeated answer.
+pub const HISTORY_ENTRIES_MAX: usize = 1_000_000;
+
+/// Reads one case's rows.
+///
+/// # Errors
+/// A row cannot be read.
+pub fn case_rows<T: Tables>(follower: &Follower<T>, case: CaseId) -> Result<Option<Rows>, String> {
+    let Some(row) = case_row(follower, case)? else { return Ok(None) };
+    if matches!(row.status, Status::Closed(_)) {
+        return Ok(Some(Rows { case: row, instances: Vec::new(), items: Vec::new() }));
+    }
+    let instances = parts::<_, InstanceRow>(follower, tables::INSTANCES, case)?;
+    let items = parts::<_, ItemRow>(follower, tables::ITEMS, case)?;
+    Ok(Some(Rows { case: row, instances, items }))
+}
+
+fn case_row<T: Tables>(follower: &Follower<T>, case: CaseId) -> Result<Option<CaseRow>, String> {
+    let key = tables::case_key(case);
+    for table in [tables::CASES, tables::CLOSED] {
+        if let Some(bytes) = follower.get(table, &key).map_err(text)? {
+            return encode::row_from_bytes(&bytes).map(Some).map_err(text);
+        }
+    }
+    Ok(None)
+}
+
+fn parts<T: Tables, R: encode::Row>(
+    follower: &Follower<T>,
+    table: Table,
+    case: CaseId,
+) -> Result<Vec<(u32, R)>, String> {
+    let mut found = Vec::new();
+    let mut wrong = None;
+    let visited = follower.scan(table, &tables::case_key(case), &mut |key, value| {
+        match tables::part_of(key) {
+            Some((of, number)) if of == case => match encode::row_from_bytes(value) {
+                Ok(row) => found.push((number, row)),
+                Err(error) => wrong = Some(text(error)),
+            },
+            _ => return false,
+        }
+        wrong.is_none()
+    });
+    visited.map_err(text)?;
+    wrong.map_or(Ok(found), Err)
+}
+
+/// Answers a question of a shard, from durable rows.
+pub fn answer<T: Tables>(follower: &Follower<T>, question: Question) -> Told {
+    match question {
+        Question::Load(case) => Told::Loaded(case, case_rows(follower, case).map(|rows| rows.map(Box::new))),
+        Question::Business(partition, hash) => {
+            Told::Business(partition, hash, business_case(follower, partition, &hash))
+        }
+        Question::Judge(case, question) => judge(case, question),
+    }
+}
+
+fn judge(case: CaseId, question: Box<turn::Question>) -> Told {
+    let turn::Question::OrJoin { net, task, marking, .. } = question.as_ref();
+    let judgement = orjoin::judge(net, *task, marking);
+    Told::Judged(case, question, judgement)
+}
+
+/// Answers a question when the rows cannot be had.
+pub fn cannot_answer(question: Question, reason: String) -> Told {
+    match question {
+        Question::Load(case) => Told::Loaded(case, Err(reason)),
+        Question::Business(partition, hash) => Told::Business(partition, hash, Err(reason)),
+        // This one needs no rows.
+        Question::Judge(case, question) => judge(case, question),
+    }
+}
+
+/// Returns the case of a business key.
+///
+/// # Errors
+/// The row cannot be read.
+pub fn business_case<T: Tables>(
+    follower: &Follower<T>,
+    partition: Partition,
+    hash: &Hash16,
+) -> Result<Option<CaseId>, String> {
+    let found = follower.get(tables::BUSINESS_KEYS, &tables::hash_key(partition, hash)).map_err(text)?;
+    found
+        .map(|bytes| tables::case_of(&bytes).ok_or_else(|| "a business key without its case".to_owned()))
+        .transpose()
+}
+
+/// Returns a case as rows hold it: markings lie in its instances' rows.
+pub fn case_of_rows(id: CaseId, rows: Rows) -> Case {
+    let instance = |(number, row)| Instance { number, row, slot: 0 };
+    Case {
+        id,
+        row: Some(rows.case),
+        instances: rows.instances.into_iter().map(instance).collect(),
+        items: rows.items,
+    }
+}
+
+/// Returns the view of a case.
+///
+/// # Errors
+/// There is none, or its rows cannot be read.
+pub fn case<T: Tables>(follower: &Follower<T>, registry: &Registry, id: CaseId) -> Result<CaseView, Refusal> {
+    let rows = case_rows(follower, id).map_err(|reason| answers::unreadable(&reason))?;
+    let rows = rows.ok_or_else(|| answers::refusal(&crate::case::Error::NoCase))?;
+    let spec = known(registry, rows.case.spec)?;
+    Ok(answers::case_view(&case_of_rows(id, rows), &spec))
+}
+
+/// Returns the view of a live item.
+///
+/// # Errors
+/// There is none, or its rows cannot be read.
+pub fn item<T: Tables>(follower: &Follower<T>, registry: &Registry, id: ItemId) -> Result<ItemView, Refusal> {
+    let rows = case_rows(follower, id.case).map_err(|reason| answers::unreadable(&reason))?;
+    let rows = rows.ok_or_else(|| answers::refusal(&crate::case::Error::NoItem))?;
+    let spec = known(registry, rows.case.spec)?;
+    view::live_item(&case_of_rows(id.case, rows), &spec.workflow, id.number)
+        .ok_or_else(|| answers::refusal(&crate::case::Error::NoItem))
+}
+
+/// Lists cases in order of their ids.
+///
+/// # Errors
+/// A bad token, or rows that cannot be read.
+pub fn cases<T: Tables>(
+    follower: &Follower<T>,
+    registry: &Registry,
+    filter: &CaseFilter,
+    page: &PageOf,
+    now: Time,
+) -> Result<Page<CaseSummary>, Refusal> {
+    let after = page.after.as_deref().map(|text| CaseId::parse(text).ok_or_else(|| bad_token(text)));
+    let from = after.transpose()?.map_or(CaseId(0), |id| CaseId(id.0 + 1));
+    let specs = filter.workflow.as_deref().map(|text| registry.numbers(text));
+    let changed_before = filter.older_than_us.map(|age| now.minus_us(age));
+    let wanted = |row: &CaseRow| {
+        specs.as_ref().is_none_or(|specs| specs.contains(&row.spec))
+            && changed_before.is_none_or(|before| row.changed <= before)
+    };
+    let limit = page.limit as usize;
+    let mut pages = Vec::new();
+    for (table, is_closed) in [(tables::CASES, false), (tables::CLOSED, true)] {
+        if filter.state.is_none_or(|state| state.is_closed() == is_closed) {
+            pages.push(rows_from(follower, table, from, limit, &|id, row: &CaseRow| {
+                if !wanted(row) {
+                    return Ok(None);
+                }
+                let summary = summary(registry, id, row)?;
+                Ok(Some(summary).filter(|found| filter.state.is_none_or(|state| found.state == state)))
+            })?);
+        }
+    }
+    // Each table's part is complete up to its own end, so the merged page is up to the smaller of them.
+    let end = pages.iter().filter_map(|part| part.end).min();
+    let mut items: Vec<CaseSummary> = pages.into_iter().flat_map(|part| part.found).collect();
+    items.sort_unstable_by_key(|item| item.id);
+    items.retain(|item| end.is_none_or(|end| item.id <= end));
+    let is_cut = items.len() > limit;
+    items.truncate(limit);
+    let next = if is_cut { items.last().map(|item| item.id) } else { end };
+    Ok(Page { items, next: next.map(|id| id.to_string()) })
+}
+
+/// Rows that were wanted, and the last row looked at when the table goes on behind it.
+struct Part<R> {
+    found: Vec<R>,
+    end: Option<CaseId>,
+}
+
+type Pick<'a, R> = dyn Fn(CaseId, &CaseRow) -> Result<Option<R>, Refusal> + 'a;
+
+fn rows_from<T: Tables, R>(
+    follower: &Follower<T>,
+    table: Table,
+    from: CaseId,
+    limit: usize,
+    pick: &Pick<'_, R>,
+) -> Result<Part<R>, Refusal> {
+    // The rows are taken first: the tables must not be asked again from inside a scan.
+    let mut rows: Vec<(CaseId, Result<CaseRow, String>)> = Vec::new();
+    let mut found = Vec::new();
+    let mut from = from;
+    let mut visited = 0;
+    loop {
+        rows.clear();
+        let chunk = limit.clamp(64, 1_024);
+        follower
+            .scan(table, &tables::case_key(from), &mut |key, value| {
+                if let Some(id) = tables::case_of(key) {
+                    rows.push((id, encode::row_from_bytes(value).map_err(text)));
+                }
+                rows.len() < chunk
+            })
+            .map_err(|error| answers::unreadable(&text(error)))?;
+        let is_last = rows.len() < chunk;
+        for (id, row) in &rows {
+            let row = row.as_ref().map_err(|reason| answers::unreadable(reason))?;
+            found.extend(pick(*id, row)?);
+            visited += 1;
+            if found.len() > limit || (visited >= PAGE_ROWS_MAX && !is_last) {
+                return Ok(Part { found, end: Some(*id) });
+            }
+        }
+        match rows.last() {
+            Some((id, _)) if !is_last => from = CaseId(id.0 + 1),
+            _ => return Ok(Part { found, end: None }),
+        }
+    }
+}
+
+fn summary(registry: &Registry, id: CaseId, row: &CaseRow) -> Result<CaseSummary, Refusal> {
+    let spec = known(registry, row.spec)?;
+    Ok(CaseSummary {
+        id,
+        workflow: spec.workflow.uri.clone(),
+        version: spec.version,
+        state: view::state(row),
+        business_key: row.business_key.clone(),
+        created: row.created,
+        changed: row.changed,
+        enabled_count: row.enabled_count,
+    })
+}
+
+/// Lists live items in order of their ids.
+///
+/// # Errors
+/// A bad token, or rows that cannot be read.
+pub fn items<T: Tables>(
+    follower: &Follower<T>,
+    registry: &Registry,
+    filter: &ItemFilter,
+    page: &PageOf,
+) -> Result<Page<ItemView>, Refusal> {
+    let after = page.after.as_deref().map(|text| ItemId::parse(text).ok_or_else(|| bad_token(text)));
+    let after = after.transpose()?;
+    let first = ItemId { case: filter.case.unwrap_or(CaseId(0)), number: 0 };
+    let mut from = after.map_or(first, |id| ItemId { number: id.number.saturating_add(1), ..id }.max(first));
+    let specs = filter.workflow.as_deref().map(|text| registry.numbers(text));
+    let limit = page.limit as usize;
+    let mut views = Vec::new();
+    let mut visited = 0;
+    loop {
+        let Some(case) = next_case_with_items(follower, from)? else {
+            return Ok(Page { items: views, next: None });
+        };
+        if filter.case.is_some_and(|wanted| wanted != case) {
+            return Ok(Page { items: views, next: None });
+        }
+        let first = if case == from.case { from.number } else { 0 };
+        let rows = case_rows(follower, case).map_err(|reason| answers::unreadable(&reason))?;
+        let rows = rows.ok_or_else(|| answers::unreadable("a work item without its case"))?;
+        let spec = known(registry, rows.case.spec)?;
+        let is_wanted = specs.as_ref().is_none_or(|specs| specs.contains(&rows.case.spec));
+        let case_in_memory = case_of_rows(case, rows);
+        for (number, _) in case_in_memory.items.iter().filter(|entry| is_wanted && entry.0 >= first) {
+            visited += 1;
+            let Some(view) = view::live_item(&case_in_memory, &spec.workflow, *number) else { continue };
+            if filter.task.as_ref().is_none_or(|task| *task == view.task)
+                && filter.state.as_ref().is_none_or(|state| state == view.state)
+            {
+                if views.len() == limit {
+                    let next = views.last().map(|last: &ItemView| last.id.to_string());
+                    return Ok(Page { items: views, next });
+                }
+                views.push(view);
+            }
+        }
+        visited += 1;
+        if visited >= PAGE_ROWS_MAX {
+            let end = ItemId { case, number: u32::MAX };
+            return Ok(Page { items: views, next: Some(end.to_string()) });
+        }
+        let Some(after) = case.0.checked_add(1) else { return Ok(Page { items: views, next: None }) };
+        from = ItemId { case: CaseId(after), number: 0 };
+    }
+}
+
+fn next_case_with_items<T: Tables>(follower: &Follower<T>, from: ItemId) -> Result<Option<CaseId>, Refusal> {
+    let mut found = None;
+    let visited = follower.scan(tables::ITEMS, &tables::part_key(from.case, from.number), &mut |key, _| {
+        found = tables::case_of(key);
+        false
+    });
+    visited.map_err(|error| answers::unreadable(&text(error)))?;
+    Ok(found)
+}
+
+/// Returns the entries of a case, oldest first, by following them back from its row.
+///
+/// # Errors
+/// An entry is missing or not the one that the next refers to.
+pub fn entries<D: Disk>(
+    journal: &JournalReader<D>,
+    case: CaseId,
+    last: store::Link,
+) -> Result<Vec<store::Entry>, String> {
+    let mut entries = Vec::new();
+    let mut link = last;
+    while link.n != 0 {
+        if entries.len() == HISTORY_ENTRIES_MAX {
+            return Err(format!("the case has more than {HISTORY_ENTRIES_MAX} journal entries"));
+        }
+        let found = journal.entry(case.partition(), link.n).map_err(text)?;
+        let (_, entry) = found.ok_or_else(|| format!("journal entry {} is missing", link.n))?;
+        if entry.subject != case.0 || entry.hash() != link.hash {
+            return Err(format!("journal entry {} is not the one that its case refers to", link.n));
+        }
+        link = entry.previous;
+        entries.push(entry);
+    }
+    entries.reverse();
+    Ok(entries)
+}
+
+fn events(entry: &store::Entry) -> Result<(Time, Vec<Event>), String> {
+    let record = Record::decode(&entry.payload)?;
+    match record.body {
+        Body::Case(payload) => Ok((record.at, encode::events_from_bytes(payload).map_err(text)?)),
+        _ => Err("an entry of a case that holds no events".to_owned()),
+    }
+}
+
+/// Returns what happened in a case, oldest first.
+///
+/// # Errors
+/// There is no such case, or its history cannot be read.
+pub fn history<T: Tables, D: Disk>(
+    follower: &Follower<T>,
+    journal: &JournalReader<D>,
+    registry: &Registry,
+    id: CaseId,
+    page: &PageOf,
+) -> Result<Page<HistoryView>, Refusal> {
+    let after = page.after.as_deref().map(|text| text.parse::<u32>().map_err(|_| bad_token(text)));
+    let after = after.transpose()?.unwrap_or(0);
+    let row = case_row(follower, id).map_err(|reason| answers::unreadable(&reason))?;
+    let row = row.ok_or_else(|| answers::refusal(&crate::case::Error::NoCase))?;
+    let spec = known(registry, row.spec)?;
+    let last = store::Link { n: row.last.n, hash: row.last.hash };
+    let entries = entries(journal, id, last).map_err(|reason| answers::unreadable(&reason))?;
+    let mut historian = view::Historian::new(&spec.workflow);
+    let mut views: Vec<HistoryView> = Vec::new();
+    for entry in &entries {
+        let (at, events) = events(entry).map_err(|reason| answers::unreadable(&reason))?;
+        for event in &events {
+            let view = historian.tell(event, at);
+            if view.seq <= after {
+                continue;
+            }
+            if views.len() == page.limit as usize {
+                return Ok(Page { items: views, next: Some((view.seq - 1).to_string()) });
+            }
+            views.push(view);
+        }
+    }
+    Ok(Page { items: views, next: None })
+}
+
+/// Makes the answer again that a key had, if the request is the same.
+///
+/// # Errors
+/// It is another request, or the answer cannot be made again.
+pub fn repeat<T: Tables, D: Disk>(
+    follower: &Follower<T>,
+    journal: &JournalReader<D>,
+    registry: &Registry,
+    repeat: Repeat,
+    request: &super::record::Hash16,
+) -> Result<Repeated, Refusal> {
+    let row = match repeat {
+        Repeat::Business(id) => {
+            let view = case(follower, registry, id)?;
+            return Ok(Repeated::Answer(Answer::Created(Box::new(view), IsNew::No)));
+        }
+        Repeat::Service(_, row) => row,
+        Repeat::Client(partition, key) => {
+            let bytes = follower.get(tables::KEYS, &tables::hash_key(partition, &key));
+            let bytes = bytes.map_err(|error| answers::unreadable(&text(error)))?;
+            let bytes = bytes.ok_or_else(expired_key)?;
+            tables::decode::<KeyRow>(&bytes).map_err(|reason| answers::unreadable(&reason))?
+        }
+    };
+    if row.request != *request {
+        return Err(other_request());
+    }
+    match (row.act, row.spec) {
+        (Act::Register, Some(number)) => Ok(Repeated::Specification(number)),
+        _ => answer_at(journal, registry, &row)
+            .map(Repeated::Answer)
+            .map_err(|reason| answers::unreadable(&reason)),
+    }
+}
+
+/// An answer made again.
+#[derive(Debug)]
+pub enum Repeated {
+    /// To an operation.
+    Answer(Answer),
+    /// To a registration.
+    Specification(SpecNumber),
+}
+
+/// Folds a case up to the entry that a key names, and answers as then.
+fn answer_at<D: Disk>(
+    journal: &JournalReader<D>,
+    registry: &Registry,
+    row: &KeyRow,
+) -> Result<Answer, String> {
+    let found = journal.entry(row.case.partition(), row.n).map_err(text)?;
+    let (_, entry) = found.ok_or_else(|| format!("journal entry {} is missing", row.n))?;
+    let mut case = Case::new(row.case);
+    let mut place = None;
+    let mut last = (Time(0), Vec::new());
+    for entry in entries(journal, row.case, entry.link())? {
+        if let (true, Act::Item(number)) = (entry.n == row.n, row.act) {
+            place = ItemPlace::of(&case, number);
+        }
+        last = events(&entry)?;
+        for event in &last.1 {
+            fold(&mut Live { case: &mut case, keeper: &mut InRows }, event, last.0)?;
+        }
+    }
+    let spec = registry.get(case.existing().spec).ok_or("its specification is not registered")?;
+    Ok(answers::answer(&case, &spec, row.act, place.as_ref(), &last.1, last.0))
+}
+
+fn known(
+    registry: &Registry,
+    number: SpecNumber,
+) -> Result<std::sync::Arc<super::registry::Registered>, Refusal> {
+    registry.get(number).ok_or_else(|| answers::unreadable("the specification of a case is not registered"))
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn bad_token(token: &str) -> Refusal {
+    Refusal {
+        code: Code(310),
+        kind: Kind::Invalid,
+        message: format!("{token:?} is no place in this list"),
+        hint: Some("give `after` the value of `next` of the page before".to_owned()),
+        key: None,
+        mistakes: Vec::new(),
+    }
+}
+
+fn expired_key() -> Refusal {
+    Refusal {
+        code: Code(312),
+        kind: Kind::Conflict,
+        message: "this idempotency key has just come to the end of its time".to_owned(),
+        hint: Some("what it was used for was done; look at the case before asking with a new key".to_owned()),
+        key: None,
+        mistakes: Vec::new(),
+    }
+}
+
+fn other_request() -> Refusal {
+    Refusal {
+        code: Code(311),
+        kind: Kind::Unacceptable,
+        message: "this idempotency key was used for another request".to_owned(),
+        hint: Some("use a new key for a new request; repeat a request byte for byte".to_owned()),
+        key: None,
+        mistakes: Vec::new(),
+    }
+}
+
+/// Lists registered specifications: every version, by uri.
+///
+/// # Errors
+/// A bad token.
+pub fn specifications(
+    registry: &Registry,
+    page: &PageOf,
+) -> Result<Page<super::service::SpecificationView>, Refusal> {
+    let after = page.after.as_deref().map(|token| {
+        let (version, uri) = token.split_once('@').ok_or_else(|| bad_token(token))?;
+        Ok((uri.to_owned(), version.parse::<u32>().map_err(|_| bad_token(token))?))
+    });
+    let limit = page.limit as usize;
+    let mut found = registry.list(after.transpose()?.as_ref(), limit + 1);
+    let is_cut = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| is_cut).map(|last| format!("{}@{}", last.version, last.workflow.uri));
+    let items = found.iter().map(|spec| answers::specification(spec, IsNew::No)).collect();
+    Ok(Page { items, next })
+}
+
+/// Returns the nets of a case's own version, the root first.
+///
+/// # Errors
+/// There is no such case, or its row cannot be read.
+pub fn nets_of<T: Tables>(
+    follower: &Follower<T>,
+    registry: &Registry,
+    id: CaseId,
+) -> Result<Vec<std::sync::Arc<crate::net::Net>>, Refusal> {
+    let row = case_row(follower, id).map_err(|reason| answers::unreadable(&reason))?;
+    let row = row.ok_or_else(|| answers::refusal(&crate::case::Error::NoCase))?;
+    Ok(answers::root_first(&*known(registry, row.spec)?))
+}

@@ -1,0 +1,126 @@
+//! What one journal entry says: the events of one command, or one fact about a partition, and the key it was
+//! asked under. The key lies in the entry of its effect, so that both are durable or neither is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{SpecNumber, Time};
+use crate::net::Numbering;
+
+/// First byte of every record; another format has another.
+const FORMAT: u8 = 1;
+
+/// Half of a BLAKE3 hash: enough to tell keys apart, short enough to keep them all in memory.
+pub type Hash16 = [u8; 16];
+
+/// One journal entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record<'a> {
+    /// When it happened, by the shard's clock, which never goes back. The frame that makes it durable is younger.
+    pub at: Time,
+    /// The key it was asked under.
+    pub key: Option<KeyFact>,
+    /// What happened.
+    #[serde(borrow)]
+    pub body: Body<'a>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Body<'a> {
+    /// Events of one case, in the encoding of `case`.
+    Case(#[serde(borrow)] &'a [u8]),
+    /// A specification was registered.
+    Registered(Box<Registration>),
+    /// Keys that were used before this are forgotten in this partition.
+    KeysExpired {
+        /// Exclusive.
+        before: Time,
+    },
+}
+
+/// A key and what it was used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyFact {
+    /// Hash of the key and of what it names.
+    pub key: Hash16,
+    /// Hash of the request.
+    pub request: Hash16,
+    /// What kind of answer the request had.
+    pub act: Act,
+    /// Who made the key.
+    pub maker: Maker,
+}
+
+/// Who made a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Maker {
+    /// The client; kept for `idempotency_hours`.
+    Client,
+    /// The service, for a client that gave none; kept for ten minutes, in memory and journal only.
+    Service,
+}
+
+/// What kind of answer a request had: how to make the same one again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Act {
+    /// A new case.
+    Create,
+    /// A case.
+    Case,
+    /// A work item, by its number, and the state of its case.
+    Item(u32),
+    /// A specification.
+    Register,
+}
+
+/// A registered specification, as stored: folding and starting need no reader of its language.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// Its number in this store.
+    pub number: SpecNumber,
+    /// Its id.
+    pub uri: String,
+    /// Its version, from 1.
+    pub version: u32,
+    /// BLAKE3 of the source.
+    pub hash: [u8; 32],
+    /// Warnings, as said at registration.
+    pub warnings: Vec<String>,
+    /// Numbers of places, tasks and variables; never computed again.
+    pub numbering: Numbering,
+    /// The tree as JSON.
+    pub tree: String,
+    /// The text as it was sent.
+    pub source: Vec<u8>,
+}
+
+impl Record<'_> {
+    /// Returns the stored form.
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_extend(self, vec![FORMAT]).expect("invariant: records have a stored form")
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// It is of another format or damaged; says which.
+    pub fn decode(bytes: &[u8]) -> Result<Record<'_>, String> {
+        match bytes.split_first() {
+            Some((&FORMAT, rest)) => postcard::from_bytes(rest).map_err(|error| format!("record: {error}")),
+            Some((other, _)) => Err(format!("record of format {other}, this release reads {FORMAT}")),
+            None => Err("record of no bytes".to_owned()),
+        }
+    }
+}
+
+/// Returns the first half of the BLAKE3 hash of `parts`, each with its length before it.
+pub fn hash16(parts: &[&[u8]]) -> Hash16 {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    let mut half = [0; 16];
+    half.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    half
+}

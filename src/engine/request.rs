@@ -1,0 +1,171 @@
+//! What travels between clients' threads, shards, the journal's writer and those who answer parked questions.
+
+use std::sync::Arc;
+
+use super::record::{Act, Hash16, KeyFact, Maker, Registration};
+use super::registry::Registered;
+use super::service::{Answer, Refusal, SpecificationView};
+use super::tables::KeyRow;
+use super::ticket::Answerer;
+use super::turn::{self, Rows};
+use crate::case::command::Command;
+use crate::expr::Fragment;
+use crate::id::{CaseId, Partition};
+use crate::net::orjoin::Judgement;
+use crate::store::Entry;
+
+/// Something for a shard to do, and who waits for it.
+#[derive(Debug)]
+pub struct Request {
+    /// What.
+    pub act: Asked,
+    /// Under which key.
+    pub key: Key,
+    /// Who waits.
+    pub answerer: Answerer<Reply>,
+}
+
+/// The key a request comes under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// Hash of key and scope.
+    pub hash: Hash16,
+    /// Hash of the request.
+    pub request: Hash16,
+    /// Who made it.
+    pub maker: Maker,
+}
+
+impl Key {
+    /// Returns what the entry says of it.
+    pub fn fact(self, act: Act) -> KeyFact {
+        KeyFact { key: self.hash, request: self.request, act, maker: self.maker }
+    }
+}
+
+/// What is asked of a shard.
+#[derive(Debug)]
+pub enum Asked {
+    /// Begin a case in this partition.
+    Create {
+        /// Where it will live.
+        partition: Partition,
+        /// What it runs.
+        spec: Arc<Registered>,
+        /// Values of input parameters.
+        data: Fragment,
+        /// The client's own name for it, and its hash.
+        business_key: Option<(String, Hash16)>,
+    },
+    /// A command on a case.
+    Case(CaseId, Command),
+    /// A command on an item of a case.
+    Item(CaseId, u32, Command),
+    /// Register a specification.
+    Register(Box<NewSpecification>),
+}
+
+impl Asked {
+    /// Returns the partition of what it names, where its key lives.
+    pub fn partition(&self) -> Partition {
+        match self {
+            Self::Create { partition, .. } => *partition,
+            Self::Case(case, _) | Self::Item(case, ..) => case.partition(),
+            Self::Register(_) => Partition::SPECIFICATIONS,
+        }
+    }
+}
+
+/// A specification that was read, checked and compiled, and is not registered yet.
+#[derive(Debug)]
+pub struct NewSpecification {
+    /// All but number and version, which the shard gives.
+    pub registration: Registration,
+    /// Its nets.
+    pub workflow: Arc<crate::net::Workflow>,
+}
+
+/// What a shard says.
+#[derive(Debug)]
+pub enum Reply {
+    /// It was done, and is durable.
+    Done(Answer),
+    /// It is registered, and durable.
+    Registered(SpecificationView),
+    /// Nothing changed.
+    Refused(Refusal),
+    /// The key was used before: this is where, and what it was used for.
+    Repeat(Box<Repeat>),
+}
+
+/// A key that was used before.
+#[derive(Debug, Clone, Copy)]
+pub enum Repeat {
+    /// A client's; its row is in the follower, once the last durable frame is folded.
+    Client(Partition, Hash16),
+    /// One of the service's own.
+    Service(Partition, KeyRow),
+    /// A business key that has its case already.
+    Business(CaseId),
+}
+
+/// One shard's share of a frame, and what follows when it is durable.
+#[derive(Debug)]
+pub struct Staged {
+    /// Which shard.
+    pub shard: usize,
+    /// Counts the shard's batches from 1.
+    pub batch: u64,
+    /// How many failures of the journal the shard knew of; a batch that missed one is void.
+    pub generation: u64,
+    /// Entries in order, each with the bytes it takes.
+    pub entries: Vec<Entry>,
+    /// Specifications that become known to all.
+    pub publish: Vec<Arc<Registered>>,
+    /// Answers that leave when it is durable.
+    pub replies: Vec<(Answerer<Reply>, Reply, Key)>,
+}
+
+impl Staged {
+    /// Tells whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.publish.is_empty() && self.replies.is_empty()
+    }
+}
+
+/// A question that a shard does not answer by itself: it parks what waits for it and goes on.
+#[derive(Debug)]
+pub enum Question {
+    /// The rows of a case that is not in memory.
+    Load(CaseId),
+    /// The case of a business key.
+    Business(Partition, Hash16),
+    /// Whether an OR-join is enabled.
+    Judge(CaseId, Box<turn::Question>),
+}
+
+/// Answer to a [`Question`].
+#[derive(Debug)]
+pub enum Told {
+    /// The rows, or that there is no such case, or why it is not known.
+    Loaded(CaseId, Result<Option<Box<Rows>>, String>),
+    /// The case of a business key, if it has one, or why it is not known.
+    Business(Partition, Hash16, Result<Option<CaseId>, String>),
+    /// The verdict.
+    Judged(CaseId, Box<turn::Question>, Judgement),
+}
+
+/// What a shard finds in its inbox.
+#[derive(Debug)]
+pub enum Message {
+    /// From a client's thread; all of one request of its client.
+    Requests(Vec<Request>),
+    /// From whoever answers questions. There is always room for it.
+    Told(Told),
+    /// Asks for a sign of life.
+    Beat,
+    /// A minute has passed: expired keys go.
+    Minute,
+    /// Nothing more comes.
+    Stop,
+}

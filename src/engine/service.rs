@@ -1,0 +1,267 @@
+//! What the engine offers to those who speak for clients: one trait, in names and values.
+//!
+//! `api` turns requests into these calls; the running engine and the simulator both implement them.
+
+use std::sync::Arc;
+
+pub use crate::case::view::{
+    CaseState, CaseView, Detail, HistoryView, IncidentView, ItemView, NetView, Value, ValueKind,
+};
+use crate::error::{Code, Kind};
+pub use crate::expr::{Fragment, json};
+use crate::id::{CaseId, ItemId, SpecNumber, Time};
+use crate::net::Net;
+use crate::telemetry::metrics::Metrics;
+
+/// Why something asked was not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// Permanent code.
+    pub code: Code,
+    /// What it means outside.
+    pub kind: Kind,
+    /// Lower case, no final period.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// The key to ask again with, when the outcome is unknown.
+    pub key: Option<String>,
+    /// All that is wrong, when it is more than one thing: of a specification.
+    pub mistakes: Vec<crate::spec::Mistake>,
+}
+
+/// How a client wants a command carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Once {
+    /// The client's `Idempotency-Key`, if it gave one.
+    pub key: Option<String>,
+    /// BLAKE3 of method, path and body: the same key with another request is refused.
+    pub request: [u8; 32],
+}
+
+/// One thing to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Start a case.
+    Create {
+        /// `uri` or `uri@version`.
+        workflow: String,
+        /// Values of input parameters.
+        data: Vec<(String, Fragment)>,
+        /// The client's own name for the case.
+        business_key: Option<String>,
+    },
+    /// Do something to a case.
+    Case(CaseId, CaseAct),
+    /// Do something to a work item.
+    Item(ItemId, ItemAct),
+}
+
+/// What can be done to a case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CaseAct {
+    /// End it.
+    Cancel {
+        /// Why, in the client's words.
+        reason: String,
+    },
+    /// Hold it.
+    Suspend,
+    /// Let it go on.
+    Resume,
+    /// Try again whatever failed.
+    Retry,
+    /// Run automatic tasks until nothing moves, which happens anyway; for older clients.
+    Execute,
+}
+
+/// What can be done to a work item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ItemAct {
+    /// Take it.
+    Start,
+    /// Hand in its outputs.
+    Complete(Vec<(String, Fragment)>),
+    /// Give it up.
+    Fail {
+        /// Why.
+        reason: String,
+    },
+    /// Do without it.
+    Skip {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Answer to an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The case was created, or was there already under its business key (`is_new` false).
+    Created(Box<CaseView>, IsNew),
+    /// The case as it is now.
+    Case(Box<CaseView>),
+    /// The item as it is now, or as it went, and the state of its case.
+    Item(Box<ItemView>, CaseState),
+}
+
+/// Whether a create made something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IsNew {
+    /// It did.
+    Yes,
+    /// The business key had its case already.
+    No,
+}
+
+/// A registered specification version.
+#[derive(Debug, Clone)]
+pub struct SpecificationView {
+    /// Number in this store.
+    pub number: SpecNumber,
+    /// Its uri.
+    pub id: String,
+    /// Version, from 1.
+    pub version: u32,
+    /// Name for people.
+    pub name: Option<String>,
+    /// When it was registered.
+    pub registered: Time,
+    /// Its nets, the root first.
+    pub nets: Vec<Arc<Net>>,
+    /// Warnings, as said at registration.
+    pub warnings: Vec<String>,
+    /// Whether this call registered it, or the same bytes were there already.
+    pub is_new: bool,
+}
+
+/// Filters of the list of cases. All that are given must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CaseFilter {
+    /// State.
+    pub state: Option<CaseState>,
+    /// `uri` or `uri@version`.
+    pub workflow: Option<String>,
+    /// Not changed for so many microseconds.
+    pub older_than_us: Option<u64>,
+}
+
+/// Filters of the work list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ItemFilter {
+    /// Of this case.
+    pub case: Option<CaseId>,
+    /// Of this specification: `uri` or `uri@version`.
+    pub workflow: Option<String>,
+    /// Of this task.
+    pub task: Option<String>,
+    /// In this state: enabled, executing, failed.
+    pub state: Option<String>,
+}
+
+/// Where a page begins and how long it may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageOf {
+    /// The token of the page before.
+    pub after: Option<String>,
+    /// Most items, 1 to [`PAGE_ITEMS_MAX`].
+    pub limit: u32,
+}
+
+/// Most items of a page.
+pub const PAGE_ITEMS_MAX: u32 = 1_000;
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// In order of creation.
+    pub items: Vec<T>,
+    /// Give this as `after` for the next page; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// A case in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaseSummary {
+    /// Its id.
+    pub id: CaseId,
+    /// Id of its specification.
+    pub workflow: String,
+    /// Version of its specification.
+    pub version: u32,
+    /// State.
+    pub state: CaseState,
+    /// The client's own name for it.
+    pub business_key: Option<String>,
+    /// When it was created.
+    pub created: Time,
+    /// When it last changed.
+    pub changed: Time,
+    /// How many work items are enabled.
+    pub enabled_count: u32,
+}
+
+/// Whether the service can do its work.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Health {
+    /// Why it cannot; empty when it can.
+    pub failing: Vec<String>,
+    /// What is less than well.
+    pub degraded: Vec<String>,
+}
+
+/// The engine as clients' requests see it. Calls block until answered, at most until their own limit.
+pub trait Service: Send + Sync {
+    /// Registers a specification from its source text.
+    ///
+    /// # Errors
+    /// It is wrong, or the service cannot take it now.
+    fn register(&self, source: &[u8], once: &Once) -> Result<SpecificationView, Refusal>;
+    /// Carries out operations, all in one group commit, each by itself; answers come in order.
+    fn operate(&self, operations: Vec<(Operation, Once)>) -> Vec<Result<Answer, Refusal>>;
+    /// Returns a case.
+    ///
+    /// # Errors
+    /// There is none, or the service cannot say now.
+    fn case(&self, id: CaseId) -> Result<CaseView, Refusal>;
+    /// Returns a live work item.
+    ///
+    /// # Errors
+    /// There is none, or the service cannot say now.
+    fn item(&self, id: ItemId) -> Result<ItemView, Refusal>;
+    /// Lists cases in order of their ids.
+    ///
+    /// # Errors
+    /// A bad token, or the service cannot say now.
+    fn cases(&self, filter: &CaseFilter, page: &PageOf) -> Result<Page<CaseSummary>, Refusal>;
+    /// Lists live work items in order of their ids.
+    ///
+    /// # Errors
+    /// A bad token, or the service cannot say now.
+    fn items(&self, filter: &ItemFilter, page: &PageOf) -> Result<Page<ItemView>, Refusal>;
+    /// Returns what happened in a case, oldest first.
+    ///
+    /// # Errors
+    /// There is no such case, or its history cannot be read.
+    fn history(&self, id: CaseId, page: &PageOf) -> Result<Page<HistoryView>, Refusal>;
+    /// Lists registered specifications: every version, by uri.
+    ///
+    /// # Errors
+    /// A bad token, or the service cannot say now.
+    fn specifications(&self, page: &PageOf) -> Result<Page<SpecificationView>, Refusal>;
+    /// Returns a specification: `uri` (newest version) or `uri@version`.
+    ///
+    /// # Errors
+    /// There is none.
+    fn specification(&self, id: &str) -> Result<SpecificationView, Refusal>;
+    /// Returns the nets of a case's own version, for drawing.
+    ///
+    /// # Errors
+    /// There is no such case.
+    fn nets_of(&self, id: CaseId) -> Result<Vec<Arc<Net>>, Refusal>;
+    /// Tells whether the service can do its work.
+    fn health(&self) -> Health;
+    /// Returns the service's figures.
+    fn metrics(&self) -> &Metrics;
+}

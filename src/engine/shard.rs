@@ -1,0 +1,757 @@
+//! A shard: all live cases of some partitions, and what is asked of them. A state machine with an inbox and an
+//! outbox; a pinned thread drives it, or the simulator does. It never waits and never touches a file or socket.
+//!
+//! What it does is only staged: the journal's writer makes it durable, lets the answers go and says so through
+//! [`Progress`]. When the journal fails, everything since the last durable batch is forgotten and fetched anew.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::answers;
+use super::record::{Act, Body, Hash16, Maker, Record};
+use super::registry::{Registered, Registry};
+use super::request::{Asked, Key, Message, NewSpecification, Question, Repeat, Reply, Request, Staged, Told};
+use super::service::{Answer, IsNew, Refusal};
+use super::tables::KeyRow;
+use super::ticket::Answerer;
+use super::turn::{self, Cases, Job, Limits, Outcome, Rows, Tally, Timer, What};
+use crate::case::encode;
+use crate::case::event::Event;
+use crate::case::row::{Link, Status};
+use crate::case::{self, Command};
+use crate::id::{CaseId, PARTITION_COUNT, Partition, SpecNumber, Time};
+use crate::store::{self, Entry};
+
+/// Keys that the service made are kept so long.
+pub const SERVICE_KEY_US: u64 = 600_000_000;
+/// Most of the service's own keys that a shard remembers; the oldest goes first.
+pub const SERVICE_KEYS_MAX: usize = 65_536;
+/// Most commands that wait for one parked case.
+pub const PARKED_COMMANDS_MAX: usize = 64;
+/// Most questions that a shard has open; more are answered Busy.
+pub const QUESTIONS_MAX: usize = 4_096;
+
+/// How a shard is set up.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Its number.
+    pub shard: usize,
+    /// Bounds of one command.
+    pub limits: Limits,
+    /// Clients' keys are kept so long, in microseconds.
+    pub key_us: u64,
+    /// Most clients' keys in a shard.
+    pub keys_max: usize,
+}
+
+/// What the writer tells a shard: how far it is durable, and how often the journal failed.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// The shard's last durable batch.
+    pub durable_batch: AtomicU64,
+    /// Failures of the journal so far.
+    pub generation: AtomicU64,
+}
+
+/// What a shard knew of its partitions before it read anything else.
+#[derive(Debug, Default, Clone)]
+pub struct Start {
+    /// Position of the last entry of each partition.
+    pub positions: Vec<u64>,
+    /// Newest case of each partition.
+    pub last_cases: Vec<Option<CaseId>>,
+    /// The clock at the start, and never earlier than what is stored.
+    pub time: Time,
+    /// Clients' keys in use.
+    pub keys: Vec<(Hash16, Time, Partition)>,
+    /// Keys of the service's own that are still good.
+    pub service_keys: Vec<(Hash16, Partition, KeyRow)>,
+    /// Specification versions registered so far.
+    pub spec_count: u32,
+}
+
+/// What a turn brought.
+#[derive(Debug)]
+pub struct Turned {
+    /// For the journal; nothing when it is empty.
+    pub staged: Staged,
+    /// For whoever answers questions.
+    pub questions: Vec<Question>,
+    /// What there is to count.
+    pub tally: Tally,
+}
+
+/// A key's use that a shard remembers.
+#[derive(Debug, Clone, Copy)]
+enum KeyUse {
+    Client(Time, Partition),
+    Service(Partition, KeyRow),
+}
+
+/// What a batch changed, to be undone when it does not become durable.
+#[derive(Debug, Default)]
+struct Undo {
+    batch: u64,
+    /// Positions before the batch.
+    positions: Vec<(Partition, u64)>,
+    cases: HashSet<CaseId>,
+    keys: Vec<Hash16>,
+    expired_keys: Vec<(Hash16, KeyUse)>,
+    business: Vec<Hash16>,
+    specs: Vec<Arc<Registered>>,
+}
+
+/// One shard.
+pub struct Shard {
+    options: Options,
+    registry: Arc<Registry>,
+    progress: Arc<Progress>,
+    cases: Cases,
+    positions: [u64; PARTITION_COUNT],
+    last_cases: [Option<CaseId>; PARTITION_COUNT],
+    keys: HashMap<Hash16, KeyUse>,
+    client_key_count: usize,
+    service_keys: VecDeque<(Time, Hash16)>,
+    /// Cases begun under a business key and not durable yet; the follower knows the others.
+    business: HashMap<Hash16, CaseId>,
+    /// Specifications registered and not durable yet.
+    specs: Vec<Arc<Registered>>,
+    spec_count: u32,
+    /// Requests that wait for a parked case, or for the answer about a business key.
+    parked: HashMap<CaseId, VecDeque<Work>>,
+    asked_business: HashMap<Hash16, VecDeque<Request>>,
+    /// Requests whose key is that of one that waits.
+    same_key: VecDeque<Request>,
+    waiting_keys: HashSet<Hash16>,
+    /// Cases that have something to do without being asked, as their rows say.
+    unfinished: Vec<CaseId>,
+    /// The latest time that anything was done with.
+    now: Time,
+    batch: u64,
+    generation: u64,
+    undo: VecDeque<Undo>,
+    is_stopping: bool,
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard")
+            .field("shard", &self.options.shard)
+            .field("batch", &self.batch)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Work of one turn in the making.
+struct Turn {
+    now: Time,
+    staged: Staged,
+    questions: Vec<Question>,
+    undo: Undo,
+    tally: Tally,
+    jobs: VecDeque<Work>,
+    /// Closed cases that were fetched only to be asked about.
+    visited: Vec<CaseId>,
+}
+
+/// A job on its way: for a client, or for the case itself.
+struct Work {
+    job: Job,
+    client: Option<Client>,
+}
+
+/// Who waits for a job, and what for.
+struct Client {
+    key: Key,
+    act: Act,
+    business: Option<Hash16>,
+    answerer: Answerer<Reply>,
+}
+
+impl Turn {
+    fn reply(&mut self, client: Client, reply: Reply) {
+        self.staged.replies.push((client.answerer, reply, client.key));
+    }
+
+    fn refuse(&mut self, request: Request, refusal: Refusal) {
+        self.staged.replies.push((request.answerer, Reply::Refused(refusal), request.key));
+    }
+}
+
+impl Shard {
+    /// Returns a shard that holds no case yet.
+    pub fn new(options: Options, registry: Arc<Registry>, progress: Arc<Progress>, start: Start) -> Self {
+        let mut positions = [0; PARTITION_COUNT];
+        positions.copy_from_slice(&start.positions);
+        let mut last_cases = [None; PARTITION_COUNT];
+        last_cases.copy_from_slice(&start.last_cases);
+        let mut keys: HashMap<Hash16, KeyUse> =
+            start.keys.iter().map(|(key, at, partition)| (*key, KeyUse::Client(*at, *partition))).collect();
+        let mut service_keys = VecDeque::new();
+        for (hash, partition, row) in start.service_keys {
+            service_keys.push_back((row.at, hash));
+            keys.insert(hash, KeyUse::Service(partition, row));
+        }
+        Self {
+            options,
+            registry,
+            generation: progress.generation.load(Ordering::Acquire),
+            progress,
+            cases: Cases::new(),
+            positions,
+            last_cases,
+            client_key_count: start.keys.len(),
+            keys,
+            service_keys,
+            business: HashMap::new(),
+            specs: Vec::new(),
+            spec_count: start.spec_count,
+            parked: HashMap::new(),
+            asked_business: HashMap::new(),
+            same_key: VecDeque::new(),
+            waiting_keys: HashSet::new(),
+            unfinished: Vec::new(),
+            now: start.time,
+            batch: 0,
+            undo: VecDeque::new(),
+            is_stopping: false,
+        }
+    }
+
+    /// Takes a live case into memory, at start.
+    ///
+    /// # Errors
+    /// Its specification is not registered, or its rows do not fit it.
+    pub fn load(&mut self, id: CaseId, rows: Rows) -> Result<(), String> {
+        let spec = self.registry.get(rows.case.spec).ok_or("its specification is not registered")?;
+        if rows.case.unfinished {
+            self.unfinished.push(id);
+        }
+        self.cases.load(id, rows, spec.run()).map_err(|error| error.to_string())
+    }
+
+    /// Returns what the shard knows of its cases, for checks.
+    pub fn cases(&self) -> &Cases {
+        &self.cases
+    }
+
+    /// Tells whether the shard was told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping
+    }
+
+    /// Tells whether the shard waits for an answer to a question.
+    pub fn is_waiting(&self) -> bool {
+        !self.parked.is_empty() || !self.asked_business.is_empty()
+    }
+
+    /// Works through messages. Whatever `Turned` holds must be handed on, also when it is empty of entries.
+    pub fn turn(&mut self, now: Time, messages: Vec<Message>, timer: &mut impl Timer) -> Turned {
+        self.follow_progress();
+        self.now = self.now.max(now);
+        self.batch += 1;
+        let mut turn = Turn {
+            now: self.now,
+            staged: Staged {
+                shard: self.options.shard,
+                batch: self.batch,
+                generation: self.generation,
+                entries: Vec::new(),
+                publish: Vec::new(),
+                replies: Vec::new(),
+            },
+            questions: Vec::new(),
+            undo: Undo { batch: self.batch, ..Undo::default() },
+            tally: Tally::default(),
+            jobs: VecDeque::new(),
+            visited: Vec::new(),
+        };
+        for message in messages {
+            match message {
+                Message::Requests(requests) => {
+                    for request in requests {
+                        self.admit(&mut turn, request);
+                    }
+                }
+                Message::Told(told) => self.told(&mut turn, told),
+                Message::Beat => {}
+                Message::Minute => self.expire_keys(&mut turn),
+                Message::Stop => self.is_stopping = true,
+            }
+        }
+        let unfinished = std::mem::take(&mut self.unfinished);
+        turn.jobs.extend(unfinished.into_iter().filter(|case| self.cases.contains(*case)).map(go_on));
+        self.run(&mut turn, timer);
+        while self.release_same_key(&mut turn) {
+            self.run(&mut turn, timer);
+        }
+        self.finish(turn)
+    }
+
+    fn finish(&mut self, turn: Turn) -> Turned {
+        let Turn { staged, questions, undo, tally, visited, .. } = turn;
+        if !staged.entries.is_empty() {
+            self.undo.push_back(undo);
+        }
+        for case in visited {
+            self.forget_if_closed(case);
+        }
+        Turned { staged, questions, tally }
+    }
+
+    /// Hears what became of earlier batches.
+    fn follow_progress(&mut self) {
+        let generation = self.progress.generation.load(Ordering::Acquire);
+        let durable = self.progress.durable_batch.load(Ordering::Acquire);
+        let mut settled = Vec::new();
+        while self.undo.front().is_some_and(|undo| undo.batch <= durable) {
+            settled.extend(self.undo.pop_front());
+        }
+        for undo in settled {
+            for hash in undo.business {
+                self.business.remove(&hash);
+            }
+            self.specs.retain(|spec| !undo.specs.iter().any(|durable| durable.number == spec.number));
+            for case in undo.cases {
+                self.forget_if_closed(case);
+            }
+        }
+        if generation != self.generation {
+            self.generation = generation;
+            while let Some(undo) = self.undo.pop_back() {
+                self.take_back(undo);
+            }
+        }
+    }
+
+    fn take_back(&mut self, undo: Undo) {
+        for (partition, position) in undo.positions.into_iter().rev() {
+            self.positions[partition.index()] = position;
+        }
+        for case in undo.cases {
+            self.cases.forget(case);
+        }
+        self.client_key_count += undo.expired_keys.len();
+        self.keys.extend(undo.expired_keys);
+        for key in undo.keys {
+            if let Some(KeyUse::Client(..)) = self.keys.remove(&key) {
+                self.client_key_count -= 1;
+            }
+            self.service_keys.retain(|entry| entry.1 != key);
+        }
+        for hash in undo.business {
+            self.business.remove(&hash);
+        }
+        for spec in undo.specs {
+            self.specs.retain(|staged| staged.number != spec.number);
+            self.spec_count -= 1;
+        }
+    }
+
+    fn forget_if_closed(&mut self, case: CaseId) {
+        let is_closed =
+            self.cases.get(case).is_some_and(|case| matches!(case.existing().status, Status::Closed(_)));
+        if is_closed && !self.undo.iter().any(|undo| undo.cases.contains(&case)) {
+            self.cases.forget(case);
+        }
+    }
+
+    fn admit(&mut self, turn: &mut Turn, request: Request) {
+        let key = request.key.hash;
+        if self.waiting_keys.contains(&key) {
+            if self.same_key.len() >= PARKED_COMMANDS_MAX {
+                return turn.refuse(request, answers::busy("requests under one key"));
+            }
+            return self.same_key.push_back(request);
+        }
+        if let Some(used) = self.keys.get(&key) {
+            let repeat = match *used {
+                KeyUse::Client(..) => Repeat::Client(request.act.partition(), key),
+                KeyUse::Service(partition, row) => Repeat::Service(partition, row),
+            };
+            let reply = Reply::Repeat(Box::new(repeat));
+            return turn.staged.replies.push((request.answerer, reply, request.key));
+        }
+        if request.key.maker == Maker::Client && self.client_key_count >= self.options.keys_max {
+            return turn.refuse(request, answers::busy("idempotency keys"));
+        }
+        match &request.act {
+            Asked::Register(_) => self.register(turn, request),
+            Asked::Create { business_key: Some((_, hash)), .. } => {
+                let hash = *hash;
+                self.admit_business(turn, request, hash);
+            }
+            Asked::Create { .. } => self.begin(turn, request),
+            Asked::Case(case, _) | Asked::Item(case, ..) => {
+                let case = *case;
+                self.admit_case(turn, request, case);
+            }
+        }
+    }
+
+    fn admit_business(&mut self, turn: &mut Turn, request: Request, hash: Hash16) {
+        if let Some(case) = self.business.get(&hash) {
+            let reply = Reply::Repeat(Box::new(Repeat::Business(*case)));
+            return turn.staged.replies.push((request.answerer, reply, request.key));
+        }
+        let partition = request.act.partition();
+        let is_asked = self.asked_business.contains_key(&hash);
+        if !is_asked && self.parked.len() + self.asked_business.len() >= QUESTIONS_MAX {
+            return turn.refuse(request, answers::busy("open questions"));
+        }
+        let queue = self.asked_business.entry(hash).or_default();
+        if queue.len() >= PARKED_COMMANDS_MAX {
+            return turn.refuse(request, answers::busy("creates under one business key"));
+        }
+        self.waiting_keys.insert(request.key.hash);
+        queue.push_back(request);
+        if !is_asked {
+            turn.questions.push(Question::Business(partition, hash));
+        }
+    }
+
+    fn admit_case(&mut self, turn: &mut Turn, request: Request, case: CaseId) {
+        if let Some(queue) = self.parked.get_mut(&case) {
+            if queue.len() >= PARKED_COMMANDS_MAX {
+                return turn.refuse(request, answers::busy("commands of one parked case"));
+            }
+            self.waiting_keys.insert(request.key.hash);
+            return queue.push_back(work_of(request));
+        }
+        if self.cases.get(case).is_some() {
+            self.waiting_keys.insert(request.key.hash);
+            return turn.jobs.push_back(work_of(request));
+        }
+        if self.parked.len() + self.asked_business.len() >= QUESTIONS_MAX {
+            return turn.refuse(request, answers::busy("open questions"));
+        }
+        self.waiting_keys.insert(request.key.hash);
+        self.parked.insert(case, VecDeque::from([work_of(request)]));
+        turn.questions.push(Question::Load(case));
+    }
+
+    fn begin(&mut self, turn: &mut Turn, request: Request) {
+        let Request { act: Asked::Create { partition, spec, data, business_key }, key, answerer } = request
+        else {
+            unreachable!("invariant: only creates come here")
+        };
+        let case = CaseId::next(turn.now, partition, self.last_cases[partition.index()]);
+        self.last_cases[partition.index()] = Some(case);
+        self.waiting_keys.insert(key.hash);
+        let business = business_key.as_ref().map(|entry| entry.1);
+        let business_key = business_key.map(|entry| entry.0);
+        let command = Command::Create { spec: spec.number, business_key, data };
+        turn.jobs.push_back(Work {
+            job: Job { case, registered: Some(spec.run()), what: What::Command(command) },
+            client: Some(Client { key, act: Act::Create, business, answerer }),
+        });
+    }
+
+    fn register(&mut self, turn: &mut Turn, request: Request) {
+        let Request { act: Asked::Register(new), key, answerer } = request else {
+            unreachable!("invariant: only registrations come here")
+        };
+        let client = Client { key, act: Act::Register, business: None, answerer };
+        let NewSpecification { mut registration, workflow } = *new;
+        let mut versions = self.registry.versions(&registration.uri);
+        versions.extend(self.specs.iter().filter(|spec| spec.workflow.uri == registration.uri).cloned());
+        if let Some(same) = versions.iter().find(|spec| spec.source == registration.hash) {
+            let view = answers::specification(same, IsNew::No);
+            return turn.reply(client, Reply::Registered(view));
+        }
+        self.spec_count += 1;
+        registration.number = SpecNumber(self.spec_count);
+        registration.version = versions.iter().map(|spec| spec.version).max().unwrap_or(0) + 1;
+        let registered = Arc::new(Registered {
+            number: registration.number,
+            version: registration.version,
+            at: turn.now,
+            warnings: registration.warnings.clone(),
+            source: registration.hash,
+            workflow,
+        });
+        let key_fact = Some(key.fact(Act::Register));
+        let record = Record { at: turn.now, key: key_fact, body: Body::Registered(Box::new(registration)) };
+        let n = self.stage(turn, Partition::SPECIFICATIONS, 0, Link::default(), record.encode()).n;
+        let row = KeyRow {
+            n,
+            case: CaseId(0),
+            spec: Some(registered.number),
+            request: key.request,
+            act: Act::Register,
+            at: turn.now,
+        };
+        self.use_key(turn, key, Partition::SPECIFICATIONS, row);
+        self.specs.push(Arc::clone(&registered));
+        turn.undo.specs.push(Arc::clone(&registered));
+        let view = answers::specification(&registered, IsNew::Yes);
+        turn.staged.publish.push(registered);
+        turn.reply(client, Reply::Registered(view));
+    }
+
+    fn told(&mut self, turn: &mut Turn, told: Told) {
+        match told {
+            Told::Loaded(case, rows) => self.loaded(turn, case, rows),
+            Told::Business(partition, hash, found) => {
+                let queue = self.asked_business.remove(&hash).unwrap_or_default();
+                for request in queue {
+                    self.waiting_keys.remove(&request.key.hash);
+                    match &found {
+                        Err(reason) => turn.refuse(request, answers::unreadable(reason)),
+                        Ok(Some(case)) => {
+                            let reply = Reply::Repeat(Box::new(Repeat::Business(*case)));
+                            turn.staged.replies.push((request.answerer, reply, request.key));
+                        }
+                        // The first begins it; the others then find it in memory, or ask again if it was refused.
+                        Ok(None) if self.business_is_free(turn, hash) => self.begin(turn, request),
+                        Ok(None) => self.admit_later(request),
+                    }
+                }
+                debug_assert!(partition.index() < PARTITION_COUNT);
+            }
+            Told::Judged(case, question, judgement) => {
+                let Some(queue) = self.parked.remove(&case) else { return };
+                if self.cases.get(case).is_none() {
+                    // The journal failed meanwhile and the case was forgotten: its duties are derived anew.
+                    self.parked.insert(case, queue);
+                    return turn.questions.push(Question::Load(case));
+                }
+                let job = Job { case, registered: None, what: What::Judged(*question, judgement) };
+                turn.jobs.push_back(Work { job, client: None });
+                turn.jobs.extend(queue);
+            }
+        }
+    }
+
+    fn business_is_free(&self, turn: &Turn, hash: Hash16) -> bool {
+        let is_begun = |work: &Work| work.client.as_ref().is_some_and(|client| client.business == Some(hash));
+        !self.business.contains_key(&hash) && !turn.jobs.iter().any(is_begun)
+    }
+
+    fn admit_later(&mut self, request: Request) {
+        // Bounded by the queue that it comes from.
+        self.same_key.push_back(request);
+    }
+
+    fn loaded(&mut self, turn: &mut Turn, case: CaseId, rows: Result<Option<Box<Rows>>, String>) {
+        let Some(queue) = self.parked.remove(&case) else { return };
+        let found = match rows {
+            Ok(None) => Err(answers::refusal(&case::Error::NoCase)),
+            Ok(Some(rows)) => self.load(case, *rows).map_err(|reason| answers::unreadable(&reason)),
+            Err(reason) => Err(answers::unreadable(&reason)),
+        };
+        match found {
+            Ok(()) => {
+                self.unfinished.retain(|unfinished| *unfinished != case);
+                turn.jobs.push_back(go_on(case));
+                turn.jobs.extend(queue);
+                turn.visited.push(case);
+            }
+            Err(refusal) => {
+                for work in queue {
+                    let Some(client) = work.client else { continue };
+                    self.waiting_keys.remove(&client.key.hash);
+                    turn.reply(client, Reply::Refused(refusal.clone()));
+                }
+            }
+        }
+    }
+
+    /// Gives requests another try that waited for one with their key; tells whether any was admitted.
+    fn release_same_key(&mut self, turn: &mut Turn) -> bool {
+        let waiting = std::mem::take(&mut self.same_key);
+        let mut is_any = false;
+        for request in waiting {
+            if self.waiting_keys.contains(&request.key.hash) {
+                self.same_key.push_back(request);
+            } else {
+                is_any = true;
+                self.admit(turn, request);
+            }
+        }
+        is_any
+    }
+
+    /// Runs all jobs, at most one a case at a time, so that each answer shows the case as its own command left it.
+    fn run(&mut self, turn: &mut Turn, timer: &mut impl Timer) {
+        while !turn.jobs.is_empty() {
+            let mut clients = Vec::with_capacity(turn.jobs.len());
+            let mut jobs = Vec::with_capacity(turn.jobs.len());
+            let mut seen = HashSet::with_capacity(turn.jobs.len());
+            for work in std::mem::take(&mut turn.jobs) {
+                let case = work.job.case;
+                if self.parked.contains_key(&case) {
+                    self.park(turn, work);
+                } else if seen.insert(case) {
+                    clients.push((case, work.client));
+                    jobs.push(work.job);
+                } else {
+                    turn.jobs.push_back(work);
+                }
+            }
+            let outcomes = self.cases.turn(turn.now, jobs, &self.options.limits, timer);
+            assert_eq!(outcomes.len(), clients.len(), "invariant: every job has its outcome");
+            for ((case, client), outcome) in clients.into_iter().zip(outcomes) {
+                self.settle(turn, case, client, outcome);
+            }
+        }
+    }
+
+    fn park(&mut self, turn: &mut Turn, work: Work) {
+        let queue = self.parked.entry(work.job.case).or_default();
+        match work.client {
+            Some(client) if queue.len() >= PARKED_COMMANDS_MAX => {
+                self.waiting_keys.remove(&client.key.hash);
+                turn.reply(client, Reply::Refused(answers::busy("commands of one parked case")));
+            }
+            client => queue.push_back(Work { job: work.job, client }),
+        }
+    }
+
+    fn settle(&mut self, turn: &mut Turn, case: CaseId, client: Option<Client>, outcome: Outcome) {
+        let done = match outcome {
+            Outcome::Done(done) => *done,
+            Outcome::Refused(error) => {
+                turn.visited.push(case);
+                if let Some(client) = client {
+                    self.waiting_keys.remove(&client.key.hash);
+                    turn.reply(client, Reply::Refused(answers::refusal(&error)));
+                }
+                return;
+            }
+            // The case has to go on first; its duties are derived, and then the command has its turn.
+            Outcome::Held(job) => {
+                turn.jobs.push_front(Work { job, client });
+                return turn.jobs.push_front(go_on(case));
+            }
+        };
+        turn.tally.add(&done.tally);
+        // A client's key is kept also when there was nothing to do, so that a repeat is answered as the first was.
+        let is_kept = client.as_ref().is_some_and(|client| client.key.maker == Maker::Client);
+        if !done.events.is_empty() || is_kept {
+            self.stage_events(turn, case, client.as_ref(), &done.events);
+        }
+        if let Some(client) = client {
+            self.waiting_keys.remove(&client.key.hash);
+            let reply = match (done.answer, client.act) {
+                (turn::Answer::Case(view), Act::Create) => Reply::Done(Answer::Created(view, IsNew::Yes)),
+                (turn::Answer::Case(view), _) => Reply::Done(Answer::Case(view)),
+                (turn::Answer::Item(view), _) => Reply::Done(Answer::Item(view, done.state)),
+                (turn::Answer::Nothing, _) => Reply::Refused(answers::refusal(&case::Error::NoItem)),
+            };
+            turn.reply(client, reply);
+        }
+        if let Some(question) = done.parked {
+            self.parked.entry(case).or_default();
+            turn.questions.push(Question::Judge(case, Box::new(question)));
+        } else if done.unfinished {
+            turn.jobs.push_back(go_on(case));
+        }
+    }
+
+    fn stage_events(&mut self, turn: &mut Turn, case: CaseId, client: Option<&Client>, events: &[Event]) {
+        let partition = case.partition();
+        let payload = encode::events_to_bytes(events);
+        let record = Record {
+            at: turn.now,
+            key: client.map(|client| client.key.fact(client.act)),
+            body: Body::Case(&payload),
+        };
+        let previous = self.cases.get(case).map_or_else(Link::default, |case| case.existing().last);
+        let link = self.stage(turn, partition, case.0, previous, record.encode());
+        self.cases.link(case, link);
+        turn.undo.cases.insert(case);
+        let Some(client) = client else { return };
+        if let Some(hash) = client.business {
+            self.business.insert(hash, case);
+            turn.undo.business.push(hash);
+        }
+        let row = KeyRow {
+            n: link.n,
+            case,
+            spec: None,
+            request: client.key.request,
+            act: client.act,
+            at: turn.now,
+        };
+        self.use_key(turn, client.key, partition, row);
+    }
+
+    fn stage(
+        &mut self,
+        turn: &mut Turn,
+        partition: Partition,
+        subject: u64,
+        previous: Link,
+        payload: Vec<u8>,
+    ) -> Link {
+        let position = &mut self.positions[partition.index()];
+        turn.undo.positions.push((partition, *position));
+        *position += 1;
+        let previous = store::Link { n: previous.n, hash: previous.hash };
+        let entry = Entry { partition, n: *position, subject, previous, payload };
+        let link = entry.link();
+        turn.staged.entries.push(entry);
+        Link { n: link.n, hash: link.hash }
+    }
+
+    fn use_key(&mut self, turn: &mut Turn, key: Key, partition: Partition, row: KeyRow) {
+        turn.undo.keys.push(key.hash);
+        match key.maker {
+            Maker::Client => {
+                self.client_key_count += 1;
+                self.keys.insert(key.hash, KeyUse::Client(turn.now, partition));
+            }
+            Maker::Service => {
+                while self.service_keys.len() >= SERVICE_KEYS_MAX
+                    || self.service_keys.front().is_some_and(|(at, _)| at.plus_us(SERVICE_KEY_US) < turn.now)
+                {
+                    if let Some((_, oldest)) = self.service_keys.pop_front() {
+                        self.keys.remove(&oldest);
+                    }
+                }
+                self.service_keys.push_back((turn.now, key.hash));
+                self.keys.insert(key.hash, KeyUse::Service(partition, row));
+            }
+        }
+    }
+
+    /// Forgets clients' keys that are old enough, by a fact in each partition that has any.
+    fn expire_keys(&mut self, turn: &mut Turn) {
+        let before = turn.now.minus_us(self.options.key_us);
+        let is_expired =
+            |_: &Hash16, used: &mut KeyUse| matches!(used, KeyUse::Client(at, _) if *at < before);
+        let expired: Vec<_> = self.keys.extract_if(is_expired).collect();
+        let partition = |(_, used): &(Hash16, KeyUse)| match used {
+            KeyUse::Client(_, partition) => Some(*partition),
+            KeyUse::Service(..) => None,
+        };
+        let partitions: BTreeSet<Partition> = expired.iter().filter_map(partition).collect();
+        self.client_key_count -= expired.len();
+        turn.undo.expired_keys.extend(expired);
+        for partition in partitions {
+            let record = Record { at: turn.now, key: None, body: Body::KeysExpired { before } };
+            self.stage(turn, partition, 0, Link::default(), record.encode());
+        }
+    }
+}
+
+fn work_of(request: Request) -> Work {
+    let Request { act, key, answerer } = request;
+    let (case, command, act) = match act {
+        Asked::Case(case, command) => (case, command, Act::Case),
+        Asked::Item(case, item, command) => (case, command, Act::Item(item)),
+        Asked::Create { .. } | Asked::Register(_) => {
+            unreachable!("invariant: only what names a case comes here")
+        }
+    };
+    Work {
+        job: Job { case, registered: None, what: What::Command(command) },
+        client: Some(Client { key, act, business: None, answerer }),
+    }
+}
+
+fn go_on(case: CaseId) -> Work {
+    Work { job: Job { case, registered: None, what: What::Continue }, client: None }
+}

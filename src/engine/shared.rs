@@ -1,0 +1,228 @@
+//! What the threads of a running engine share: the rows, the journal's state, the inboxes.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
+
+use super::Options;
+use super::answers;
+use super::clock::{Clock, until};
+use super::registry::Registry;
+use super::request::{Message, Question, Request};
+use super::service::Refusal;
+use super::writer::JournalState;
+use crate::store::{Disk, Follower, JournalReader, Tables};
+use crate::telemetry::metrics::Metrics;
+
+/// A shard's inbox: requests are counted and bounded, answers to questions always fit.
+#[derive(Debug)]
+pub struct Inbox {
+    sender: Sender<Message>,
+    waiting: AtomicUsize,
+    /// Set by the timer, cleared by the shard: whether it moves.
+    is_asked_to_move: AtomicBool,
+}
+
+impl Inbox {
+    /// Returns an inbox over a channel.
+    pub fn new(sender: Sender<Message>) -> Self {
+        Self { sender, waiting: AtomicUsize::new(0), is_asked_to_move: AtomicBool::new(false) }
+    }
+
+    /// Puts requests in, unless more than `limit` wait already.
+    pub fn put(&self, requests: Vec<Request>, limit: usize) -> Result<(), Vec<Request>> {
+        let count = requests.len();
+        let before = self.waiting.fetch_add(count, Ordering::AcqRel);
+        if before + count > limit {
+            self.waiting.fetch_sub(count, Ordering::AcqRel);
+            return Err(requests);
+        }
+        self.sender.send(Message::Requests(requests)).map_err(|error| match error.0 {
+            Message::Requests(requests) => requests,
+            _ => Vec::new(),
+        })
+    }
+
+    /// Puts something in that always fits.
+    pub fn tell(&self, message: Message) {
+        // A shard that is gone has nothing to hear.
+        drop(self.sender.send(message));
+    }
+
+    /// Hears that the shard took these messages.
+    pub fn taken(&self, messages: &[Message]) {
+        let count = messages
+            .iter()
+            .map(|message| match message {
+                Message::Requests(requests) => requests.len(),
+                _ => 0,
+            })
+            .sum();
+        self.waiting.fetch_sub(count, Ordering::AcqRel);
+        self.is_asked_to_move.store(false, Ordering::Release);
+    }
+
+    /// Returns how many requests wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
+    }
+
+    /// Asks the shard to show that it moves; tells whether it had not moved since it was asked before.
+    pub fn ask_to_move(&self) -> bool {
+        let is_stuck = self.is_asked_to_move.swap(true, Ordering::AcqRel);
+        if !is_stuck {
+            self.tell(Message::Beat);
+        }
+        is_stuck
+    }
+}
+
+/// What is less than well, set by whoever notices.
+#[derive(Debug, Default)]
+pub struct Condition {
+    /// The service is starting or stopping.
+    pub is_stopping: AtomicBool,
+    /// Free space is below the reserve.
+    pub is_disk_low: AtomicBool,
+    /// The follower cannot fold.
+    pub is_follower_broken: AtomicBool,
+    /// A shard has not moved for seconds; its number plus one.
+    pub stuck_shard: AtomicUsize,
+    /// The timer's last beat, monotonic microseconds.
+    pub timer_beat_us: AtomicU64,
+    /// Shards whose thread has ended.
+    pub ended_shard_count: AtomicUsize,
+    /// The follower's thread has ended: nothing more changes.
+    pub is_follower_done: AtomicBool,
+    /// Free bytes for the state, when last looked.
+    pub free_bytes: AtomicU64,
+    /// Hot threads that could not be pinned.
+    pub unpinned_count: AtomicUsize,
+}
+
+/// Everything that the threads share.
+pub struct Shared<D: Disk, T: Tables> {
+    /// Bounds and times.
+    pub options: Options,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Compiled specifications.
+    pub registry: Arc<Registry>,
+    /// Figures.
+    pub metrics: Arc<Metrics>,
+    /// How the journal is.
+    pub journal: Arc<JournalState>,
+    /// Reads durable frames.
+    pub reader: JournalReader<D>,
+    /// The shards' inboxes, by shard.
+    pub inboxes: Vec<Inbox>,
+    /// Where questions go, with the number of the shard that asks.
+    pub questions: Sender<(usize, Question)>,
+    /// How all is.
+    pub condition: Condition,
+    /// Bytes appended to the journal since the start.
+    pub appended_bytes: AtomicU64,
+    disk: Arc<D>,
+    state_dir: PathBuf,
+    follower: RwLock<Follower<T>>,
+    folded: Mutex<u64>,
+    is_folded: Condvar,
+}
+
+impl<D: Disk, T: Tables> Shared<D, T> {
+    /// Puts the parts together.
+    #[expect(clippy::too_many_arguments, reason = "the parts of the whole, each of its own type")]
+    pub fn new(
+        options: Options,
+        clock: Arc<dyn Clock>,
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
+        journal: Arc<JournalState>,
+        reader: JournalReader<D>,
+        inboxes: Vec<Inbox>,
+        questions: Sender<(usize, Question)>,
+        follower: Follower<T>,
+        (disk, state_dir): (Arc<D>, PathBuf),
+    ) -> Self {
+        let folded = Mutex::new(follower.seq());
+        Self {
+            options,
+            clock,
+            registry,
+            metrics,
+            journal,
+            reader,
+            inboxes,
+            questions,
+            condition: Condition::default(),
+            appended_bytes: AtomicU64::new(0),
+            disk,
+            state_dir,
+            follower: RwLock::new(follower),
+            folded,
+            is_folded: Condvar::new(),
+        }
+    }
+
+    /// Returns the follower once it has folded the last frame that is durable now.
+    ///
+    /// # Errors
+    /// It does not come so far before `deadline`.
+    pub fn read(&self, deadline: Instant) -> Result<RwLockReadGuard<'_, Follower<T>>, Refusal> {
+        let wanted = self.journal.durable_seq.load(Ordering::Acquire);
+        let mut folded = self.folded.lock().unwrap_or_else(PoisonError::into_inner);
+        while *folded < wanted {
+            let left = until(deadline);
+            if left.is_zero() || self.condition.is_follower_broken.load(Ordering::Acquire) {
+                return Err(answers::busy("frames that the follower has to fold"));
+            }
+            (folded, _) = self.is_folded.wait_timeout(folded, left).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(folded);
+        Ok(self.follower.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns the follower to change it: for the thread that folds, and for the ends of a checkpoint.
+    pub fn write(&self) -> RwLockWriteGuard<'_, Follower<T>> {
+        self.follower.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells readers how far the follower has come.
+    pub fn folded(&self, seq: u64) {
+        *self.folded.lock().unwrap_or_else(PoisonError::into_inner) = seq;
+        self.is_folded.notify_all();
+    }
+
+    /// Tells whether all shards have ended.
+    pub fn are_shards_gone(&self) -> bool {
+        self.condition.ended_shard_count.load(Ordering::Acquire) >= self.inboxes.len()
+    }
+
+    /// Looks how much space is left; below the reserve the service takes no changes.
+    pub fn look_at_disk(&self) {
+        // A disk that does not even answer shows in the journal soon enough.
+        let Ok(free) = self.disk.free_bytes(&self.state_dir) else { return };
+        self.condition.free_bytes.store(free, Ordering::Release);
+        let is_low = free < self.options.reserve_bytes;
+        if is_low != self.condition.is_disk_low.swap(is_low, Ordering::AcqRel) {
+            if is_low {
+                let reserve = self.options.reserve_bytes;
+                tracing::error!(
+                    free,
+                    reserve,
+                    "the disk is low: {free} bytes free, reserve {reserve}; read-only"
+                );
+            } else {
+                tracing::info!(free, "the disk has space again");
+            }
+        }
+    }
+
+    /// Returns how many durable frames are not folded yet.
+    pub fn lag_frames(&self) -> u64 {
+        let folded = *self.folded.lock().unwrap_or_else(PoisonError::into_inner);
+        self.journal.durable_seq.load(Ordering::Acquire).saturating_sub(folded)
+    }
+}

@@ -1,0 +1,135 @@
+//! Tables of the working environment: numbers, keys and values. Keys sort in the order in which they are read;
+//! numbers in them are big-endian. Values begin with a format byte of their own encoder.
+
+use serde::{Deserialize, Serialize};
+
+use super::record::{Act, Hash16};
+use crate::id::{CaseId, ItemId, Partition, SpecNumber, Time};
+use crate::store::Table;
+
+/// Specifications: number -> registration and its time.
+pub const SPECS: Table = Table(0);
+/// Live cases: case -> row.
+pub const CASES: Table = Table(1);
+/// Closed cases: case -> row.
+pub const CLOSED: Table = Table(2);
+/// Closed cases by closing day: day since 1970, case -> nothing.
+pub const CLOSED_BY_DAY: Table = Table(3);
+/// Live net instances: case, number -> row.
+pub const INSTANCES: Table = Table(4);
+/// Live work items: case, number -> row.
+pub const ITEMS: Table = Table(5);
+/// Timers, for the language issue: nothing writes it yet.
+pub const TIMERS: Table = Table(6);
+/// Idempotency keys of clients: partition, hash -> [`KeyRow`].
+pub const KEYS: Table = Table(7);
+/// Business keys: partition, hash -> case.
+pub const BUSINESS_KEYS: Table = Table(8);
+/// What is known of a partition as a whole: partition -> [`PartitionRow`].
+pub const PARTITIONS: Table = Table(9);
+/// All tables with their names, in order of number.
+pub const ALL: [(Table, &str); 10] = [
+    (SPECS, "specs"),
+    (CASES, "cases"),
+    (CLOSED, "closed"),
+    (CLOSED_BY_DAY, "closed_by_day"),
+    (INSTANCES, "instances"),
+    (ITEMS, "work_items"),
+    (TIMERS, "timers"),
+    (KEYS, "keys"),
+    (BUSINESS_KEYS, "business_keys"),
+    (PARTITIONS, "partitions"),
+];
+
+/// A used key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRow {
+    /// Position in the partition of the entry that used it.
+    pub n: u64,
+    /// Case that it belongs to; 0 for a registration, whose number is then in `spec`.
+    pub case: CaseId,
+    /// The specification that was registered.
+    pub spec: Option<SpecNumber>,
+    /// Hash of the request.
+    pub request: Hash16,
+    /// What kind of answer it had.
+    pub act: Act,
+    /// When it was used.
+    pub at: Time,
+}
+
+/// What is known of a partition as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PartitionRow {
+    /// Its newest case, so that ids grow also when the clock was set back.
+    pub last_case: Option<CaseId>,
+}
+
+/// Key of a case in [`CASES`] and [`CLOSED`], and prefix of its keys elsewhere.
+pub fn case_key(case: CaseId) -> [u8; 8] {
+    case.0.to_be_bytes()
+}
+
+/// Reads a case back from the first eight bytes of a key.
+pub fn case_of(key: &[u8]) -> Option<CaseId> {
+    key.first_chunk::<8>().map(|bytes| CaseId(u64::from_be_bytes(*bytes)))
+}
+
+/// Key of something numbered within a case.
+pub fn part_key(case: CaseId, number: u32) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..8].copy_from_slice(&case_key(case));
+    key[8..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// Reads case and number back.
+pub fn part_of(key: &[u8]) -> Option<(CaseId, u32)> {
+    let case = case_of(key)?;
+    let number = key.get(8..)?.first_chunk::<4>()?;
+    Some((case, u32::from_be_bytes(*number)))
+}
+
+/// Reads an item's id back from its key.
+pub fn item_of(key: &[u8]) -> Option<ItemId> {
+    part_of(key).map(|(case, number)| ItemId { case, number })
+}
+
+/// Key of a specification.
+pub fn spec_key(number: SpecNumber) -> [u8; 4] {
+    number.0.to_be_bytes()
+}
+
+/// Key of a hash within a partition.
+pub fn hash_key(partition: Partition, hash: &Hash16) -> [u8; 18] {
+    let mut key = [0; 18];
+    key[..2].copy_from_slice(&partition.0.to_be_bytes());
+    key[2..].copy_from_slice(hash);
+    key
+}
+
+/// Key of a closed case by day.
+pub fn day_key(closed: Time, case: CaseId) -> [u8; 12] {
+    const DAY_US: u64 = 86_400_000_000;
+    let day = u32::try_from(closed.0 / DAY_US).unwrap_or(u32::MAX);
+    let mut key = [0; 12];
+    key[..4].copy_from_slice(&day.to_be_bytes());
+    key[4..].copy_from_slice(&case_key(case));
+    key
+}
+
+/// Returns the stored form of a small row of this module.
+pub fn encode(row: &impl Serialize) -> Vec<u8> {
+    postcard::to_extend(row, vec![1]).expect("invariant: rows have a stored form")
+}
+
+/// Reads a small row of this module.
+///
+/// # Errors
+/// Another format, or damage.
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
+    match bytes.split_first() {
+        Some((1, rest)) => postcard::from_bytes(rest).map_err(|error| format!("row: {error}")),
+        _ => Err("row of another format".to_owned()),
+    }
+}

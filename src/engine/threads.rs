@@ -1,0 +1,153 @@
+//! The one place that makes threads: names them, pins them, and joins them.
+
+#![expect(clippy::disallowed_methods, reason = "threads are made here and nowhere else")]
+
+use std::io;
+use std::thread::JoinHandle;
+
+/// Where the hot threads run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HotCores {
+    /// From 4 cores on, cores of their own; on 2 or 3, one pinned thread that shares its core; on one, unpinned.
+    Auto,
+    /// These cores, one thread each.
+    These(Vec<usize>),
+    /// No pinning: one thread.
+    Unpinned,
+}
+
+/// From so many cores on, hot threads have cores of their own. On 2 cores an exclusive one cost 28 % of the
+/// throughput (design measurements); below 4 too little is left for everyone else.
+const EXCLUSIVE_CORES_MIN: usize = 4;
+
+/// A plan of which hot thread runs where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CorePlan {
+    /// A core for each hot thread; `None` runs unpinned.
+    pub hot: Vec<Option<usize>>,
+    /// Cores that all other threads keep to; empty when they may run anywhere.
+    pub others: Vec<usize>,
+}
+
+/// Plans cores: `available` are those that this process may use.
+pub fn plan(wanted: &HotCores, available: &[usize]) -> CorePlan {
+    match wanted {
+        HotCores::Unpinned => CorePlan { hot: vec![None], others: Vec::new() },
+        HotCores::These(cores) if !cores.is_empty() => {
+            let others: Vec<_> = available.iter().copied().filter(|core| !cores.contains(core)).collect();
+            CorePlan { hot: cores.iter().map(|core| Some(*core)).collect(), others }
+        }
+        HotCores::Auto | HotCores::These(_) => match available.len() {
+            0 | 1 => CorePlan { hot: vec![None], others: Vec::new() },
+            count if count < EXCLUSIVE_CORES_MIN => {
+                CorePlan { hot: vec![available.last().copied()], others: Vec::new() }
+            }
+            count => {
+                // A quarter of the cores run shards; the others decode, sync, fold and answer.
+                let (others, hot) = available.split_at(count - count / 4);
+                CorePlan { hot: hot.iter().map(|core| Some(*core)).collect(), others: others.to_vec() }
+            }
+        },
+    }
+}
+
+/// Returns the cores that this process may use.
+pub fn available_cores() -> Vec<usize> {
+    core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect()
+}
+
+/// Pins the calling thread to one core, and reads back whether it took: some machines refuse.
+pub fn pin(core: usize) -> bool {
+    core_affinity::set_for_current(core_affinity::CoreId { id: core }) && mask() == vec![core]
+}
+
+/// Keeps the calling thread to these cores; tells whether it took.
+fn keep_to(cores: &[usize]) -> bool {
+    let mut set = nix::sched::CpuSet::new();
+    let is_set = cores.iter().all(|core| set.set(*core).is_ok());
+    is_set && nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set).is_ok()
+}
+
+fn mask() -> Vec<usize> {
+    let Ok(set) = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)) else { return Vec::new() };
+    (0..nix::sched::CpuSet::count()).filter(|core| set.is_set(*core).unwrap_or(false)).collect()
+}
+
+/// Lets the calling thread rest.
+pub fn pause_us(us: u64) {
+    std::thread::sleep(std::time::Duration::from_micros(us));
+}
+
+/// Threads of a running service, joined together.
+#[derive(Debug, Default)]
+pub struct Threads {
+    handles: Vec<(String, JoinHandle<()>)>,
+    others: Vec<usize>,
+}
+
+impl Threads {
+    /// Returns an empty set; threads that are not hot keep to `others`, if it names any.
+    pub fn new(others: Vec<usize>) -> Self {
+        Self { handles: Vec::new(), others }
+    }
+
+    /// Starts a named thread on the cores of all who are not hot.
+    ///
+    /// # Errors
+    /// The system has no room for another thread.
+    pub fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let others = self.others.clone();
+        self.start(name, move || {
+            if !others.is_empty() {
+                keep_to(&others);
+            }
+            work();
+        })
+    }
+
+    /// Starts a named hot thread; `work` is told whether it is pinned as planned.
+    ///
+    /// # Errors
+    /// The system has no room for another thread.
+    pub fn spawn_hot(
+        &mut self,
+        name: &str,
+        core: Option<usize>,
+        work: impl FnOnce(bool) + Send + 'static,
+    ) -> io::Result<()> {
+        self.start(name, move || work(core.is_some_and(pin)))
+    }
+
+    fn start(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        // The kernel shows 15 characters of a thread's name.
+        debug_assert!(name.len() <= 15, "thread name too long: {name}");
+        let handle = std::thread::Builder::new().name(name.to_owned()).spawn(work)?;
+        self.handles.push((name.to_owned(), handle));
+        Ok(())
+    }
+
+    /// Waits for all of them; returns the names of those that panicked.
+    pub fn join(self) -> Vec<String> {
+        self.handles.into_iter().filter_map(|(name, handle)| handle.join().err().map(|_| name)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hot_threads_share_few_cores_and_own_many() {
+        let plan = |count: usize| plan(&HotCores::Auto, &(0..count).collect::<Vec<_>>());
+        assert_eq!(plan(1), CorePlan { hot: vec![None], others: vec![] });
+        assert_eq!(plan(2), CorePlan { hot: vec![Some(1)], others: vec![] });
+        assert_eq!(plan(4), CorePlan { hot: vec![Some(3)], others: vec![0, 1, 2] });
+        assert_eq!(plan(8), CorePlan { hot: vec![Some(6), Some(7)], others: vec![0, 1, 2, 3, 4, 5] });
+    }
+
+    #[test]
+    fn cores_that_are_named_are_taken_as_they_are() {
+        let these = super::plan(&HotCores::These(vec![1, 2]), &[0, 1, 2, 3]);
+        assert_eq!(these, CorePlan { hot: vec![Some(1), Some(2)], others: vec![0, 3] });
+    }
+}

@@ -1,0 +1,460 @@
+//! What a shard knows of its cases, and one turn of work on them: jobs in, facts out.
+//!
+//! [`Cases::turn`] plans each command, carries its step out in a wave of the kernel together with steps of other
+//! cases, settles what came of it into facts, folds them into the rows at once, and goes on with what the
+//! touched cases have to do by themselves until all rest. It has no queue, journal, thread or clock: whoever
+//! calls it writes the facts down, and shows nothing of them before they are durable.
+
+mod judgements;
+mod line;
+mod slabs;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::case::command::{Command, Error};
+use crate::case::event::{End, Event, Finish, InstanceNumber, ItemNumber};
+use crate::case::row::{CaseRow, InstanceRow, ItemRow, Link};
+use crate::case::state::{Case, Instance};
+use crate::case::view::{self, CaseState, CaseView, ItemView};
+use crate::id::{CaseId, SpecNumber, Time};
+use crate::net::orjoin::Judgement;
+use crate::net::{Net, Workflow};
+
+pub use judgements::JUDGEMENTS_MAX;
+use judgements::Judgements;
+use line::{Advanced, Line, Turn};
+use slabs::{Slabs, WAVE_STEPS_MAX};
+
+/// A specification version as cases run it.
+#[derive(Debug, Clone)]
+pub struct Registered {
+    /// Number in this store.
+    pub number: SpecNumber,
+    /// Version of its uri, from 1.
+    pub version: u32,
+    /// Its nets.
+    pub workflow: Arc<Workflow>,
+}
+
+/// Bounds of one command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most steps that a case takes by itself after one command; then there is an incident.
+    pub automated_steps_max: u32,
+    /// Once its facts take so many bytes, a command ends at the next wave's boundary.
+    pub frame_bytes: usize,
+    /// Most states that an OR-join is searched for on the spot; beyond that the case is parked.
+    pub judged_states: usize,
+}
+
+/// Something to be done to one case.
+#[derive(Debug)]
+pub struct Job {
+    /// The case; a new id for a create.
+    pub case: CaseId,
+    /// What a create runs; `None` otherwise.
+    pub registered: Option<Registered>,
+    /// What.
+    pub what: What,
+}
+
+/// What is to be done to a case.
+#[derive(Debug)]
+pub enum What {
+    /// What somebody asked.
+    Command(Command),
+    /// What the case has to do by itself: after loading, and after an outcome that is `unfinished`.
+    Continue,
+    /// The answer to a question on which the case was parked.
+    Judged(Question, Judgement),
+}
+
+/// A question that takes too long for a shard; whoever works it out sends [`What::Judged`].
+#[derive(Debug, Clone)]
+pub enum Question {
+    /// Is this OR-join enabled? [`crate::net::orjoin::judge`] of net, task and marking tells.
+    OrJoin {
+        /// The specification.
+        spec: SpecNumber,
+        /// Number of the net in it.
+        number: u16,
+        /// The net.
+        net: Arc<Net>,
+        /// The task.
+        task: u16,
+        /// Marked places with their tokens.
+        marking: Vec<(u16, u16)>,
+    },
+}
+
+/// What became of a job.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It was carried out.
+    Done(Box<Done>),
+    /// It was refused; nothing changed.
+    Refused(Error),
+    /// It was not looked at, because the case has first to go on ([`What::Continue`]) or to have an answer
+    /// ([`What::Judged`]). Whoever asked keeps the job until then. A cancel is never held.
+    Held(Job),
+}
+
+/// A job that was carried out.
+#[derive(Debug)]
+pub struct Done {
+    /// The facts, already folded; to be written as one frame's part.
+    pub events: Vec<Event>,
+    /// What the client is to see once they are durable.
+    pub answer: Answer,
+    /// State of the case after it.
+    pub state: CaseState,
+    /// The case waits for an answer to this.
+    pub parked: Option<Question>,
+    /// A limit ended it; [`What::Continue`] is to follow.
+    pub unfinished: bool,
+    /// What there is to count.
+    pub tally: Tally,
+}
+
+/// What a client sees of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Nobody asked.
+    Nothing,
+    /// The case.
+    Case(Box<CaseView>),
+    /// The work item as it is, or as it went.
+    Item(Box<ItemView>),
+}
+
+/// Numbers for the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Cases created.
+    pub created: u32,
+    /// Cases completed, properly or not.
+    pub completed: u32,
+    /// Cases cancelled.
+    pub cancelled: u32,
+    /// Tasks completed: items finished, automatic and composite tasks.
+    pub tasks_completed: u32,
+    /// Incidents and failed items.
+    pub errors: u32,
+}
+
+impl Tally {
+    /// Adds another's numbers.
+    pub fn add(&mut self, other: &Self) {
+        self.created += other.created;
+        self.completed += other.completed;
+        self.cancelled += other.cancelled;
+        self.tasks_completed += other.tasks_completed;
+        self.errors += other.errors;
+    }
+
+    /// Counts facts.
+    pub fn of(events: &[Event]) -> Self {
+        use crate::case::event::Phase;
+        let mut tally = Self::default();
+        for event in events {
+            match event {
+                Event::Created { .. } => tally.created += 1,
+                Event::Closed { how: End::Cancelled, .. } => tally.cancelled += 1,
+                Event::Closed { .. } => tally.completed += 1,
+                Event::Stepped { phase: Phase::Complete | Phase::Pass, .. } => tally.tasks_completed += 1,
+                Event::Incident { .. } | Event::Failed { .. } => tally.errors += 1,
+                _ => {}
+            }
+        }
+        tally
+    }
+}
+
+/// Stands around each wave; the engine reads the tick counter in it.
+pub trait Timer {
+    /// Calls `run`, which takes `steps` steps.
+    fn around(&mut self, steps: usize, run: impl FnOnce());
+}
+
+/// Measures nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoTimer;
+
+impl Timer for NoTimer {
+    fn around(&mut self, _steps: usize, run: impl FnOnce()) {
+        run();
+    }
+}
+
+/// Stored rows of one case, markings in them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rows {
+    /// Of the case.
+    pub case: CaseRow,
+    /// Of its live net instances by number.
+    pub instances: Vec<(InstanceNumber, InstanceRow)>,
+    /// Of its live work items by number.
+    pub items: Vec<(ItemNumber, ItemRow)>,
+}
+
+/// A case and what it runs.
+#[derive(Debug)]
+struct Entry {
+    case: Case,
+    registered: Registered,
+    /// Whether it is known to have nothing to do by itself.
+    is_settled: bool,
+    /// Steps that it has taken by itself since somebody asked for something.
+    chain: u32,
+}
+
+/// The cases of a shard.
+#[derive(Debug, Default)]
+pub struct Cases {
+    entries: HashMap<CaseId, Entry>,
+    slabs: Slabs,
+    judgements: Judgements,
+}
+
+impl Cases {
+    /// Returns a shard's memory with nothing in it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Tells whether a case is in memory.
+    pub fn contains(&self, id: CaseId) -> bool {
+        self.entries.contains_key(&id)
+    }
+
+    /// Returns how many cases are in memory.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Tells whether no case is in memory.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Returns a case in memory. Its rows hold no tokens: [`Cases::tokens`] does.
+    pub fn get(&self, id: CaseId) -> Option<&Case> {
+        self.entries.get(&id).map(|entry| &entry.case)
+    }
+
+    /// Returns what a case in memory runs.
+    pub fn registered(&self, id: CaseId) -> Option<&Registered> {
+        self.entries.get(&id).map(|entry| &entry.registered)
+    }
+
+    /// Returns the marking of an instance of a case in memory: marked places with their tokens, ascending.
+    pub fn tokens(&self, instance: &Instance) -> Vec<(u16, u16)> {
+        self.slabs.tokens(instance.slot)
+    }
+
+    /// Returns what people see of a case in memory.
+    pub fn view(&self, id: CaseId) -> Option<CaseView> {
+        self.entries.get(&id).map(|entry| entry.view(&self.slabs))
+    }
+
+    /// Returns what people see of a live work item of a case in memory.
+    pub fn item(&self, id: CaseId, number: ItemNumber) -> Option<ItemView> {
+        let entry = self.entries.get(&id)?;
+        view::live_item(&entry.case, &entry.registered.workflow, number)
+    }
+
+    /// Takes a stored case into memory; [`What::Continue`] is to follow before any command.
+    ///
+    /// # Errors
+    /// Its rows do not fit one another or what it runs; nothing changed.
+    pub fn load(&mut self, id: CaseId, rows: Rows, registered: Registered) -> Result<(), Error> {
+        check(&rows, &registered).map_err(|how| Error::Rows { how })?;
+        self.forget(id);
+        self.slabs.know(registered.number, &registered.workflow.nets);
+        let mut instances = Vec::with_capacity(rows.instances.len());
+        for (number, mut row) in rows.instances {
+            match self.slabs.load(registered.number, row.net, &mut row) {
+                Ok(slot) => instances.push(Instance { number, row, slot }),
+                Err(how) => {
+                    for instance in &instances {
+                        self.slabs.free(instance.slot);
+                    }
+                    return Err(Error::Rows { how });
+                }
+            }
+        }
+        let case = Case { id, row: Some(rows.case), instances, items: rows.items };
+        self.entries.insert(id, Entry { case, registered, is_settled: false, chain: 0 });
+        Ok(())
+    }
+
+    /// Drops a case from memory.
+    pub fn forget(&mut self, id: CaseId) {
+        if let Some(entry) = self.entries.remove(&id) {
+            for instance in &entry.case.instances {
+                self.slabs.free(instance.slot);
+            }
+        }
+    }
+
+    /// Returns the rows of a case in memory as they are stored, markings in them.
+    pub fn rows(&self, id: CaseId) -> Option<Rows> {
+        let case = self.get(id)?;
+        let row = |instance: &Instance| {
+            let tokens = self.slabs.tokens(instance.slot);
+            (instance.number, InstanceRow { tokens, ..instance.row.clone() })
+        };
+        Some(Rows {
+            case: case.row.clone()?,
+            instances: case.instances.iter().map(row).collect(),
+            items: case.items.clone(),
+        })
+    }
+
+    /// Notes the newest journal entry of a case.
+    pub fn link(&mut self, id: CaseId, last: Link) {
+        if let Some(row) = self.entries.get_mut(&id).and_then(|entry| entry.case.row.as_mut()) {
+            row.last = last;
+        }
+    }
+
+    /// Carries out jobs; the outcomes come in their order. Several jobs on one case are done one after the
+    /// other, jobs on different cases share waves. `now` is the time that the facts are written down with.
+    pub fn turn(
+        &mut self,
+        now: Time,
+        jobs: Vec<Job>,
+        limits: &Limits,
+        timer: &mut impl Timer,
+    ) -> Vec<Outcome> {
+        let mut turn = Turn {
+            now,
+            limits: *limits,
+            slabs: &mut self.slabs,
+            judgements: &mut self.judgements,
+            outcomes: jobs.iter().map(|_| None).collect(),
+        };
+        let mut lines = line_up(&mut self.entries, jobs, &mut turn);
+        let mut in_wave = Vec::with_capacity(lines.len().min(WAVE_STEPS_MAX));
+        // A line that is done gives no step any more; each command's steps are bounded, so the loop ends.
+        loop {
+            let mut has_moved = false;
+            for lines in lines.chunks_mut(WAVE_STEPS_MAX) {
+                turn.slabs.begin_wave();
+                for (at, line) in lines.iter_mut().enumerate() {
+                    match line.advance(&mut turn) {
+                        Advanced::InWave => in_wave.push(at),
+                        // Those behind it come into one of the next waves.
+                        Advanced::NoRoom => break,
+                        Advanced::Rests => {}
+                    }
+                }
+                if in_wave.is_empty() {
+                    continue;
+                }
+                has_moved = true;
+                timer.around(in_wave.len(), || turn.slabs.run());
+                for (place, at) in in_wave.drain(..).enumerate() {
+                    lines[at].settle(place, &mut turn);
+                }
+            }
+            if !has_moved {
+                break;
+            }
+        }
+        let outcomes = turn.outcomes;
+        for line in lines {
+            let entry = line.into_entry();
+            if entry.case.row.is_some() {
+                self.entries.insert(entry.case.id, entry);
+            }
+        }
+        outcomes.into_iter().map(|outcome| outcome.expect("invariant: every job has an outcome")).collect()
+    }
+}
+
+impl Entry {
+    fn view(&self, slabs: &Slabs) -> CaseView {
+        let tokens = |instance: &Instance| slabs.tokens(instance.slot);
+        view::case(&self.case, &self.registered.workflow, self.registered.version, tokens)
+    }
+}
+
+/// Puts the jobs of each case into a line of their own, in order; jobs on unknown cases are refused.
+fn line_up(entries: &mut HashMap<CaseId, Entry>, jobs: Vec<Job>, turn: &mut Turn<'_>) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
+    let mut places: HashMap<CaseId, usize> = HashMap::with_capacity(jobs.len());
+    for (at, job) in jobs.into_iter().enumerate() {
+        let id = job.case;
+        if let Some(place) = places.get(&id) {
+            lines[*place].queue(at, job);
+            continue;
+        }
+        let entry = match (entries.remove(&id), &job.registered) {
+            (Some(entry), _) => entry,
+            (None, Some(registered)) => {
+                turn.slabs.know(registered.number, &registered.workflow.nets);
+                Entry { case: Case::new(id), registered: registered.clone(), is_settled: true, chain: 0 }
+            }
+            (None, None) => {
+                turn.outcomes[at] = Some(Outcome::Refused(Error::NoCase));
+                continue;
+            }
+        };
+        places.insert(id, lines.len());
+        let mut line = Line::new(entry);
+        line.queue(at, job);
+        lines.push(line);
+    }
+    lines
+}
+
+/// Tells how rows do not fit one another or their specification.
+fn check(rows: &Rows, registered: &Registered) -> Result<(), String> {
+    let nets = &registered.workflow.nets;
+    if rows.case.spec != registered.number {
+        return Err(format!("the case runs {:?}, not {:?}", rows.case.spec, registered.number));
+    }
+    if !rows.instances.is_sorted_by_key(|row| row.0) || !rows.items.is_sorted_by_key(|row| row.0) {
+        return Err("rows are out of order".to_owned());
+    }
+    let net_of = |number: InstanceNumber| {
+        let at = rows.instances.binary_search_by_key(&number, |row| row.0).ok()?;
+        nets.get(usize::from(rows.instances[at].1.net))
+    };
+    let has_task =
+        |instance, task: u16| net_of(instance).is_some_and(|net| usize::from(task) < net.tasks.len());
+    let is_closed = view::state(&rows.case).is_closed();
+    if is_closed != rows.instances.is_empty() || rows.instances.first().is_some_and(|row| row.0 != 0) {
+        return Err("the root net's instance is missing or left over".to_owned());
+    }
+    for (number, row) in &rows.instances {
+        let net = net_of(*number).ok_or_else(|| format!("instance {number} is of net {}", row.net))?;
+        let variables = net.variables.len();
+        if row.data.iter().any(|(variable, _)| usize::from(*variable) >= variables) {
+            return Err(format!("instance {number} has a variable that its net has not"));
+        }
+        let is_child = row.parent.is_some_and(|(parent, task)| parent < *number && has_task(parent, task));
+        let is_root = row.parent.is_none() && *number == 0 && row.net == registered.workflow.root;
+        if !is_child && !is_root {
+            return Err(format!("instance {number} belongs to no task"));
+        }
+    }
+    match rows.items.iter().find(|(_, row)| !has_task(row.instance, row.task)) {
+        Some((number, _)) => Err(format!("item {number} belongs to no task")),
+        None => Ok(()),
+    }
+}
+
+/// Tells how an item went in these facts, if it did.
+fn how_it_went(events: &[Event], number: ItemNumber) -> Option<&'static str> {
+    events.iter().rev().find_map(|event| match event {
+        Event::Finished { item, how: Finish::Completed, .. } if *item == number => Some("completed"),
+        Event::Finished { item, how: Finish::Skipped { .. }, .. } if *item == number => Some("skipped"),
+        Event::Withdrawn { item, .. } if *item == number => Some("withdrawn"),
+        _ => None,
+    })
+}

@@ -1,0 +1,378 @@
+//! The jobs of one case, one after the other: from plan to facts, a step at a time.
+
+use std::collections::VecDeque;
+
+use super::judgements::{Join, Judgements};
+use super::slabs::{Fired, Slabs};
+use super::{Answer, Done, Entry, Job, Limits, Outcome, Question, Tally, What, how_it_went};
+use crate::case::command::{Command, Error};
+use crate::case::duty::{Duty, Markings, Touched, duty, incident};
+use crate::case::encode::event_len;
+use crate::case::event::{Event, IncidentKind, InstanceNumber, ItemNumber, TaskNumber};
+use crate::case::fold::fold;
+use crate::case::plan::{Plan, Step, plan};
+use crate::case::row::ItemRow;
+use crate::case::settle::settle;
+use crate::case::state::{Instance, Live};
+use crate::case::view;
+use crate::id::{ItemId, SpecNumber, Time};
+use crate::net::Net;
+use crate::net::orjoin::Judgement;
+
+/// What all lines of a turn share.
+pub(super) struct Turn<'a> {
+    pub(super) now: Time,
+    pub(super) limits: Limits,
+    pub(super) slabs: &'a mut Slabs,
+    pub(super) judgements: &'a mut Judgements,
+    pub(super) outcomes: Vec<Option<Outcome>>,
+}
+
+/// The jobs of one case that wait for their turn, and the one that is at work.
+pub(super) struct Line {
+    entry: Entry,
+    waiting: VecDeque<(usize, Job)>,
+    work: Option<Work>,
+    step: Option<Pending>,
+}
+
+/// How far a line came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Advanced {
+    /// Its step is in the wave.
+    InWave,
+    /// It has a step, and the wave is full.
+    NoRoom,
+    /// All its jobs have their outcomes.
+    Rests,
+}
+
+/// A job at work.
+struct Work {
+    /// Its place among the jobs of the turn.
+    at: usize,
+    asked: Asked,
+    events: Vec<Event>,
+    bytes: usize,
+    touched: Touched,
+}
+
+/// Who asked, and for what.
+enum Asked {
+    Nobody,
+    ForCase,
+    ForItem(ItemNumber, Option<Before>),
+}
+
+/// An item as it was, and the net that it lived in.
+struct Before {
+    row: ItemRow,
+    net: u16,
+}
+
+/// A step that the kernel is to take.
+struct Pending {
+    step: Step,
+    /// Whether it is the command's own, so that its refusal is the command's.
+    is_asked: bool,
+    is_widened: bool,
+}
+
+impl Line {
+    pub(super) fn new(entry: Entry) -> Self {
+        Self { entry, waiting: VecDeque::new(), work: None, step: None }
+    }
+
+    pub(super) fn queue(&mut self, at: usize, job: Job) {
+        self.waiting.push_back((at, job));
+    }
+
+    pub(super) fn into_entry(self) -> Entry {
+        self.entry
+    }
+
+    /// Goes on until the kernel is needed, and puts the step into the wave.
+    pub(super) fn advance(&mut self, turn: &mut Turn<'_>) -> Advanced {
+        while self.step.is_none() {
+            if self.work.is_some() {
+                self.go_on(turn);
+            } else if let Some((at, job)) = self.waiting.pop_front() {
+                self.begin(at, job, turn);
+            } else {
+                return Advanced::Rests;
+            }
+        }
+        let step = &self.step.as_ref().expect("invariant: the loop ends with a step").step;
+        let instance =
+            self.entry.case.instance(step.instance).expect("invariant: steps are of live instances");
+        if turn.slabs.push(instance.slot, step) { Advanced::InWave } else { Advanced::NoRoom }
+    }
+
+    /// Hears what the kernel did with the step, which was the wave's `place`-th.
+    pub(super) fn settle(&mut self, place: usize, turn: &mut Turn<'_>) {
+        let pending = self.step.take().expect("invariant: this line has a step in the wave");
+        match turn.slabs.fired(place) {
+            Fired::Done(done) => {
+                let instance = pending.step.instance;
+                let events = settle(&self.entry.case, pending.step, done);
+                self.apply(events, turn);
+                if let Some(instance) = self.entry.case.instance(instance) {
+                    turn.slabs.check(instance);
+                }
+            }
+            Fired::Overflow if !pending.is_widened => {
+                let instance = self.entry.case.instance(pending.step.instance);
+                turn.slabs.widen(instance.expect("invariant: steps are of live instances").slot);
+                self.step = Some(Pending { is_widened: true, ..pending });
+            }
+            Fired::Overflow => self.overflow(pending, turn),
+            Fired::Refused => {
+                assert!(
+                    pending.is_asked,
+                    "invariant: the kernel takes what was derived from its own marking"
+                );
+                self.refuse(Error::NotEnabled { task: self.task_id(&pending.step) }, turn);
+            }
+        }
+    }
+
+    fn begin(&mut self, at: usize, job: Job, turn: &mut Turn<'_>) {
+        let case = &self.entry.case;
+        let mut work =
+            Work { at, asked: Asked::Nobody, events: Vec::new(), bytes: 0, touched: Touched::all(case) };
+        let is_there = case.row.is_some();
+        let command = match job.what {
+            What::Command(command) => command,
+            What::Continue | What::Judged(..) if !is_there => {
+                turn.outcomes[at] = Some(Outcome::Refused(Error::NoCase));
+                return;
+            }
+            What::Continue => {
+                self.work = Some(work);
+                return;
+            }
+            What::Judged(question, judgement) => {
+                learn(turn.judgements, &question, judgement);
+                self.work = Some(work);
+                return;
+            }
+        };
+        if is_there && !self.entry.is_settled && !matches!(command, Command::Cancel(_)) {
+            turn.outcomes[at] = Some(Outcome::Held(Job { what: What::Command(command), ..job }));
+            return;
+        }
+        work.asked = self.asked(&command);
+        self.entry.chain = 0;
+        if self.entry.is_settled && !matches!(command, Command::Execute) {
+            work.touched = Touched::default();
+        }
+        self.work = Some(work);
+        match plan(&self.entry.case, &self.entry.registered.workflow, command) {
+            Ok(Plan::Facts(events)) => self.apply(events, turn),
+            Ok(Plan::Step(step)) => {
+                self.step = Some(Pending { step: *step, is_asked: true, is_widened: false });
+            }
+            Err(error) => self.refuse(error, turn),
+        }
+    }
+
+    fn asked(&self, command: &Command) -> Asked {
+        match command {
+            Command::Start(item)
+            | Command::Complete(item, _)
+            | Command::Fail(item, _)
+            | Command::Skip(item, _) => {
+                let before = self.entry.case.item(*item).and_then(|row| {
+                    let net = self.entry.case.instance(row.instance)?.row.net;
+                    Some(Before { row: row.clone(), net })
+                });
+                Asked::ForItem(*item, before)
+            }
+            Command::Create { .. }
+            | Command::Cancel(_)
+            | Command::Suspend
+            | Command::Resume
+            | Command::Retry
+            | Command::Execute => Asked::ForCase,
+        }
+    }
+
+    /// Derives what the case has to do next, and does what moves no tokens.
+    fn go_on(&mut self, turn: &mut Turn<'_>) {
+        let work = self.work.as_mut().expect("invariant: there is a job at work");
+        let is_full = !work.events.is_empty() && work.bytes >= turn.limits.frame_bytes;
+        let mut reader = Reader {
+            slabs: turn.slabs,
+            judgements: turn.judgements,
+            spec: self.entry.registered.number,
+            states_max: turn.limits.judged_states,
+        };
+        match duty(&self.entry.case, &self.entry.registered.workflow, &mut reader, &mut work.touched) {
+            Duty::Rest => self.finish(Ending::Rest, turn),
+            Duty::Step(_) | Duty::Facts(_) if is_full => self.finish(Ending::Unfinished, turn),
+            Duty::Step(step) => self.take_on(*step, turn),
+            Duty::Facts(events) => self.apply(events, turn),
+            Duty::Judge(instance, task) => {
+                let question = self.question(instance, task, turn);
+                self.finish(Ending::Parked(question), turn);
+            }
+        }
+    }
+
+    /// Takes on a step that nobody asked for, unless there were too many.
+    fn take_on(&mut self, step: Step, turn: &mut Turn<'_>) {
+        let case = &self.entry.case;
+        let is_stopped = case.existing().incidents.iter().any(|open| open.kind == IncidentKind::Chain);
+        let limit = turn.limits.automated_steps_max;
+        if self.entry.chain >= limit && !is_stopped {
+            let detail = format!("{limit} tasks ran one after the other without anybody's doing");
+            let event = incident(case, step.instance, None, IncidentKind::Chain, detail);
+            return self.apply(vec![event], turn);
+        }
+        self.entry.chain = self.entry.chain.saturating_add(1);
+        self.step = Some(Pending { step, is_asked: false, is_widened: false });
+    }
+
+    /// Folds facts into the rows and keeps them for the outcome.
+    fn apply(&mut self, events: Vec<Event>, turn: &mut Turn<'_>) {
+        let work = self.work.as_mut().expect("invariant: there is a job at work");
+        for event in events {
+            let mut live = Live { case: &mut self.entry.case, keeper: &mut *turn.slabs };
+            let folded = fold(&mut live, &event, turn.now);
+            assert!(folded.is_ok(), "invariant: facts fit the rows they were made from: {folded:?}");
+            work.bytes += event_len(&event);
+            match &event {
+                Event::Stepped { instance, .. } | Event::Opened { instance, .. } => {
+                    work.touched.add(*instance);
+                }
+                Event::IncidentCleared { .. } | Event::Resumed => {
+                    work.touched = Touched::all(&self.entry.case);
+                }
+                _ => {}
+            }
+            work.events.push(event);
+        }
+    }
+
+    fn refuse(&mut self, error: Error, turn: &mut Turn<'_>) {
+        let work = self.work.take().expect("invariant: there is a job at work");
+        debug_assert!(work.events.is_empty(), "invariant: a refused command changed nothing");
+        turn.outcomes[work.at] = Some(Outcome::Refused(error));
+    }
+
+    /// A place cannot count the tokens: the command is refused, or what nobody asked for is an incident.
+    fn overflow(&mut self, pending: Pending, turn: &mut Turn<'_>) {
+        let task = self.task_id(&pending.step);
+        if pending.is_asked {
+            return self.refuse(Error::Tokens { task }, turn);
+        }
+        let Step { instance, task: number, .. } = pending.step;
+        let detail = Error::Tokens { task }.to_string();
+        let event = incident(&self.entry.case, instance, Some(number), IncidentKind::Tokens, detail);
+        self.apply(vec![event], turn);
+    }
+
+    fn finish(&mut self, ending: Ending, turn: &mut Turn<'_>) {
+        let is_over = matches!(ending, Ending::Rest);
+        let has_events = self.work.as_ref().is_some_and(|work| !work.events.is_empty());
+        // Said once: a case that waits for its second answer in a row is known to be unfinished.
+        if !is_over && (has_events || !self.entry.case.existing().unfinished) {
+            self.apply(vec![Event::Unfinished], turn);
+        }
+        self.entry.is_settled = is_over;
+        let work = self.work.take().expect("invariant: there is a job at work");
+        let answer = self.answer(&work, turn);
+        turn.outcomes[work.at] = Some(Outcome::Done(Box::new(Done {
+            answer,
+            state: view::state(self.entry.case.existing()),
+            tally: Tally::of(&work.events),
+            events: work.events,
+            unfinished: matches!(ending, Ending::Unfinished),
+            parked: match ending {
+                Ending::Parked(question) => Some(question),
+                Ending::Rest | Ending::Unfinished => None,
+            },
+        })));
+    }
+
+    fn answer(&self, work: &Work, turn: &Turn<'_>) -> Answer {
+        let Entry { case, registered, .. } = &self.entry;
+        let (number, before) = match &work.asked {
+            Asked::Nobody => return Answer::Nothing,
+            Asked::ForCase => return Answer::Case(Box::new(self.entry.view(turn.slabs))),
+            Asked::ForItem(number, before) => (*number, before),
+        };
+        if let Some(item) = view::live_item(case, &registered.workflow, number) {
+            return Answer::Item(Box::new(item));
+        }
+        let Some(Before { row, net }) = before else { return Answer::Nothing };
+        let started = work.events.iter().find_map(|event| match event {
+            Event::Started { item, data } if *item == number => Some(data.clone()),
+            _ => None,
+        });
+        let data = started.or_else(|| row.data.clone());
+        let row = ItemRow { since: turn.now, data, ..row.clone() };
+        let word = how_it_went(&work.events, number).unwrap_or("withdrawn");
+        let id = ItemId { case: case.id, number };
+        let net = &registered.workflow.nets[usize::from(*net)];
+        Answer::Item(Box::new(view::item(id, &row, word, None, net, &registered.workflow.uri)))
+    }
+
+    fn question(&self, instance: InstanceNumber, task: TaskNumber, turn: &Turn<'_>) -> Question {
+        let instance = self.entry.case.instance(instance).expect("invariant: duties are of live instances");
+        Question::OrJoin {
+            spec: self.entry.registered.number,
+            number: instance.row.net,
+            net: self.entry.registered.workflow.nets[usize::from(instance.row.net)].clone(),
+            task,
+            marking: turn.slabs.tokens(instance.slot),
+        }
+    }
+
+    fn task_id(&self, step: &Step) -> String {
+        let instance =
+            self.entry.case.instance(step.instance).expect("invariant: steps are of live instances");
+        let net = &self.entry.registered.workflow.nets[usize::from(instance.row.net)];
+        net.tasks[usize::from(step.task)].id.clone()
+    }
+}
+
+/// How a job came to its end.
+enum Ending {
+    Rest,
+    Unfinished,
+    Parked(Question),
+}
+
+fn learn(judgements: &mut Judgements, question: &Question, judgement: Judgement) {
+    let Question::OrJoin { spec, number, net, task, marking } = question;
+    let join = Join { spec: *spec, number: *number, net, task: *task };
+    judgements.learn(join, marking, judgement);
+}
+
+/// Reads a shard's markings for those who decide.
+struct Reader<'a> {
+    slabs: &'a Slabs,
+    judgements: &'a mut Judgements,
+    spec: SpecNumber,
+    states_max: usize,
+}
+
+impl Markings for Reader<'_> {
+    fn is_marked(&self, instance: &Instance, place: u16) -> bool {
+        self.slabs.is_marked(instance.slot, place)
+    }
+
+    fn is_empty(&self, instance: &Instance) -> bool {
+        self.slabs.is_empty(instance.slot)
+    }
+
+    fn is_only(&self, instance: &Instance, place: u16) -> bool {
+        self.slabs.is_only(instance.slot, place)
+    }
+
+    fn judge(&mut self, net: &Net, instance: &Instance, task: TaskNumber) -> Option<Judgement> {
+        let join = Join { spec: self.spec, number: instance.row.net, net, task };
+        self.judgements.judge(join, &self.slabs.tokens(instance.slot), self.states_max)
+    }
+}

@@ -1,0 +1,121 @@
+//! The log: to journald under systemd, else one line each to stderr.
+//!
+//! In both the message of an error begins `error: ` and that of a warning `warning: `, because people search with
+//! `journalctl -u knhk | grep -i error`, which sees nothing but the message. Lines are bounded by a number a
+//! second; what is beyond is dropped and counted. No caller waits for the log and none hears of its failures.
+//! Start at [`start`]; the texts that others rely on are in [`super::words`].
+
+mod gate;
+mod journal;
+mod lines;
+
+use std::io::Write;
+use std::sync::Arc;
+
+use tracing::Dispatch;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Registry;
+use tracing_subscriber::layer::SubscriberExt;
+
+use super::metrics::Metrics;
+use crate::id::Time;
+use gate::Gate;
+
+/// How much the log says; each level includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// A person must act.
+    Error,
+    /// Worth knowing when it becomes frequent.
+    Warning,
+    /// Changes of state.
+    Info,
+    /// For whoever looks for a fault.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// All levels in order, with their names in the configuration.
+    pub const ALL: &[(Self, &str)] = &[
+        (Self::Error, "error"),
+        (Self::Warning, "warning"),
+        (Self::Info, "info"),
+        (Self::Debug, "debug"),
+        (Self::Trace, "trace"),
+    ];
+
+    fn filter(self) -> LevelFilter {
+        match self {
+            Self::Error => LevelFilter::ERROR,
+            Self::Warning => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Trace => LevelFilter::TRACE,
+        }
+    }
+}
+
+/// What the log needs to know.
+#[derive(Clone)]
+pub struct Options {
+    /// How much it says.
+    pub level: LogLevel,
+    /// Lines a second, all levels together.
+    pub lines_per_second_max: u64,
+    /// `JOURNAL_STREAM`, when systemd set it.
+    pub journal_stream: Option<String>,
+    /// The clock.
+    pub now: Arc<dyn Fn() -> Time + Send + Sync>,
+    /// Where dropped lines are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Where the log goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sink {
+    /// To journald, with fields.
+    Journal,
+    /// To stderr, one line each.
+    Lines,
+}
+
+/// Starts the log of this process and returns where it goes. A second call changes nothing.
+///
+/// Under systemd it is the journal, unless stderr leads elsewhere or journald cannot be reached.
+pub fn start(options: Options) -> Sink {
+    let stderr_is_journal = options.journal_stream.as_deref().is_some_and(is_stderr);
+    if stderr_is_journal && let Ok(layer) = tracing_journald::layer() {
+        let layer = layer.with_field_prefix(Some("KNHK".to_owned()));
+        let layer = journal::Prefixed { inner: layer, gate: Gate::new(&options) };
+        let subscriber = Registry::default().with(options.level.filter()).with(layer);
+        // The only failure is that a log has been started already.
+        let _ = tracing::dispatcher::set_global_default(Dispatch::new(subscriber));
+        return Sink::Journal;
+    }
+    let _ = tracing::dispatcher::set_global_default(to_writer(&options, Box::new(std::io::stderr())));
+    Sink::Lines
+}
+
+/// Returns a log that writes lines to `writer`, for [`tracing::dispatcher::with_default`].
+pub fn to_writer(options: &Options, writer: Box<dyn Write + Send>) -> Dispatch {
+    let layer = lines::Lines::new(Gate::new(options), Arc::clone(&options.now), writer);
+    Dispatch::new(Registry::default().with(options.level.filter()).with(layer))
+}
+
+/// Returns whether `stream`, as device:inode, is what stderr leads to.
+fn is_stderr(stream: &str) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self/fd/2")
+        .is_ok_and(|stderr| stream == format!("{}:{}", stderr.dev(), stderr.ino()))
+}
+
+/// Returns what the message of an event of this level begins with.
+fn prefix(level: tracing::Level) -> &'static str {
+    match level {
+        tracing::Level::ERROR => "error: ",
+        tracing::Level::WARN => "warning: ",
+        _ => "",
+    }
+}

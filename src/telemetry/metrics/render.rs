@@ -1,0 +1,144 @@
+//! Figures to text: Prometheus text format 0.0.4 and `OpenMetrics` 1.0.
+//!
+//! The two differ in little: `OpenMetrics` names counters without `_total` in their heading, has a line for
+//! the unit, writes bucket edges as floats and ends with `# EOF`.
+
+use std::fmt::{Display, Write};
+
+use super::instrument::{Counter, Gauge, Histogram};
+use super::names::{self, Description, Kind};
+use super::{Metrics, labels::Labels};
+
+/// Returns the text of every figure, in the order of [`names::ALL`].
+pub(super) fn page(metrics: &Metrics, openmetrics: bool) -> String {
+    let mut page = Page { text: String::with_capacity(16 * 1_024), openmetrics };
+    page.counter(names::WORKFLOW_CASES, &metrics.workflow_cases);
+    page.counter(names::WORKFLOW_TASKS_COMPLETED, &metrics.workflow_tasks_completed);
+    page.counter(names::WORKFLOW_ERRORS, &metrics.workflow_errors);
+    page.histogram(names::HOT_PATH_TICKS, &metrics.hot_path_ticks);
+    page.histogram(names::HOT_PATH_WAVE_STEPS, &metrics.hot_path_wave_steps);
+    page.counter(names::HOT_PATH_OVER_BUDGET, &metrics.hot_path_over_budget);
+    page.gauge(names::HOT_PATH_TICK_HERTZ, &metrics.hot_path_tick_hertz);
+    page.gauges(names::CASES, &metrics.cases);
+    page.gauges(names::WORK_ITEMS, &metrics.work_items);
+    page.histogram(names::JOURNAL_COMMIT_SECONDS, &metrics.journal_commit_us);
+    page.histogram(names::JOURNAL_BATCH_EVENTS, &metrics.journal_batch_events);
+    page.gauge(names::JOURNAL_BYTES, &metrics.journal_bytes);
+    page.counter(names::JOURNAL_FAILURES, &metrics.journal_failures);
+    page.gauge(names::LMDB_BYTES, &metrics.lmdb_bytes);
+    page.histogram(names::CHECKPOINT_SECONDS, &metrics.checkpoint_us);
+    page.gauge(names::FOLLOWER_LAG_FRAMES, &metrics.follower_lag_frames);
+    page.gauge(names::DISK_FREE_BYTES, &metrics.disk_free_bytes);
+    page.gauge(names::READ_ONLY, &metrics.read_only);
+    page.gauges(names::QUEUE_DEPTH, &metrics.queue_depth);
+    page.heading(names::QUEUE_REFUSED);
+    for (labels, counter) in metrics.queue_refused.members() {
+        page.sample(names::QUEUE_REFUSED.name, &labels, counter.get());
+    }
+    page.heading(names::HTTP_REQUEST_SECONDS);
+    for (labels, histogram) in metrics.http_request_us.members() {
+        if histogram.count() > 0 {
+            page.distribution(names::HTTP_REQUEST_SECONDS, &labels, histogram);
+        }
+    }
+    page.gauge(names::HTTP_CONNECTIONS, &metrics.http_connections);
+    page.gauge(names::MEMORY_LOCKED_BYTES, &metrics.memory_locked_bytes);
+    page.counter(names::OTLP_DROPPED, &metrics.otlp_dropped);
+    page.counter(names::LOG_LINES_DROPPED, &metrics.log_lines_dropped);
+    page.gauge(names::START_TIME_SECONDS, &metrics.start_time_seconds);
+    page.heading(names::BUILD_INFO);
+    page.sample(names::BUILD_INFO.name, concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""), 1);
+    if openmetrics {
+        page.text.push_str("# EOF\n");
+    }
+    page.text
+}
+
+struct Page {
+    text: String,
+    openmetrics: bool,
+}
+
+impl Page {
+    fn heading(&mut self, about: Description) {
+        let name = match about.kind {
+            Kind::Counter if self.openmetrics => about.name.trim_end_matches("_total"),
+            Kind::Info if self.openmetrics => about.name.trim_end_matches("_info"),
+            _ => about.name,
+        };
+        let kind = match about.kind {
+            Kind::Counter => "counter",
+            Kind::Info if self.openmetrics => "info",
+            Kind::Gauge | Kind::Info => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        self.line(format_args!("# HELP {name} {}", about.help));
+        self.line(format_args!("# TYPE {name} {kind}"));
+        if self.openmetrics && !about.unit.is_empty() {
+            self.line(format_args!("# UNIT {name} {}", about.unit));
+        }
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        self.text.write_fmt(line).expect("invariant: writing to a string does not fail");
+        self.text.push('\n');
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
+        if labels.is_empty() {
+            self.line(format_args!("{name} {value}"));
+        } else {
+            self.line(format_args!("{name}{{{labels}}} {value}"));
+        }
+    }
+
+    fn counter(&mut self, about: Description, counter: &Counter) {
+        self.heading(about);
+        self.sample(about.name, "", counter.get());
+    }
+
+    fn gauge(&mut self, about: Description, gauge: &Gauge) {
+        self.heading(about);
+        self.sample(about.name, "", gauge.get());
+    }
+
+    fn gauges<L: Labels>(&mut self, about: Description, family: &super::Family<L, Gauge>) {
+        self.heading(about);
+        for (labels, gauge) in family.members() {
+            self.sample(about.name, &labels, gauge.get());
+        }
+    }
+
+    fn histogram(&mut self, about: Description, histogram: &Histogram) {
+        self.heading(about);
+        self.distribution(about, "", histogram);
+    }
+
+    /// Writes one distribution; those of waits are kept in microseconds and written in seconds.
+    fn distribution(&mut self, about: Description, labels: &str, histogram: &Histogram) {
+        let seconds = about.unit == "seconds";
+        let separator = if labels.is_empty() { "" } else { "," };
+        let bucket = format!("{}_bucket", about.name);
+        let mut count = 0;
+        for (edge, seen) in histogram.cumulative() {
+            let edge = match edge {
+                None => "+Inf".to_owned(),
+                Some(us) if seconds => in_seconds(us),
+                Some(value) if self.openmetrics => format!("{value}.0"),
+                Some(value) => value.to_string(),
+            };
+            self.sample(&bucket, &format!("{labels}{separator}le=\"{edge}\""), seen);
+            count = seen;
+        }
+        let sum = if seconds { in_seconds(histogram.sum()) } else { histogram.sum().to_string() };
+        self.sample(&format!("{}_sum", about.name), labels, sum);
+        self.sample(&format!("{}_count", about.name), labels, count);
+    }
+}
+
+/// Returns microseconds as seconds without rounding: `0.00005`, `1.0`.
+fn in_seconds(us: u64) -> String {
+    let fraction = format!("{:06}", us % 1_000_000);
+    let fraction = fraction.trim_end_matches('0');
+    format!("{}.{}", us / 1_000_000, if fraction.is_empty() { "0" } else { fraction })
+}
