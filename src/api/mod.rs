@@ -26,7 +26,7 @@ use std::fmt::Write as _;
 
 pub use error::Error;
 pub use listen::Listener;
-pub use server::{CONNECTIONS_MAX, Options as ServerOptions, Server, TIMES};
+pub use server::Server;
 
 use crate::engine::service::{Once, Service};
 use crate::telemetry::metrics::labels::{Label, Route};

@@ -9,7 +9,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::{Context, Error};
-use crate::api::{self, Listener, Server};
+use crate::api::{Listener, Server};
 use crate::config::Config;
 use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::running::{Engine, open_store};
@@ -99,14 +99,8 @@ fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Res
     let spawn = |name: String, work: Box<dyn FnOnce() + Send>| {
         threads.lock().unwrap_or_else(PoisonError::into_inner).spawn(&name, work)
     };
-    let options = api::ServerOptions {
-        http_workers: usize::try_from(config.http_workers).unwrap_or(usize::MAX),
-        connections_max: api::CONNECTIONS_MAX,
-        times: api::TIMES,
-        limits: config.api_limits(),
-    };
     let service: Arc<dyn Service> = Arc::clone(&engine) as Arc<dyn Service>;
-    let server = Server::start(listeners, &options, service, &spawn)?;
+    let server = Server::start(listeners, &config.server(), service, &spawn)?;
     let threads = threads.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(Running { engine, server, threads })
 }

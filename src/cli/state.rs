@@ -13,7 +13,7 @@ use crate::engine::clock::Clock;
 use crate::engine::fold::EngineFold;
 use crate::engine::tables;
 use crate::engine::threads::become_owner;
-use crate::store::{self, Info, Level, LmdbTables, RealDisk, RepairAct, VerifyReport};
+use crate::store::{self, Act, Info, Level, LmdbTables, RealDisk, VerifyReport};
 
 /// Look at, verify and repair the state on disk
 #[derive(Debug, FromArgs, ArgsInfo)]
@@ -217,7 +217,7 @@ fn repair(context: &mut Context, config: &Config, command: &Repair) -> Result<()
     context.ui.set_json(command.json);
     let disk = Arc::new(RealDisk);
     let now = context.clock.now();
-    let planned = store::repair(&disk, &config.store(), now, RepairAct::Tell)?;
+    let planned = store::repair(&disk, &config.store(), now, Act::Tell)?;
     let Some(damage) = &planned.damage else {
         if context.ui.form() == Form::Json {
             return context.ui.document(&json!({ "repaired": false, "damage": null, "moved": [] }));
@@ -235,7 +235,7 @@ fn repair(context: &mut Context, config: &Config, command: &Repair) -> Result<()
     if !command.yes && context.ui.ask("do it?") != Some(true) {
         return Err(Error::NotAgreed { what });
     }
-    let done = store::repair(&disk, &config.store(), now, RepairAct::Do)?;
+    let done = store::repair(&disk, &config.store(), now, Act::Do)?;
     if context.ui.form() == Form::Json {
         return context.ui.document(&json!({
             "repaired": true,

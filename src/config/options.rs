@@ -33,11 +33,16 @@ impl Config {
         }
     }
 
-    /// Returns the bounds on single requests.
-    pub fn api_limits(&self) -> api::Limits {
-        api::Limits {
-            body_bytes_max: number(self.body_bytes_max),
-            batch_lines_max: number(self.batch_lines_max),
+    /// Returns the options of the HTTP server, on whichever sockets it listens.
+    pub fn server(&self) -> api::server::Options {
+        api::server::Options {
+            http_workers: number(self.http_workers),
+            connections_max: api::server::CONNECTIONS_MAX,
+            times: api::server::TIMES,
+            limits: api::Limits {
+                body_bytes_max: number(self.body_bytes_max),
+                batch_lines_max: number(self.batch_lines_max),
+            },
         }
     }
 
@@ -75,6 +80,7 @@ mod tests {
                 .collect();
             let config = Config::from_values(&values);
             let (engine, store) = (config.engine(), config.store());
+            assert_eq!(config.server().limits.body_bytes_max as u64, config.body_bytes_max);
             assert_eq!(engine.frame_bytes_max, store.frame_bytes_max);
             assert_eq!(engine.reserve_bytes, config.disk_reserve_mb << 20);
         }

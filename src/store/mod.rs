@@ -45,7 +45,7 @@ pub use marker::Marker;
 pub use mem::MemTables;
 pub use open::{OpenReport, Opened, Progress, Start, open};
 pub use reader::JournalReader;
-pub use repair::{Act as RepairAct, RepairReport, repair};
+pub use repair::{Act, RepairReport, repair};
 pub use tables::{
     Change, Changes, KEY_BYTES_MAX, Meta, Sum, Sums, TABLE_COUNT_MAX, Table, Tables, VALUE_BYTES_MAX, Visit,
 };
