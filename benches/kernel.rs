@@ -1,7 +1,7 @@
 //! Steps a second of the kernel, by form of marking, way and size of wave.
 //!
 //! Criterion times whole waves with the ordinary clock; ticks a step come from `knhk performance benchmark` and
-//! tests/hot_path_performance.rs, which share [`knhk::perf::kernel::measure`].
+//! `tests/hot_path_performance.rs`, which share [`knhk::perf::kernel::measure`].
 
 use std::hint::black_box;
 

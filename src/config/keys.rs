@@ -1,5 +1,7 @@
 //! The table of all keys, and the struct that it fills.
 
+#![expect(clippy::doc_markdown, reason = "these sentences are also shown to people, outside Markdown")]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -71,8 +73,6 @@ keys! {
         "Threads that answer HTTP requests; each waits for the answer of one request.";
     body_bytes_max: u64 = integer(2 * MIB), Rule::Integer(4 * KIB, 256 * MIB), "0.1.0",
         "Largest body of an HTTP request; not more than frame_bytes_max.";
-    list_items_max: u64 = integer(1_000), Rule::Integer(1, 100_000), "0.1.0",
-        "Most items in one page of a list.";
     batch_lines_max: u64 = integer(10_000), Rule::Integer(1, 1_000_000), "0.1.0",
         "Most lines of one POST /batch.";
     client_timeout_ms: u64 = integer(30_000), Rule::Integer(100, 3_600_000), "0.1.0",

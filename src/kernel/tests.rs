@@ -3,7 +3,7 @@
 use proptest::prelude::{any, prop_assert_eq, proptest};
 
 use super::Way;
-use super::table::{Chunk, Row};
+use super::table::{Chunk, Masks, Row};
 use super::word::{Lanes, OneByOne};
 
 /// A row is three cache lines, the masks of four affected tasks among them.
@@ -24,10 +24,10 @@ proptest! {
             return Ok(());
         }
         // Random masks are hardly ever satisfied: let some lanes ask for exactly what is there.
-        let mut chunk = Chunk { care, want, any: any_of };
-        chunk.want[pick] = before & care[pick];
+        let mut chunk = Chunk { care: Masks(care), want: Masks(want), any: Masks(any_of) };
+        chunk.want.0[pick] = before & care[pick];
         if narrow {
-            chunk.any = any_of.map(|mask| mask & 1);
+            chunk.any = Masks(any_of.map(|mask| mask & 1));
         }
         let after = before ^ 1;
         // SAFETY: the processor has AVX2, as `Way::best` says.

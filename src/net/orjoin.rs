@@ -6,12 +6,9 @@
 //! XOR-joins. Start at [`judge`]: trivial markings first, then a bit test where it is exact, then [`search`].
 //! The answer is a pure function of [`projection`].
 
-mod cache;
 mod search;
 
 use serde::{Deserialize, Serialize};
-
-pub use cache::{Cache, Key};
 
 use super::numbering::number;
 use super::{Gate, Net, Task};
@@ -167,7 +164,9 @@ fn reach(tasks: &[Task], join: u16, region: &[u16], graph: &Graph) -> Option<Vec
     }
     let mut predecessors = vec![Vec::new(); region.len()];
     for (from, targets) in successors.iter().enumerate() {
-        targets.iter().for_each(|to| predecessors[*to].push(from));
+        for to in targets {
+            predecessors[*to].push(from);
+        }
     }
     let mut masks = vec![0_u64; region.len()];
     for (bit, place) in preset.iter().enumerate() {

@@ -208,11 +208,10 @@ impl<'a> Picture<'a> {
             // Flows that go back leave to the right, swing round, and arrive from the left.
             let reach = if is_back && bends.is_empty() { 84 } else { (next.0 - at.0).abs().max(40) / 2 };
             let (out, into) = match (is_back, step == 0, step + 1 == count) {
-                (true, true, true) => (at.0 + reach, next.0 - reach),
                 (true, true, false) => (at.0 + reach, next.0 + reach),
                 (true, false, true) => (at.0 - reach, next.0 - reach),
                 (true, false, false) => (at.0 - reach, next.0 + reach),
-                (false, ..) => (at.0 + reach, next.0 - reach),
+                (true, true, true) | (false, ..) => (at.0 + reach, next.0 - reach),
             };
             let lift = if is_back && bends.is_empty() { 62 } else { 0 };
             add(

@@ -1,5 +1,7 @@
 //! Configuration: layers, origins, and every kind of mistake.
 
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
+
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;

@@ -3,6 +3,7 @@
 
 mod api;
 mod case;
+mod cli;
 mod config;
 mod expr;
 mod http;

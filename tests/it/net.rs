@@ -338,7 +338,7 @@ fn a_net_is_drawn_with_its_tokens_and_busy_tasks() {
     let net = &compiled.workflow.nets[0];
     let between = net.tasks[0].flows[0].place;
     let marking = [(net.input, 7), (between, 2), (net.tasks[2].busy, 1)];
-    expect![[r#"
+    expect![[r"
         1 circle inner
         2 circle place
         2 circle place marked
@@ -358,7 +358,8 @@ fn a_net_is_drawn_with_its_tokens_and_busy_tasks() {
         1 text name
         3 text small
         12 title 
-    "#]].assert_eq(&drawn(net, &marking));
+    "]]
+    .assert_eq(&drawn(net, &marking));
 }
 
 #[test]
@@ -390,7 +391,8 @@ fn names_are_safe_in_a_drawing_and_large_nets_are_not_drawn() {
             "]]>",
             "</title><script>�&'\"; empties <b>, </title><script>�&'\"",
         ]
-    "#]].assert_debug_eq(&titles);
+    "#]]
+    .assert_debug_eq(&titles);
     for (count, is_drawn) in [(SVG_ELEMENTS_MAX - 1, true), (SVG_ELEMENTS_MAX, false)] {
         let net = shape((0..count).map(|at| format!("c{at}")).collect()).net("large");
         let svg = render(&net, None);

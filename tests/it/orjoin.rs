@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use knhk::net::orjoin::{Cache, Judgement, Key, judge, judge_within, projection};
+use knhk::net::orjoin::{Judgement, judge, judge_within, projection};
 use knhk::net::{Net, PlaceKey};
 
 use crate::support::oracle;
@@ -68,19 +68,4 @@ fn a_judgement_beyond_its_bound_of_states_is_undecided() {
         }
     }
     assert!(undecided > 0);
-}
-
-#[test]
-fn the_cache_forgets_the_oldest_beyond_its_limit() {
-    let mut cache = Cache::new(2);
-    let key = |task: u16, tokens: &[(u16, u16)]| Key::new(70_000, 1, task, tokens);
-    cache.put(key(1, &[(3, 1)]), Judgement::Enabled);
-    cache.put(key(1, &[(3, 2)]), Judgement::Waits);
-    cache.put(key(1, &[(3, 2)]), Judgement::Waits);
-    assert_eq!(cache.get(&key(1, &[(3, 1)])), Some(Judgement::Enabled));
-    cache.put(key(2, &[(3, 1)]), Judgement::Undecided);
-    assert_eq!(cache.len(), 2);
-    assert_eq!(cache.get(&key(1, &[(3, 1)])), None);
-    assert_eq!(cache.get(&key(1, &[(3, 2)])), Some(Judgement::Waits));
-    assert_eq!(cache.get(&Key::new(4_464, 1, 1, &[(3, 2)])), None, "the high half of the number counts");
 }

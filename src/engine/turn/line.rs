@@ -6,7 +6,7 @@ use super::judgements::{Join, Judgements};
 use super::slabs::{Fired, Slabs};
 use super::{Answer, Done, Entry, Job, Limits, Outcome, Question, Tally, What, how_it_went};
 use crate::case::command::{Command, Error};
-use crate::case::duty::{Duty, Markings, duty, incident};
+use crate::case::duty::{Duty, Markings, Touched, duty, incident};
 use crate::case::encode::event_len;
 use crate::case::event::{Event, IncidentKind, InstanceNumber, ItemNumber, TaskNumber};
 use crate::case::fold::fold;
@@ -54,8 +54,7 @@ struct Work {
     asked: Asked,
     events: Vec<Event>,
     bytes: usize,
-    /// Instances that may have something to do, ascending.
-    touched: Vec<InstanceNumber>,
+    touched: Touched,
 }
 
 /// Who asked, and for what.
@@ -139,13 +138,8 @@ impl Line {
 
     fn begin(&mut self, at: usize, job: Job, turn: &mut Turn<'_>) {
         let case = &self.entry.case;
-        let mut work = Work {
-            at,
-            asked: Asked::Nobody,
-            events: Vec::new(),
-            bytes: 0,
-            touched: case.instances.iter().map(|instance| instance.number).collect(),
-        };
+        let mut work =
+            Work { at, asked: Asked::Nobody, events: Vec::new(), bytes: 0, touched: Touched::all(case) };
         let is_there = case.row.is_some();
         let command = match job.what {
             What::Command(command) => command,
@@ -170,7 +164,7 @@ impl Line {
         work.asked = self.asked(&command);
         self.entry.chain = 0;
         if self.entry.is_settled && !matches!(command, Command::Execute) {
-            work.touched.clear();
+            work.touched = Touched::default();
         }
         self.work = Some(work);
         match plan(&self.entry.case, &self.entry.registered.workflow, command) {
@@ -205,7 +199,7 @@ impl Line {
 
     /// Derives what the case has to do next, and does what moves no tokens.
     fn go_on(&mut self, turn: &mut Turn<'_>) {
-        let work = self.work.as_ref().expect("invariant: there is a job at work");
+        let work = self.work.as_mut().expect("invariant: there is a job at work");
         let is_full = !work.events.is_empty() && work.bytes >= turn.limits.frame_bytes;
         let mut reader = Reader {
             slabs: turn.slabs,
@@ -213,7 +207,7 @@ impl Line {
             spec: self.entry.registered.number,
             states_max: turn.limits.judged_states,
         };
-        match duty(&self.entry.case, &self.entry.registered.workflow, &mut reader, &work.touched) {
+        match duty(&self.entry.case, &self.entry.registered.workflow, &mut reader, &mut work.touched) {
             Duty::Rest => self.finish(Ending::Rest, turn),
             Duty::Step(_) | Duty::Facts(_) if is_full => self.finish(Ending::Unfinished, turn),
             Duty::Step(step) => self.take_on(*step, turn),
@@ -249,13 +243,10 @@ impl Line {
             work.bytes += event_len(&event);
             match &event {
                 Event::Stepped { instance, .. } | Event::Opened { instance, .. } => {
-                    if let Err(place) = work.touched.binary_search(instance) {
-                        work.touched.insert(place, *instance);
-                    }
+                    work.touched.add(*instance);
                 }
-                Event::IncidentCleared { .. } | Event::Resumed | Event::Reoffered { .. } => {
-                    let all = self.entry.case.instances.iter();
-                    work.touched = all.map(|instance| instance.number).collect();
+                Event::IncidentCleared { .. } | Event::Resumed => {
+                    work.touched = Touched::all(&self.entry.case);
                 }
                 _ => {}
             }

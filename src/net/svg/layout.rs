@@ -214,7 +214,9 @@ fn heights(graph: &Graph, sweeps: usize) -> Vec<i32> {
             height += if at == 0 { 0 } else { gap(graph, layer[at - 1], *node) };
             heights[*node] = height;
         }
-        layer.iter().for_each(|node| heights[*node] -= height / 2);
+        for node in layer {
+            heights[*node] -= height / 2;
+        }
     }
     for sweep in 0..sweeps {
         for step in 0..graph.layers.len() {
