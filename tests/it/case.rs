@@ -1,5 +1,7 @@
 //! What cases do: a net and commands in, history and state out.
 
+mod random;
+
 use expect_test::{Expect, expect};
 
 use crate::support::driver::play;

@@ -138,6 +138,10 @@ impl Driver {
         self.cases.view(self.id)
     }
 
+    pub(crate) fn workflow(&self) -> &Workflow {
+        &self.registered.workflow
+    }
+
     /// Finds the live item of a task: of the instance given, or of the first that has one.
     pub(crate) fn item(&self, task: &str, instance: Option<u32>) -> Option<ItemNumber> {
         let case = self.cases.get(self.id)?;
