@@ -4,6 +4,8 @@
 //! element. Unset and empty are the same: an empty value is of every type, and a mapping whose result is
 //! empty leaves its variable unset, whatever it held before.
 
+use std::borrow::Cow;
+
 use super::command::Error;
 use super::event::Writes;
 use super::lexical;
@@ -14,27 +16,27 @@ use crate::net::{DataType, Mapping, Net, Parameter, Predicate, Task};
 /// Names and values as a document shows them.
 pub(super) struct Values<'a> {
     root: &'a str,
-    values: Vec<(&'a str, std::borrow::Cow<'a, Fragment>)>,
+    values: Vec<(&'a str, Cow<'a, Fragment>)>,
 }
 
 impl<'a> Values<'a> {
     /// Returns the data of a net instance as it will be after `wrote`.
     pub(super) fn of_net(net: &'a Net, row: &'a InstanceRow, wrote: &'a Writes) -> Self {
-        use std::borrow::Cow;
         let mut values: Vec<(&str, Cow<'_, Fragment>)> = net
             .variables
             .iter()
             .map(|variable| (variable.name.as_str(), Cow::Owned(Fragment::empty())))
             .collect();
         for (variable, value) in row.data.iter().chain(wrote) {
-            values[usize::from(*variable)].1 = Cow::Borrowed(value);
+            if let Some(entry) = values.get_mut(usize::from(*variable)) {
+                entry.1 = Cow::Borrowed(value);
+            }
         }
         Self { root: &net.document_root, values }
     }
 
     /// Returns the output of a task as its mappings see it; `given` has one element a parameter.
     fn of_outputs(task: &'a Task, given: &Fragment) -> Self {
-        use std::borrow::Cow;
         let given = given.children();
         let value = |name: &str| {
             let found = given.iter().find(|(given, _)| given == name);
@@ -205,7 +207,7 @@ pub(super) fn echo(task: &Task, input: &Fragment) -> Fragment {
 /// Returns the output of a net instance that is done: its output parameters that are set.
 pub(super) fn result(net: &Net, row: &InstanceRow) -> Fragment {
     let set = row.data.iter().filter_map(|(number, value)| {
-        let variable = &net.variables[usize::from(*number)];
+        let variable = net.variables.get(usize::from(*number))?;
         variable.is_output.then(|| (variable.name.clone(), value.clone()))
     });
     Fragment::from_children(&set.collect::<Vec<_>>())
