@@ -1,1 +1,205 @@
 //! HTTP: decode, call the engine, encode. No workflow rule lives here.
+//!
+//! Start at [`respond`], a pure function from request to response; `server` is the thin adaptor that
+//! carries requests from sockets to it. Routes are the closed set [`Route`], told apart in `route`.
+
+mod answer;
+mod batch;
+mod body;
+mod cases;
+mod data;
+mod error;
+mod header;
+mod items;
+pub mod listen;
+mod nearest;
+mod picture;
+mod problem;
+mod query;
+mod route;
+pub mod server;
+mod service_routes;
+mod show;
+mod workflows;
+
+use std::fmt::Write as _;
+
+pub use error::Error;
+
+use crate::engine::service::{Once, Service};
+use crate::telemetry::metrics::labels::{Label, Route};
+use answer::Answered;
+use problem::Problem;
+
+/// Longest path with its query, in bytes.
+pub const PATH_BYTES_MAX: usize = 8 * 1024;
+/// Longest value of a header that this interface reads, in bytes.
+pub const HEADER_BYTES_MAX: usize = 8 * 1024;
+/// Longest idempotency key or business key, in characters.
+pub const KEY_LEN_MAX: usize = 255;
+/// Deepest nesting of a JSON body: case data may nest 100 deep, its envelope adds some.
+pub const JSON_DEPTH_MAX: usize = 110;
+/// Longest reason for a cancel, fail or skip, in bytes.
+pub const REASON_BYTES_MAX: usize = 4 * 1024;
+/// Items of a page when the client does not say.
+pub const PAGE_ITEMS_DEFAULT: u32 = 100;
+/// Seconds after which a client may ask again when the service is busy.
+pub const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// Bounds that the configuration may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest body, in bytes.
+    pub body_bytes_max: usize,
+    /// Most lines of one batch.
+    pub batch_lines_max: usize,
+}
+
+/// A request as it came, headers by lower-case name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Request {
+    /// Method, upper case.
+    pub method: String,
+    /// Path as sent, still percent-encoded, without the query.
+    pub path: String,
+    /// Query as sent, without the question mark; empty when there is none.
+    pub query: String,
+    /// Headers in order, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+/// An answer, ready to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// Status.
+    pub status: u16,
+    /// Headers in order, names in lower case; the length is the server's to add.
+    pub headers: Vec<(&'static str, String)>,
+    /// Body; empty in an answer to HEAD.
+    pub body: Vec<u8>,
+    /// Which route it came from.
+    pub route: Route,
+}
+
+/// Answers a request. Never panics; blocks only where the service does.
+pub fn respond(service: &dyn Service, request: &Request, limits: &Limits) -> Response {
+    let mut route = Route::Other;
+    let answered =
+        check(request, limits).and_then(|()| route::find(&request.method, &request.path)).and_then(|found| {
+            route = found.route;
+            dispatch(service, request, limits, &found)
+        });
+    let mut response = match answered {
+        Ok(answered) => answered.into_response(route),
+        Err(problem) => problem.into_response(route),
+    };
+    if request.method == "HEAD" {
+        response.headers.push(("content-length", response.body.len().to_string()));
+        response.body.clear();
+    }
+    response
+}
+
+/// Returns the answer to a request that could not be read whole, so that `respond` never saw it.
+pub fn refuse(error: Error) -> Response {
+    Problem::from(error).into_response(Route::Other)
+}
+
+fn check(request: &Request, limits: &Limits) -> Result<(), Problem> {
+    let path_bytes = request.path.len() + request.query.len();
+    if path_bytes > PATH_BYTES_MAX {
+        return Err(Error::PathTooLong { bytes: path_bytes, limit: PATH_BYTES_MAX }.into());
+    }
+    for (name, value) in &request.headers {
+        if value.len() > HEADER_BYTES_MAX {
+            let name = name.chars().take(40).collect();
+            return Err(Error::HeaderTooLong { name, bytes: value.len(), limit: HEADER_BYTES_MAX }.into());
+        }
+    }
+    if request.body.len() > limits.body_bytes_max {
+        return Err(Error::BodyTooLarge { limit: limits.body_bytes_max }.into());
+    }
+    Ok(())
+}
+
+fn dispatch(
+    service: &dyn Service,
+    request: &Request,
+    limits: &Limits,
+    found: &route::Found,
+) -> Result<Answered, Problem> {
+    let id = found.id.as_str();
+    match found.route {
+        Route::Health => service_routes::health(service, request),
+        Route::HealthLive => service_routes::live(request),
+        Route::Metrics => service_routes::metrics(service, request),
+        Route::OpenApi => service_routes::openapi(request),
+        Route::WorkflowRegister => workflows::register(service, request),
+        Route::WorkflowList => workflows::list(service, request),
+        Route::WorkflowGet => workflows::get(service, request, id),
+        Route::WorkflowSvg => workflows::picture(service, request, id),
+        Route::CaseCreate => cases::create(service, request),
+        Route::CaseList => cases::list(service, request),
+        Route::CaseGet => cases::get(service, request, id),
+        Route::CaseSvg => cases::picture(service, request, id),
+        Route::CaseHistory => cases::history(service, request, id),
+        Route::CaseCancel
+        | Route::CaseSuspend
+        | Route::CaseResume
+        | Route::CaseRetry
+        | Route::CaseExecute => cases::act(service, request, found.route, id),
+        Route::ItemList => items::list(service, request),
+        Route::ItemGet => items::get(service, request, id),
+        Route::ItemStart | Route::ItemComplete | Route::ItemFail | Route::ItemSkip => {
+            items::act(service, request, found.route, id)
+        }
+        Route::Batch => batch::run(service, request, limits),
+        Route::Console | Route::Other => Err(Error::NoRoute { path: request.path.clone() }.into()),
+    }
+}
+
+/// Returns how the client wants a POST carried out: its key, and what the key stands for.
+fn once(request: &Request) -> Result<Once, Error> {
+    let key = header::find(request, "idempotency-key").map(|key| header::key("Idempotency-Key", key));
+    Ok(Once {
+        key: key.transpose()?,
+        request: fingerprint(&request.method, &request.path, &request.query, &request.body),
+    })
+}
+
+/// Hashes what makes two requests the same. The parts before the body hold no line feed.
+fn fingerprint(method: &str, path: &str, query: &str, body: &[u8]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for part in [method, "\n", path, "?", query, "\n"] {
+        hasher.update(part.as_bytes());
+    }
+    hasher.update(body);
+    *hasher.finalize().as_bytes()
+}
+
+/// Returns text as one part of a path: what is not a letter, digit, `-`, `_`, `~`, `@` or dot is escaped, and so
+/// are dots that would mean something: of `.svg` at the end, and of a part made of nothing else.
+fn encode_segment(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let picture_dot = text.strip_suffix(".svg").map(str::len);
+    let only_dots = text.bytes().all(|byte| byte == b'.');
+    for (at, byte) in text.bytes().enumerate() {
+        let plain = match byte {
+            b'.' => !only_dots && Some(at) != picture_dot,
+            _ => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~' | b'@'),
+        };
+        if plain {
+            out.push(char::from(byte));
+        } else {
+            write!(out, "%{byte:02X}").expect("invariant: a string takes every write");
+        }
+    }
+    out
+}
+
+/// Returns every route that can be asked for, as `METHOD /path`.
+pub fn routes() -> impl Iterator<Item = &'static str> {
+    route::served().map(Label::value)
+}

@@ -53,3 +53,10 @@ pub fn deadline_in_us(us: u64) -> Instant {
 pub fn until(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }
+
+/// Returns nanoseconds since the first call: what stands in for ticks where the processor has no counter.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn monotonic_ns() -> u64 {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    u64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
+}

@@ -17,8 +17,9 @@ use crate::store::{self, Entry, Rows};
 pub struct EngineFold;
 
 impl store::Fold for EngineFold {
-    fn fold(&self, rows: &mut Rows<'_>, time: Time, entry: &Entry) -> Result<(), String> {
+    fn fold(&self, rows: &mut Rows<'_>, _frame: Time, entry: &Entry) -> Result<(), String> {
         let record = Record::decode(&entry.payload)?;
+        let time = record.at;
         match &record.body {
             Body::Case(payload) => fold_case(rows, time, entry, payload)?,
             Body::Registered(registration) => register(rows, time, registration)?,
@@ -37,7 +38,7 @@ fn text(error: impl std::fmt::Display) -> String {
 
 fn register(rows: &mut Rows<'_>, time: Time, registration: &Registration) -> Result<(), String> {
     let value = tables::encode(&(time, registration));
-    rows.put(tables::SPECS, &tables::spec_key(registration.number), value).map_err(text)
+    rows.put(tables::SPECS, &tables::spec_key(registration.number), &value)
 }
 
 fn put_key(
@@ -54,7 +55,7 @@ fn put_key(
     let row =
         KeyRow { n: entry.n, case: CaseId(entry.subject), spec, request: fact.request, act: fact.act, at };
     let key = tables::hash_key(entry.partition, &fact.key);
-    rows.put(tables::KEYS, &key, tables::encode(&row)).map_err(text)
+    rows.put(tables::KEYS, &key, &tables::encode(&row))
 }
 
 fn expire_keys(rows: &mut Rows<'_>, partition: Partition, before: Time) -> Result<(), String> {
@@ -71,12 +72,11 @@ fn expire_keys(rows: &mut Rows<'_>, partition: Partition, before: Time) -> Resul
             Err(error) => wrong = Some(error),
         }
         true
-    })
-    .map_err(text)?;
+    })?;
     if let Some(error) = wrong {
         return Err(error);
     }
-    expired.iter().try_for_each(|key| rows.delete(tables::KEYS, key).map_err(text))
+    expired.iter().try_for_each(|key| rows.delete(tables::KEYS, key))
 }
 
 fn fold_case(rows: &mut Rows<'_>, time: Time, entry: &Entry, payload: &[u8]) -> Result<(), String> {
@@ -102,12 +102,12 @@ struct Touched {
 }
 
 impl Touched {
-    fn fetch(rows: &Rows<'_>, case: CaseId) -> Result<Self, String> {
+    fn fetch(rows: &mut Rows<'_>, case: CaseId) -> Result<Self, String> {
         let key = tables::case_key(case);
-        let mut row = rows.get(tables::CASES, &key).map_err(text)?;
+        let mut row = rows.get(tables::CASES, &key)?;
         let mut was_closed = false;
         if row.is_none() {
-            row = rows.get(tables::CLOSED, &key).map_err(text)?;
+            row = rows.get(tables::CLOSED, &key)?;
             was_closed = row.is_some();
         }
         let row = row.map(|bytes| encode::row_from_bytes(&bytes)).transpose().map_err(text)?;
@@ -115,7 +115,7 @@ impl Touched {
     }
 
     /// Fetches what an event is about to ask for.
-    fn prepare(&mut self, rows: &Rows<'_>, event: &Event) -> Result<(), String> {
+    fn prepare(&mut self, rows: &mut Rows<'_>, event: &Event) -> Result<(), String> {
         match event {
             Event::Stepped { instance, .. } | Event::Ended { instance, .. } => {
                 self.fetch_instance(rows, *instance)
@@ -131,21 +131,21 @@ impl Touched {
         }
     }
 
-    fn fetch_instance(&mut self, rows: &Rows<'_>, number: InstanceNumber) -> Result<(), String> {
+    fn fetch_instance(&mut self, rows: &mut Rows<'_>, number: InstanceNumber) -> Result<(), String> {
         if self.instances.iter().any(|entry| entry.0 == number) {
             return Ok(());
         }
-        let bytes = rows.get(tables::INSTANCES, &tables::part_key(self.case, number)).map_err(text)?;
+        let bytes = rows.get(tables::INSTANCES, &tables::part_key(self.case, number))?;
         let row = bytes.map(|bytes| encode::row_from_bytes(&bytes)).transpose().map_err(text)?;
         self.instances.push((number, row));
         Ok(())
     }
 
-    fn fetch_item(&mut self, rows: &Rows<'_>, number: ItemNumber) -> Result<(), String> {
+    fn fetch_item(&mut self, rows: &mut Rows<'_>, number: ItemNumber) -> Result<(), String> {
         if self.items.iter().any(|entry| entry.0 == number) {
             return Ok(());
         }
-        let bytes = rows.get(tables::ITEMS, &tables::part_key(self.case, number)).map_err(text)?;
+        let bytes = rows.get(tables::ITEMS, &tables::part_key(self.case, number))?;
         let row = bytes.map(|bytes| encode::row_from_bytes(&bytes)).transpose().map_err(text)?;
         self.items.push((number, row));
         Ok(())
@@ -161,27 +161,25 @@ impl Touched {
             match instance {
                 Some(row) => rows.put(tables::INSTANCES, &key, &encode::row_to_bytes(row)),
                 None => rows.delete(tables::INSTANCES, &key),
-            }
-            .map_err(text)?;
+            }?;
         }
         for (number, item) in &self.items {
             let key = tables::part_key(self.case, *number);
             match item {
                 Some(row) => rows.put(tables::ITEMS, &key, &encode::row_to_bytes(row)),
                 None => rows.delete(tables::ITEMS, &key),
-            }
-            .map_err(text)?;
+            }?;
         }
         let key = tables::case_key(self.case);
         let value = encode::row_to_bytes(&row);
         if !matches!(row.status, Status::Closed(_)) {
-            return rows.put(tables::CASES, &key, value).map_err(text);
+            return rows.put(tables::CASES, &key, &value);
         }
         if !self.was_closed {
-            rows.delete(tables::CASES, &key).map_err(text)?;
-            rows.put(tables::CLOSED_BY_DAY, &tables::day_key(time, self.case), Vec::new()).map_err(text)?;
+            rows.delete(tables::CASES, &key)?;
+            rows.put(tables::CLOSED_BY_DAY, &tables::day_key(time, self.case), &[])?;
         }
-        rows.put(tables::CLOSED, &key, value).map_err(text)
+        rows.put(tables::CLOSED, &key, &value)
     }
 }
 
@@ -189,11 +187,10 @@ fn created(rows: &mut Rows<'_>, case: CaseId, business_key: Option<&str>) -> Res
     let partition = case.partition();
     let key = partition.0.to_be_bytes();
     let row = PartitionRow { last_case: Some(case) };
-    rows.put(tables::PARTITIONS, &key, tables::encode(&row)).map_err(text)?;
+    rows.put(tables::PARTITIONS, &key, &tables::encode(&row))?;
     let Some(business_key) = business_key else { return Ok(()) };
     let hash = business_hash(business_key);
-    rows.put(tables::BUSINESS_KEYS, &tables::hash_key(partition, &hash), case.0.to_be_bytes().to_vec())
-        .map_err(text)
+    rows.put(tables::BUSINESS_KEYS, &tables::hash_key(partition, &hash), &case.0.to_be_bytes())
 }
 
 /// Returns the hash under which a business key is kept.

@@ -1,23 +1,25 @@
 //! Questions that the follower's rows and the journal answer: cases, lists, histories. Nothing here changes
 //! anything, and a list visits a bounded number of rows a page, so that folding is never held up for long.
 
-use super::answers;
-use super::record::{Act, Body, Record};
+use super::answers::{self, ItemPlace};
+use super::record::{Act, Body, Hash16, Record};
 use super::registry::Registry;
-use super::request::{CaseRows, Repeat};
+use super::request::{Question, Repeat, Told};
 use super::service::{
-    Answer, CaseFilter, CaseState, CaseSummary, CaseView, HistoryView, IsNew, ItemFilter, ItemView, Page, PageOf,
+    Answer, CaseFilter, CaseSummary, CaseView, HistoryView, IsNew, ItemFilter, ItemView, Page, PageOf,
     Refusal,
 };
 use super::tables::{self, KeyRow};
+use super::turn::{self, Rows};
 use crate::case::encode;
 use crate::case::event::Event;
 use crate::case::fold::fold;
-use crate::case::row::{CaseRow, InstanceRow, ItemRow, ItemState, Status};
-use crate::case::state::{Case, InRows, Live};
+use crate::case::row::{CaseRow, InstanceRow, ItemRow, Status};
+use crate::case::state::{Case, InRows, Instance, Live};
 use crate::case::view;
 use crate::error::{Code, Kind};
-use crate::id::{CaseId, ItemId, SpecNumber, Time};
+use crate::id::{CaseId, ItemId, Partition, SpecNumber, Time};
+use crate::net::orjoin;
 use crate::store::{self, Disk, Follower, JournalReader, Table, Tables};
 
 /// Most rows that one page of a list looks at; a page that ends there is short and says where to go on.
@@ -29,14 +31,14 @@ pub const HISTORY_ENTRIES_MAX: usize = 1_000_000;
 ///
 /// # Errors
 /// A row cannot be read.
-pub fn case_rows<T: Tables>(follower: &Follower<T>, case: CaseId) -> Result<Option<CaseRows>, String> {
+pub fn case_rows<T: Tables>(follower: &Follower<T>, case: CaseId) -> Result<Option<Rows>, String> {
     let Some(row) = case_row(follower, case)? else { return Ok(None) };
     if matches!(row.status, Status::Closed(_)) {
-        return Ok(Some(CaseRows { row, instances: Vec::new(), items: Vec::new() }));
+        return Ok(Some(Rows { case: row, instances: Vec::new(), items: Vec::new() }));
     }
     let instances = parts::<_, InstanceRow>(follower, tables::INSTANCES, case)?;
     let items = parts::<_, ItemRow>(follower, tables::ITEMS, case)?;
-    Ok(Some(CaseRows { row, instances, items }))
+    Ok(Some(Rows { case: row, instances, items }))
 }
 
 fn case_row<T: Tables>(follower: &Follower<T>, case: CaseId) -> Result<Option<CaseRow>, String> {
@@ -70,23 +72,67 @@ fn parts<T: Tables, R: encode::Row>(
     wrong.map_or(Ok(found), Err)
 }
 
+/// Answers a question of a shard, from durable rows.
+pub fn answer<T: Tables>(follower: &Follower<T>, question: Question) -> Told {
+    match question {
+        Question::Load(case) => Told::Loaded(case, case_rows(follower, case).map(|rows| rows.map(Box::new))),
+        Question::Business(partition, hash) => {
+            Told::Business(partition, hash, business_case(follower, partition, &hash))
+        }
+        Question::Judge(case, question) => judge(case, question),
+    }
+}
+
+fn judge(case: CaseId, question: Box<turn::Question>) -> Told {
+    let turn::Question::OrJoin { net, task, marking, .. } = question.as_ref();
+    let judgement = orjoin::judge(net, *task, marking);
+    Told::Judged(case, question, judgement)
+}
+
+/// Answers a question when the rows cannot be had.
+pub fn cannot_answer(question: Question, reason: String) -> Told {
+    match question {
+        Question::Load(case) => Told::Loaded(case, Err(reason)),
+        Question::Business(partition, hash) => Told::Business(partition, hash, Err(reason)),
+        // This one needs no rows.
+        Question::Judge(case, question) => judge(case, question),
+    }
+}
+
+/// Returns the case of a business key.
+///
+/// # Errors
+/// The row cannot be read.
+pub fn business_case<T: Tables>(
+    follower: &Follower<T>,
+    partition: Partition,
+    hash: &Hash16,
+) -> Result<Option<CaseId>, String> {
+    let found = follower.get(tables::BUSINESS_KEYS, &tables::hash_key(partition, hash)).map_err(text)?;
+    found
+        .map(|bytes| tables::case_of(&bytes).ok_or_else(|| "a business key without its case".to_owned()))
+        .transpose()
+}
+
 /// Returns a case as rows hold it: markings lie in its instances' rows.
-pub fn case_of_rows(id: CaseId, rows: CaseRows) -> Case {
-    Case::from_rows(id, rows.row, rows.instances, rows.items)
+pub fn case_of_rows(id: CaseId, rows: Rows) -> Case {
+    let instance = |(number, row)| Instance { number, row, slot: 0 };
+    Case {
+        id,
+        row: Some(rows.case),
+        instances: rows.instances.into_iter().map(instance).collect(),
+        items: rows.items,
+    }
 }
 
 /// Returns the view of a case.
 ///
 /// # Errors
 /// There is none, or its rows cannot be read.
-pub fn case<T: Tables>(
-    follower: &Follower<T>,
-    registry: &Registry,
-    id: CaseId,
-) -> Result<CaseView, Refusal> {
+pub fn case<T: Tables>(follower: &Follower<T>, registry: &Registry, id: CaseId) -> Result<CaseView, Refusal> {
     let rows = case_rows(follower, id).map_err(|reason| answers::unreadable(&reason))?;
     let rows = rows.ok_or_else(|| answers::refusal(&crate::case::Error::NoCase))?;
-    let spec = known(registry, rows.row.spec)?;
+    let spec = known(registry, rows.case.spec)?;
     Ok(answers::case_view(&case_of_rows(id, rows), &spec))
 }
 
@@ -97,8 +143,8 @@ pub fn case<T: Tables>(
 pub fn item<T: Tables>(follower: &Follower<T>, registry: &Registry, id: ItemId) -> Result<ItemView, Refusal> {
     let rows = case_rows(follower, id.case).map_err(|reason| answers::unreadable(&reason))?;
     let rows = rows.ok_or_else(|| answers::refusal(&crate::case::Error::NoItem))?;
-    let spec = known(registry, rows.row.spec)?;
-    answers::item_view(&case_of_rows(id.case, rows), &spec, id.number)
+    let spec = known(registry, rows.case.spec)?;
+    view::live_item(&case_of_rows(id.case, rows), &spec.workflow, id.number)
         .ok_or_else(|| answers::refusal(&crate::case::Error::NoItem))
 }
 
@@ -125,11 +171,11 @@ pub fn cases<T: Tables>(
     let mut pages = Vec::new();
     for (table, is_closed) in [(tables::CASES, false), (tables::CLOSED, true)] {
         if filter.state.is_none_or(|state| state.is_closed() == is_closed) {
-            pages.push(rows_from(follower, table, from, limit, &|follower, id, row: &CaseRow| {
+            pages.push(rows_from(follower, table, from, limit, &|id, row: &CaseRow| {
                 if !wanted(row) {
                     return Ok(None);
                 }
-                let summary = summary(follower, registry, id, row)?;
+                let summary = summary(registry, id, row)?;
                 Ok(Some(summary).filter(|found| filter.state.is_none_or(|state| found.state == state)))
             })?);
         }
@@ -151,14 +197,14 @@ struct Part<R> {
     end: Option<CaseId>,
 }
 
-type Pick<'a, T, V, R> = dyn Fn(&Follower<T>, CaseId, &V) -> Result<Option<R>, Refusal> + 'a;
+type Pick<'a, R> = dyn Fn(CaseId, &CaseRow) -> Result<Option<R>, Refusal> + 'a;
 
 fn rows_from<T: Tables, R>(
     follower: &Follower<T>,
     table: Table,
     from: CaseId,
     limit: usize,
-    pick: &Pick<'_, T, CaseRow, R>,
+    pick: &Pick<'_, R>,
 ) -> Result<Part<R>, Refusal> {
     // The rows are taken first: the tables must not be asked again from inside a scan.
     let mut rows: Vec<(CaseId, Result<CaseRow, String>)> = Vec::new();
@@ -179,7 +225,7 @@ fn rows_from<T: Tables, R>(
         let is_last = rows.len() < chunk;
         for (id, row) in &rows {
             let row = row.as_ref().map_err(|reason| answers::unreadable(reason))?;
-            found.extend(pick(follower, *id, row)?);
+            found.extend(pick(*id, row)?);
             visited += 1;
             if found.len() > limit || (visited >= PAGE_ROWS_MAX && !is_last) {
                 return Ok(Part { found, end: Some(*id) });
@@ -192,29 +238,17 @@ fn rows_from<T: Tables, R>(
     }
 }
 
-fn summary<T: Tables>(
-    follower: &Follower<T>,
-    registry: &Registry,
-    id: CaseId,
-    row: &CaseRow,
-) -> Result<CaseSummary, Refusal> {
-    let items = if matches!(row.status, Status::Closed(_)) {
-        Vec::new()
-    } else {
-        parts::<_, ItemRow>(follower, tables::ITEMS, id).map_err(|reason| answers::unreadable(&reason))?
-    };
+fn summary(registry: &Registry, id: CaseId, row: &CaseRow) -> Result<CaseSummary, Refusal> {
     let spec = known(registry, row.spec)?;
-    let is_offered = |state| matches!(state, ItemState::Enabled | ItemState::Reoffered);
     Ok(CaseSummary {
         id,
         workflow: spec.workflow.uri.clone(),
         version: spec.version,
-        state: view::state_of(row, items.iter().map(|(_, item)| item)),
+        state: view::state(row),
         business_key: row.business_key.clone(),
         created: row.created,
         changed: row.changed,
-        enabled_count: u32::try_from(items.iter().filter(|(_, item)| is_offered(item.state)).count())
-            .unwrap_or(u32::MAX),
+        enabled_count: row.enabled_count,
     })
 }
 
@@ -237,19 +271,21 @@ pub fn items<T: Tables>(
     let mut views = Vec::new();
     let mut visited = 0;
     loop {
-        let Some(case) = next_case_with_items(follower, from)? else { return Ok(Page { items: views, next: None }) };
+        let Some(case) = next_case_with_items(follower, from)? else {
+            return Ok(Page { items: views, next: None });
+        };
         if filter.case.is_some_and(|wanted| wanted != case) {
             return Ok(Page { items: views, next: None });
         }
         let first = if case == from.case { from.number } else { 0 };
         let rows = case_rows(follower, case).map_err(|reason| answers::unreadable(&reason))?;
         let rows = rows.ok_or_else(|| answers::unreadable("a work item without its case"))?;
-        let spec = known(registry, rows.row.spec)?;
-        let is_wanted = specs.as_ref().is_none_or(|specs| specs.contains(&rows.row.spec));
+        let spec = known(registry, rows.case.spec)?;
+        let is_wanted = specs.as_ref().is_none_or(|specs| specs.contains(&rows.case.spec));
         let case_in_memory = case_of_rows(case, rows);
         for (number, _) in case_in_memory.items.iter().filter(|entry| is_wanted && entry.0 >= first) {
             visited += 1;
-            let Some(view) = answers::item_view(&case_in_memory, &spec, *number) else { continue };
+            let Some(view) = view::live_item(&case_in_memory, &spec.workflow, *number) else { continue };
             if filter.task.as_ref().is_none_or(|task| *task == view.task)
                 && filter.state.as_ref().is_none_or(|state| state == view.state)
             {
@@ -288,7 +324,7 @@ pub fn entries<D: Disk>(
     journal: &JournalReader<D>,
     case: CaseId,
     last: store::Link,
-) -> Result<Vec<(Time, store::Entry)>, String> {
+) -> Result<Vec<store::Entry>, String> {
     let mut entries = Vec::new();
     let mut link = last;
     while link.n != 0 {
@@ -296,20 +332,21 @@ pub fn entries<D: Disk>(
             return Err(format!("the case has more than {HISTORY_ENTRIES_MAX} journal entries"));
         }
         let found = journal.entry(case.partition(), link.n).map_err(text)?;
-        let (time, entry) = found.ok_or_else(|| format!("journal entry {} is missing", link.n))?;
+        let (_, entry) = found.ok_or_else(|| format!("journal entry {} is missing", link.n))?;
         if entry.subject != case.0 || entry.hash() != link.hash {
             return Err(format!("journal entry {} is not the one that its case refers to", link.n));
         }
         link = entry.previous;
-        entries.push((time, entry));
+        entries.push(entry);
     }
     entries.reverse();
     Ok(entries)
 }
 
-fn events(entry: &store::Entry) -> Result<Vec<Event>, String> {
-    match Record::decode(&entry.payload)?.body {
-        Body::Case(payload) => encode::events_from_bytes(payload).map_err(text),
+fn events(entry: &store::Entry) -> Result<(Time, Vec<Event>), String> {
+    let record = Record::decode(&entry.payload)?;
+    match record.body {
+        Body::Case(payload) => Ok((record.at, encode::events_from_bytes(payload).map_err(text)?)),
         _ => Err("an entry of a case that holds no events".to_owned()),
     }
 }
@@ -332,20 +369,19 @@ pub fn history<T: Tables, D: Disk>(
     let spec = known(registry, row.spec)?;
     let last = store::Link { n: row.last.n, hash: row.last.hash };
     let entries = entries(journal, id, last).map_err(|reason| answers::unreadable(&reason))?;
-    let mut case = Case::new(id);
-    let mut seq = 0;
-    let mut views = Vec::new();
-    for (time, entry) in &entries {
-        for event in events(entry).map_err(|reason| answers::unreadable(&reason))? {
-            seq += 1;
-            if seq > after {
-                if views.len() == page.limit as usize {
-                    return Ok(Page { items: views, next: Some((seq - 1).to_string()) });
-                }
-                views.push(view::history(&case, &spec.workflow, seq, *time, &event));
+    let mut historian = view::Historian::new(&spec.workflow);
+    let mut views: Vec<HistoryView> = Vec::new();
+    for entry in &entries {
+        let (at, events) = events(entry).map_err(|reason| answers::unreadable(&reason))?;
+        for event in &events {
+            let view = historian.tell(event, at);
+            if view.seq <= after {
+                continue;
             }
-            let mut live = Live { case: &mut case, keeper: &mut InRows };
-            fold(&mut live, &event, *time).map_err(|reason| answers::unreadable(&reason))?;
+            if views.len() == page.limit as usize {
+                return Ok(Page { items: views, next: Some((view.seq - 1).to_string()) });
+            }
+            views.push(view);
         }
     }
     Ok(Page { items: views, next: None })
@@ -371,7 +407,7 @@ pub fn repeat<T: Tables, D: Disk>(
         Repeat::Client(partition, key) => {
             let bytes = follower.get(tables::KEYS, &tables::hash_key(partition, &key));
             let bytes = bytes.map_err(|error| answers::unreadable(&text(error)))?;
-            let bytes = bytes.ok_or_else(|| answers::unreadable("the key's row is missing"))?;
+            let bytes = bytes.ok_or_else(expired_key)?;
             tables::decode::<KeyRow>(&bytes).map_err(|reason| answers::unreadable(&reason))?
         }
     };
@@ -380,7 +416,9 @@ pub fn repeat<T: Tables, D: Disk>(
     }
     match (row.act, row.spec) {
         (Act::Register, Some(number)) => Ok(Repeated::Specification(number)),
-        _ => answer_at(journal, registry, &row).map(Repeated::Answer).map_err(|reason| answers::unreadable(&reason)),
+        _ => answer_at(journal, registry, &row)
+            .map(Repeated::Answer)
+            .map_err(|reason| answers::unreadable(&reason)),
     }
 }
 
@@ -394,26 +432,27 @@ pub enum Repeated {
 }
 
 /// Folds a case up to the entry that a key names, and answers as then.
-fn answer_at<D: Disk>(journal: &JournalReader<D>, registry: &Registry, row: &KeyRow) -> Result<Answer, String> {
+fn answer_at<D: Disk>(
+    journal: &JournalReader<D>,
+    registry: &Registry,
+    row: &KeyRow,
+) -> Result<Answer, String> {
     let found = journal.entry(row.case.partition(), row.n).map_err(text)?;
-    let (time, entry) = found.ok_or_else(|| format!("journal entry {} is missing", row.n))?;
-    let entries = entries(journal, row.case, entry.link())?;
+    let (_, entry) = found.ok_or_else(|| format!("journal entry {} is missing", row.n))?;
     let mut case = Case::new(row.case);
     let mut place = None;
-    for (at, entry) in &entries {
-        let mut live = Live { case: &mut case, keeper: &mut InRows };
-        let events = events(entry)?;
-        if entry.n == row.n
-            && let Act::Item(number) = row.act
-        {
-            place = answers::ItemPlace::of(live.case, number);
+    let mut last = (Time(0), Vec::new());
+    for entry in entries(journal, row.case, entry.link())? {
+        if let (true, Act::Item(number)) = (entry.n == row.n, row.act) {
+            place = ItemPlace::of(&case, number);
         }
-        for event in &events {
-            fold(&mut live, event, *at)?;
+        last = events(&entry)?;
+        for event in &last.1 {
+            fold(&mut Live { case: &mut case, keeper: &mut InRows }, event, last.0)?;
         }
     }
     let spec = registry.get(case.existing().spec).ok_or("its specification is not registered")?;
-    Ok(answers::answer(&case, &spec, row.act, place.as_ref(), &events(&entry)?, time))
+    Ok(answers::answer(&case, &spec, row.act, place.as_ref(), &last.1, last.0))
 }
 
 fn known(
@@ -438,6 +477,17 @@ fn bad_token(token: &str) -> Refusal {
     }
 }
 
+fn expired_key() -> Refusal {
+    Refusal {
+        code: Code(312),
+        kind: Kind::Conflict,
+        message: "this idempotency key has just come to the end of its time".to_owned(),
+        hint: Some("what it was used for was done; look at the case before asking with a new key".to_owned()),
+        key: None,
+        mistakes: Vec::new(),
+    }
+}
+
 fn other_request() -> Refusal {
     Refusal {
         code: Code(311),
@@ -449,7 +499,37 @@ fn other_request() -> Refusal {
     }
 }
 
-/// Returns the state of a case from its row and items.
-pub fn state(row: &CaseRow, items: &[(u32, ItemRow)]) -> CaseState {
-    view::state_of(row, items.iter().map(|(_, item)| item))
+/// Lists registered specifications: every version, by uri.
+///
+/// # Errors
+/// A bad token.
+pub fn specifications(
+    registry: &Registry,
+    page: &PageOf,
+) -> Result<Page<super::service::SpecificationView>, Refusal> {
+    let after = page.after.as_deref().map(|token| {
+        let (version, uri) = token.split_once('@').ok_or_else(|| bad_token(token))?;
+        Ok((uri.to_owned(), version.parse::<u32>().map_err(|_| bad_token(token))?))
+    });
+    let limit = page.limit as usize;
+    let mut found = registry.list(after.transpose()?.as_ref(), limit + 1);
+    let is_cut = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| is_cut).map(|last| format!("{}@{}", last.version, last.workflow.uri));
+    let items = found.iter().map(|spec| answers::specification(spec, IsNew::No)).collect();
+    Ok(Page { items, next })
+}
+
+/// Returns the nets of a case's own version, the root first.
+///
+/// # Errors
+/// There is no such case, or its row cannot be read.
+pub fn nets_of<T: Tables>(
+    follower: &Follower<T>,
+    registry: &Registry,
+    id: CaseId,
+) -> Result<Vec<std::sync::Arc<crate::net::Net>>, Refusal> {
+    let row = case_row(follower, id).map_err(|reason| answers::unreadable(&reason))?;
+    let row = row.ok_or_else(|| answers::refusal(&crate::case::Error::NoCase))?;
+    Ok(answers::root_first(&*known(registry, row.spec)?))
 }

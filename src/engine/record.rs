@@ -15,6 +15,8 @@ pub type Hash16 = [u8; 16];
 /// One journal entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record<'a> {
+    /// When it happened, by the shard's clock, which never goes back. The frame that makes it durable is younger.
+    pub at: Time,
     /// The key it was asked under.
     pub key: Option<KeyFact>,
     /// What happened.

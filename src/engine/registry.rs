@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::turn;
 use crate::id::{SpecNumber, Time};
 use crate::net::Workflow;
 
@@ -21,6 +22,13 @@ pub struct Registered {
     pub source: [u8; 32],
     /// Its nets.
     pub workflow: Arc<Workflow>,
+}
+
+impl Registered {
+    /// Returns what cases need to know of it.
+    pub fn run(&self) -> turn::Registered {
+        turn::Registered { number: self.number, version: self.version, workflow: Arc::clone(&self.workflow) }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -79,15 +87,13 @@ impl Registry {
     /// Returns up to `limit` versions after (uri, version), in that order.
     pub fn list(&self, after: Option<&(String, u32)>, limit: usize) -> Vec<Arc<Registered>> {
         let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let from = after.map_or("", |(uri, _)| uri.as_str());
+        let from = after.map_or_else(String::new, |(uri, _)| uri.clone());
         inner
             .by_uri
-            .range::<str, _>(from..)
+            .range(from..)
             .flat_map(|(_, versions)| versions)
             .filter(|entry| {
-                after.is_none_or(|(uri, version)| {
-                    (&entry.workflow.uri, entry.version) > (uri, *version)
-                })
+                after.is_none_or(|(uri, version)| (&entry.workflow.uri, entry.version) > (uri, *version))
             })
             .take(limit)
             .cloned()

@@ -7,12 +7,10 @@ use super::registry::Registered;
 use super::service::{Answer, Refusal, SpecificationView};
 use super::tables::KeyRow;
 use super::ticket::Answerer;
+use super::turn::{self, Rows};
 use crate::case::command::Command;
-use crate::case::event::{InstanceNumber, TaskNumber};
-use crate::case::row::{CaseRow, InstanceRow, ItemRow};
 use crate::expr::Fragment;
 use crate::id::{CaseId, Partition};
-use crate::net::Net;
 use crate::net::orjoin::Judgement;
 use crate::store::Entry;
 
@@ -143,44 +141,18 @@ pub enum Question {
     /// The case of a business key.
     Business(Partition, Hash16),
     /// Whether an OR-join is enabled.
-    Judge(Box<JudgeQuestion>),
-}
-
-/// Whether an OR-join is enabled.
-#[derive(Debug, Clone)]
-pub struct JudgeQuestion {
-    /// The case that waits.
-    pub case: CaseId,
-    /// The net instance.
-    pub instance: InstanceNumber,
-    /// The join's task.
-    pub task: TaskNumber,
-    /// The net.
-    pub net: Arc<Net>,
-    /// The marking.
-    pub marking: Vec<(u16, u16)>,
-}
-
-/// The rows of one case.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CaseRows {
-    /// The case's own.
-    pub row: CaseRow,
-    /// Live net instances by number.
-    pub instances: Vec<(InstanceNumber, InstanceRow)>,
-    /// Live items by number.
-    pub items: Vec<(u32, ItemRow)>,
+    Judge(CaseId, Box<turn::Question>),
 }
 
 /// Answer to a [`Question`].
 #[derive(Debug)]
 pub enum Told {
     /// The rows, or that there is no such case, or why it is not known.
-    Loaded(CaseId, Result<Option<Box<CaseRows>>, String>),
+    Loaded(CaseId, Result<Option<Box<Rows>>, String>),
     /// The case of a business key, if it has one, or why it is not known.
     Business(Partition, Hash16, Result<Option<CaseId>, String>),
     /// The verdict.
-    Judged(Box<JudgeQuestion>, Judgement),
+    Judged(CaseId, Box<turn::Question>, Judgement),
 }
 
 /// What a shard finds in its inbox.

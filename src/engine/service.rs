@@ -7,8 +7,8 @@ use std::sync::Arc;
 pub use crate::case::view::{
     CaseState, CaseView, Detail, HistoryView, IncidentView, ItemView, NetView, Value, ValueKind,
 };
-pub use crate::expr::{Fragment, json};
 use crate::error::{Code, Kind};
+pub use crate::expr::{Fragment, json};
 use crate::id::{CaseId, ItemId, SpecNumber, Time};
 use crate::net::Net;
 use crate::telemetry::metrics::Metrics;

@@ -4,24 +4,22 @@
 //! What it does is only staged: the journal's writer makes it durable, lets the answers go and says so through
 //! [`Progress`]. When the journal fails, everything since the last durable batch is forgotten and fetched anew.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::answers::{self, ItemPlace};
+use super::answers;
 use super::record::{Act, Body, Hash16, Maker, Record};
 use super::registry::{Registered, Registry};
-use super::request::{
-    Asked, CaseRows, Key, Message, NewSpecification, Question, Repeat, Reply, Request, Staged, Told,
-};
-use super::service::{IsNew, Refusal, SpecificationView};
+use super::request::{Asked, Key, Message, NewSpecification, Question, Repeat, Reply, Request, Staged, Told};
+use super::service::{Answer, IsNew, Refusal};
 use super::tables::KeyRow;
 use super::ticket::Answerer;
-use super::turn::{Cases, Done, Job, Limits, Meter, What};
-use crate::case::command::{self, Command};
+use super::turn::{self, Cases, Job, Limits, Outcome, Rows, Tally, Timer, What};
 use crate::case::encode;
 use crate::case::event::Event;
 use crate::case::row::{Link, Status};
+use crate::case::{self, Command};
 use crate::id::{CaseId, PARTITION_COUNT, Partition, SpecNumber, Time};
 use crate::store::{self, Entry};
 
@@ -63,6 +61,8 @@ pub struct Start {
     pub positions: Vec<u64>,
     /// Newest case of each partition.
     pub last_cases: Vec<Option<CaseId>>,
+    /// The clock at the start, and never earlier than what is stored.
+    pub time: Time,
     /// Clients' keys in use.
     pub keys: Vec<(Hash16, Time, Partition)>,
     /// Keys of the service's own that are still good.
@@ -78,6 +78,8 @@ pub struct Turned {
     pub staged: Staged,
     /// For whoever answers questions.
     pub questions: Vec<Question>,
+    /// What there is to count.
+    pub tally: Tally,
 }
 
 /// A key's use that a shard remembers.
@@ -95,6 +97,7 @@ struct Undo {
     positions: Vec<(Partition, u64)>,
     cases: HashSet<CaseId>,
     keys: Vec<Hash16>,
+    expired_keys: Vec<(Hash16, KeyUse)>,
     business: Vec<Hash16>,
     specs: Vec<Arc<Registered>>,
 }
@@ -121,6 +124,10 @@ pub struct Shard {
     /// Requests whose key is that of one that waits.
     same_key: VecDeque<Request>,
     waiting_keys: HashSet<Hash16>,
+    /// Cases that have something to do without being asked, as their rows say.
+    unfinished: Vec<CaseId>,
+    /// The latest time that anything was done with.
+    now: Time,
     batch: u64,
     generation: u64,
     undo: VecDeque<Undo>,
@@ -129,7 +136,10 @@ pub struct Shard {
 
 impl std::fmt::Debug for Shard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shard").field("shard", &self.options.shard).field("batch", &self.batch).finish_non_exhaustive()
+        f.debug_struct("Shard")
+            .field("shard", &self.options.shard)
+            .field("batch", &self.batch)
+            .finish_non_exhaustive()
     }
 }
 
@@ -139,6 +149,7 @@ struct Turn {
     staged: Staged,
     questions: Vec<Question>,
     undo: Undo,
+    tally: Tally,
     jobs: VecDeque<Work>,
     /// Closed cases that were fetched only to be asked about.
     visited: Vec<CaseId>,
@@ -155,7 +166,6 @@ struct Client {
     key: Key,
     act: Act,
     business: Option<Hash16>,
-    item: Option<ItemPlace>,
     answerer: Answerer<Reply>,
 }
 
@@ -201,6 +211,8 @@ impl Shard {
             asked_business: HashMap::new(),
             same_key: VecDeque::new(),
             waiting_keys: HashSet::new(),
+            unfinished: Vec::new(),
+            now: start.time,
             batch: 0,
             undo: VecDeque::new(),
             is_stopping: false,
@@ -211,9 +223,12 @@ impl Shard {
     ///
     /// # Errors
     /// Its specification is not registered, or its rows do not fit it.
-    pub fn load(&mut self, id: CaseId, rows: CaseRows) -> Result<(), String> {
-        let spec = self.registry.get(rows.row.spec).ok_or("its specification is not registered")?;
-        self.cases.load(id, rows, spec)
+    pub fn load(&mut self, id: CaseId, rows: Rows) -> Result<(), String> {
+        let spec = self.registry.get(rows.case.spec).ok_or("its specification is not registered")?;
+        if rows.case.unfinished {
+            self.unfinished.push(id);
+        }
+        self.cases.load(id, rows, spec.run()).map_err(|error| error.to_string())
     }
 
     /// Returns what the shard knows of its cases, for checks.
@@ -232,11 +247,12 @@ impl Shard {
     }
 
     /// Works through messages. Whatever `Turned` holds must be handed on, also when it is empty of entries.
-    pub fn turn(&mut self, now: Time, messages: Vec<Message>, meter: &mut impl Meter) -> Turned {
+    pub fn turn(&mut self, now: Time, messages: Vec<Message>, timer: &mut impl Timer) -> Turned {
         self.follow_progress();
+        self.now = self.now.max(now);
         self.batch += 1;
         let mut turn = Turn {
-            now,
+            now: self.now,
             staged: Staged {
                 shard: self.options.shard,
                 batch: self.batch,
@@ -247,6 +263,7 @@ impl Shard {
             },
             questions: Vec::new(),
             undo: Undo { batch: self.batch, ..Undo::default() },
+            tally: Tally::default(),
             jobs: VecDeque::new(),
             visited: Vec::new(),
         };
@@ -263,22 +280,24 @@ impl Shard {
                 Message::Stop => self.is_stopping = true,
             }
         }
-        self.run(&mut turn, meter);
+        let unfinished = std::mem::take(&mut self.unfinished);
+        turn.jobs.extend(unfinished.into_iter().filter(|case| self.cases.contains(*case)).map(go_on));
+        self.run(&mut turn, timer);
         while self.release_same_key(&mut turn) {
-            self.run(&mut turn, meter);
+            self.run(&mut turn, timer);
         }
         self.finish(turn)
     }
 
     fn finish(&mut self, turn: Turn) -> Turned {
-        let Turn { staged, questions, undo, visited, .. } = turn;
+        let Turn { staged, questions, undo, tally, visited, .. } = turn;
         if !staged.entries.is_empty() {
             self.undo.push_back(undo);
         }
         for case in visited {
             self.forget_if_closed(case);
         }
-        Turned { staged, questions }
+        Turned { staged, questions, tally }
     }
 
     /// Hears what became of earlier batches.
@@ -313,6 +332,8 @@ impl Shard {
         for case in undo.cases {
             self.cases.forget(case);
         }
+        self.client_key_count += undo.expired_keys.len();
+        self.keys.extend(undo.expired_keys);
         for key in undo.keys {
             if let Some(KeyUse::Client(..)) = self.keys.remove(&key) {
                 self.client_key_count -= 1;
@@ -411,21 +432,19 @@ impl Shard {
     }
 
     fn begin(&mut self, turn: &mut Turn, request: Request) {
-        let Request { act: Asked::Create { partition, spec, data, business_key }, key, answerer } = request else {
+        let Request { act: Asked::Create { partition, spec, data, business_key }, key, answerer } = request
+        else {
             unreachable!("invariant: only creates come here")
         };
         let case = CaseId::next(turn.now, partition, self.last_cases[partition.index()]);
         self.last_cases[partition.index()] = Some(case);
         self.waiting_keys.insert(key.hash);
         let business = business_key.as_ref().map(|entry| entry.1);
-        let command = Command::Create {
-            spec: spec.number,
-            business_key: business_key.map(|entry| entry.0),
-            data,
-        };
+        let business_key = business_key.map(|entry| entry.0);
+        let command = Command::Create { spec: spec.number, business_key, data };
         turn.jobs.push_back(Work {
-            job: Job { case, what: What::Create(spec, command) },
-            client: Some(Client { key, act: Act::Create, business, item: None, answerer }),
+            job: Job { case, registered: Some(spec.run()), what: What::Command(command) },
+            client: Some(Client { key, act: Act::Create, business, answerer }),
         });
     }
 
@@ -433,12 +452,12 @@ impl Shard {
         let Request { act: Asked::Register(new), key, answerer } = request else {
             unreachable!("invariant: only registrations come here")
         };
-        let client = Client { key, act: Act::Register, business: None, item: None, answerer };
+        let client = Client { key, act: Act::Register, business: None, answerer };
         let NewSpecification { mut registration, workflow } = *new;
         let mut versions = self.registry.versions(&registration.uri);
         versions.extend(self.specs.iter().filter(|spec| spec.workflow.uri == registration.uri).cloned());
         if let Some(same) = versions.iter().find(|spec| spec.source == registration.hash) {
-            let view = SpecificationView::of(same, IsNew::No);
+            let view = answers::specification(same, IsNew::No);
             return turn.reply(client, Reply::Registered(view));
         }
         self.spec_count += 1;
@@ -452,7 +471,8 @@ impl Shard {
             source: registration.hash,
             workflow,
         });
-        let record = Record { key: Some(key.fact(Act::Register)), body: Body::Registered(Box::new(registration)) };
+        let key_fact = Some(key.fact(Act::Register));
+        let record = Record { at: turn.now, key: key_fact, body: Body::Registered(Box::new(registration)) };
         let n = self.stage(turn, Partition::SPECIFICATIONS, 0, Link::default(), record.encode()).n;
         let row = KeyRow {
             n,
@@ -465,7 +485,7 @@ impl Shard {
         self.use_key(turn, key, Partition::SPECIFICATIONS, row);
         self.specs.push(Arc::clone(&registered));
         turn.undo.specs.push(Arc::clone(&registered));
-        let view = SpecificationView::of(&registered, IsNew::Yes);
+        let view = answers::specification(&registered, IsNew::Yes);
         turn.staged.publish.push(registered);
         turn.reply(client, Reply::Registered(view));
     }
@@ -490,15 +510,14 @@ impl Shard {
                 }
                 debug_assert!(partition.index() < PARTITION_COUNT);
             }
-            Told::Judged(question, judgement) => {
-                let case = question.case;
+            Told::Judged(case, question, judgement) => {
                 let Some(queue) = self.parked.remove(&case) else { return };
                 if self.cases.get(case).is_none() {
                     // The journal failed meanwhile and the case was forgotten: its duties are derived anew.
                     self.parked.insert(case, queue);
                     return turn.questions.push(Question::Load(case));
                 }
-                let job = Job { case, what: What::Judged(question, judgement) };
+                let job = Job { case, registered: None, what: What::Judged(*question, judgement) };
                 turn.jobs.push_back(Work { job, client: None });
                 turn.jobs.extend(queue);
             }
@@ -515,21 +534,17 @@ impl Shard {
         self.same_key.push_back(request);
     }
 
-    fn loaded(&mut self, turn: &mut Turn, case: CaseId, rows: Result<Option<Box<CaseRows>>, String>) {
+    fn loaded(&mut self, turn: &mut Turn, case: CaseId, rows: Result<Option<Box<Rows>>, String>) {
         let Some(queue) = self.parked.remove(&case) else { return };
         let found = match rows {
-            Ok(None) => Err(answers::refusal(&command::Error::NoCase)),
-            Ok(Some(rows)) => {
-                let is_unfinished = rows.row.unfinished;
-                self.load(case, *rows).map(|()| is_unfinished).map_err(|reason| answers::unreadable(&reason))
-            }
+            Ok(None) => Err(answers::refusal(&case::Error::NoCase)),
+            Ok(Some(rows)) => self.load(case, *rows).map_err(|reason| answers::unreadable(&reason)),
             Err(reason) => Err(answers::unreadable(&reason)),
         };
         match found {
-            Ok(is_unfinished) => {
-                if is_unfinished {
-                    turn.jobs.push_back(Work { job: Job { case, what: What::Continue }, client: None });
-                }
+            Ok(()) => {
+                self.unfinished.retain(|unfinished| *unfinished != case);
+                turn.jobs.push_back(go_on(case));
                 turn.jobs.extend(queue);
                 turn.visited.push(case);
             }
@@ -559,7 +574,7 @@ impl Shard {
     }
 
     /// Runs all jobs, at most one a case at a time, so that each answer shows the case as its own command left it.
-    fn run(&mut self, turn: &mut Turn, meter: &mut impl Meter) {
+    fn run(&mut self, turn: &mut Turn, timer: &mut impl Timer) {
         while !turn.jobs.is_empty() {
             let mut clients = Vec::with_capacity(turn.jobs.len());
             let mut jobs = Vec::with_capacity(turn.jobs.len());
@@ -569,13 +584,13 @@ impl Shard {
                 if self.parked.contains_key(&case) {
                     self.park(turn, work);
                 } else if seen.insert(case) {
-                    clients.push((case, work.client.map(|client| self.with_item(case, client))));
+                    clients.push((case, work.client));
                     jobs.push(work.job);
                 } else {
                     turn.jobs.push_back(work);
                 }
             }
-            let outcomes = self.cases.turn(turn.now, jobs, &self.options.limits, meter);
+            let outcomes = self.cases.turn(turn.now, jobs, &self.options.limits, timer);
             assert_eq!(outcomes.len(), clients.len(), "invariant: every job has its outcome");
             for ((case, client), outcome) in clients.into_iter().zip(outcomes) {
                 self.settle(turn, case, client, outcome);
@@ -594,65 +609,58 @@ impl Shard {
         }
     }
 
-    /// Notes where a client's item stands, because the item may be gone when the answer is made.
-    fn with_item(&self, case: CaseId, mut client: Client) -> Client {
-        if let (Act::Item(number), Some(case)) = (client.act, self.cases.get(case)) {
-            client.item = ItemPlace::of(case, number);
-        }
-        client
-    }
-
-    fn settle(
-        &mut self,
-        turn: &mut Turn,
-        case: CaseId,
-        client: Option<Client>,
-        outcome: Result<Done, command::Error>,
-    ) {
-        if let Some(client) = &client {
-            self.waiting_keys.remove(&client.key.hash);
-        }
+    fn settle(&mut self, turn: &mut Turn, case: CaseId, client: Option<Client>, outcome: Outcome) {
         let done = match outcome {
-            Ok(done) => done,
-            Err(error) => {
+            Outcome::Done(done) => *done,
+            Outcome::Refused(error) => {
                 turn.visited.push(case);
                 if let Some(client) = client {
+                    self.waiting_keys.remove(&client.key.hash);
                     turn.reply(client, Reply::Refused(answers::refusal(&error)));
                 }
                 return;
             }
+            // The case has to go on first; its duties are derived, and then the command has its turn.
+            Outcome::Held(job) => {
+                turn.jobs.push_front(Work { job, client });
+                return turn.jobs.push_front(go_on(case));
+            }
         };
-        if !done.events.is_empty() {
+        turn.tally.add(&done.tally);
+        // A client's key is kept also when there was nothing to do, so that a repeat is answered as the first was.
+        let is_kept = client.as_ref().is_some_and(|client| client.key.maker == Maker::Client);
+        if !done.events.is_empty() || is_kept {
             self.stage_events(turn, case, client.as_ref(), &done.events);
         }
         if let Some(client) = client {
-            let reply = self.answer(case, &client, &done.events, turn.now);
+            self.waiting_keys.remove(&client.key.hash);
+            let reply = match (done.answer, client.act) {
+                (turn::Answer::Case(view), Act::Create) => Reply::Done(Answer::Created(view, IsNew::Yes)),
+                (turn::Answer::Case(view), _) => Reply::Done(Answer::Case(view)),
+                (turn::Answer::Item(view), _) => Reply::Done(Answer::Item(view, done.state)),
+                (turn::Answer::Nothing, _) => Reply::Refused(answers::refusal(&case::Error::NoItem)),
+            };
             turn.reply(client, reply);
         }
         if let Some(question) = done.parked {
             self.parked.entry(case).or_default();
-            turn.questions.push(Question::Judge(Box::new(question)));
-        } else if done.is_unfinished {
-            turn.jobs.push_back(Work { job: Job { case, what: What::Continue }, client: None });
+            turn.questions.push(Question::Judge(case, Box::new(question)));
+        } else if done.unfinished {
+            turn.jobs.push_back(go_on(case));
         }
-    }
-
-    fn answer(&self, case: CaseId, client: &Client, events: &[Event], now: Time) -> Reply {
-        let case = self.cases.get(case).expect("invariant: a case that a command changed is in memory");
-        let spec = self.registry.get(case.existing().spec).expect("invariant: a case's version is registered");
-        Reply::Done(answers::answer(case, &spec, client.act, client.item.as_ref(), events, now))
     }
 
     fn stage_events(&mut self, turn: &mut Turn, case: CaseId, client: Option<&Client>, events: &[Event]) {
         let partition = case.partition();
         let payload = encode::events_to_bytes(events);
         let record = Record {
+            at: turn.now,
             key: client.map(|client| client.key.fact(client.act)),
             body: Body::Case(&payload),
         };
         let previous = self.cases.get(case).map_or_else(Link::default, |case| case.existing().last);
         let link = self.stage(turn, partition, case.0, previous, record.encode());
-        self.cases.set_link(case, link);
+        self.cases.link(case, link);
         turn.undo.cases.insert(case);
         let Some(client) = client else { return };
         if let Some(hash) = client.business {
@@ -712,22 +720,20 @@ impl Shard {
     /// Forgets clients' keys that are old enough, by a fact in each partition that has any.
     fn expire_keys(&mut self, turn: &mut Turn) {
         let before = turn.now.minus_us(self.options.key_us);
-        let mut partitions = HashSet::new();
-        self.keys.retain(|_, used| match used {
-            KeyUse::Client(at, partition) if *at < before => {
-                partitions.insert(*partition);
-                false
-            }
-            _ => true,
-        });
-        let mut partitions: Vec<_> = partitions.into_iter().collect();
-        partitions.sort_unstable();
+        let is_expired =
+            |_: &Hash16, used: &mut KeyUse| matches!(used, KeyUse::Client(at, _) if *at < before);
+        let expired: Vec<_> = self.keys.extract_if(is_expired).collect();
+        let partition = |(_, used): &(Hash16, KeyUse)| match used {
+            KeyUse::Client(_, partition) => Some(*partition),
+            KeyUse::Service(..) => None,
+        };
+        let partitions: BTreeSet<Partition> = expired.iter().filter_map(partition).collect();
+        self.client_key_count -= expired.len();
+        turn.undo.expired_keys.extend(expired);
         for partition in partitions {
-            let record = Record { key: None, body: Body::KeysExpired { before } };
+            let record = Record { at: turn.now, key: None, body: Body::KeysExpired { before } };
             self.stage(turn, partition, 0, Link::default(), record.encode());
         }
-        self.client_key_count =
-            self.keys.values().filter(|used| matches!(used, KeyUse::Client(..))).count();
     }
 }
 
@@ -741,7 +747,11 @@ fn work_of(request: Request) -> Work {
         }
     };
     Work {
-        job: Job { case, what: What::Command(command) },
-        client: Some(Client { key, act, business: None, item: None, answerer }),
+        job: Job { case, registered: None, what: What::Command(command) },
+        client: Some(Client { key, act, business: None, answerer }),
     }
+}
+
+fn go_on(case: CaseId) -> Work {
+    Work { job: Job { case, registered: None, what: What::Continue }, client: None }
 }

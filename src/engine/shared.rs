@@ -1,5 +1,6 @@
 //! What the threads of a running engine share: the rows, the journal's state, the inboxes.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -91,6 +92,12 @@ pub struct Condition {
     pub stuck_shard: AtomicUsize,
     /// The timer's last beat, monotonic microseconds.
     pub timer_beat_us: AtomicU64,
+    /// Shards whose thread has ended.
+    pub ended_shard_count: AtomicUsize,
+    /// The follower's thread has ended: nothing more changes.
+    pub is_follower_done: AtomicBool,
+    /// Free bytes for the state, when last looked.
+    pub free_bytes: AtomicU64,
     /// Hot threads that could not be pinned.
     pub unpinned_count: AtomicUsize,
 }
@@ -117,6 +124,8 @@ pub struct Shared<D: Disk, T: Tables> {
     pub condition: Condition,
     /// Bytes appended to the journal since the start.
     pub appended_bytes: AtomicU64,
+    disk: Arc<D>,
+    state_dir: PathBuf,
     follower: RwLock<Follower<T>>,
     folded: Mutex<u64>,
     is_folded: Condvar,
@@ -135,6 +144,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
         inboxes: Vec<Inbox>,
         questions: Sender<(usize, Question)>,
         follower: Follower<T>,
+        (disk, state_dir): (Arc<D>, PathBuf),
     ) -> Self {
         let folded = Mutex::new(follower.seq());
         Self {
@@ -148,6 +158,8 @@ impl<D: Disk, T: Tables> Shared<D, T> {
             questions,
             condition: Condition::default(),
             appended_bytes: AtomicU64::new(0),
+            disk,
+            state_dir,
             follower: RwLock::new(follower),
             folded,
             is_folded: Condvar::new(),
@@ -166,8 +178,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
             if left.is_zero() || self.condition.is_follower_broken.load(Ordering::Acquire) {
                 return Err(answers::busy("frames that the follower has to fold"));
             }
-            (folded, _) =
-                self.is_folded.wait_timeout(folded, left).unwrap_or_else(PoisonError::into_inner);
+            (folded, _) = self.is_folded.wait_timeout(folded, left).unwrap_or_else(PoisonError::into_inner);
         }
         drop(folded);
         Ok(self.follower.read().unwrap_or_else(PoisonError::into_inner))
@@ -182,6 +193,31 @@ impl<D: Disk, T: Tables> Shared<D, T> {
     pub fn folded(&self, seq: u64) {
         *self.folded.lock().unwrap_or_else(PoisonError::into_inner) = seq;
         self.is_folded.notify_all();
+    }
+
+    /// Tells whether all shards have ended.
+    pub fn are_shards_gone(&self) -> bool {
+        self.condition.ended_shard_count.load(Ordering::Acquire) >= self.inboxes.len()
+    }
+
+    /// Looks how much space is left; below the reserve the service takes no changes.
+    pub fn look_at_disk(&self) {
+        // A disk that does not even answer shows in the journal soon enough.
+        let Ok(free) = self.disk.free_bytes(&self.state_dir) else { return };
+        self.condition.free_bytes.store(free, Ordering::Release);
+        let is_low = free < self.options.reserve_bytes;
+        if is_low != self.condition.is_disk_low.swap(is_low, Ordering::AcqRel) {
+            if is_low {
+                let reserve = self.options.reserve_bytes;
+                tracing::error!(
+                    free,
+                    reserve,
+                    "the disk is low: {free} bytes free, reserve {reserve}; read-only"
+                );
+            } else {
+                tracing::info!(free, "the disk has space again");
+            }
+        }
     }
 
     /// Returns how many durable frames are not folded yet.

@@ -73,6 +73,11 @@ fn mask() -> Vec<usize> {
     (0..nix::sched::CpuSet::count()).filter(|core| set.is_set(*core).unwrap_or(false)).collect()
 }
 
+/// Lets the calling thread rest.
+pub fn pause_us(us: u64) {
+    std::thread::sleep(std::time::Duration::from_micros(us));
+}
+
 /// Threads of a running service, joined together.
 #[derive(Debug, Default)]
 pub struct Threads {

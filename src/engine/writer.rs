@@ -8,14 +8,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::answers;
 use super::registry::Registry;
 use super::request::{Key, Reply, Staged};
-use super::service::Refusal;
 use super::shard::Progress;
 use super::ticket::Answerer;
-use crate::error::{Code, Kind};
-use crate::id::Time;
-use crate::store::{AppendError, Entry, Frame, Log};
+use crate::id::{Partition, Time};
+use crate::store::{self, AppendError, Entry, Frame, Log};
 
 /// What everyone may know about the journal.
 #[derive(Debug, Default)]
@@ -50,15 +49,21 @@ pub struct Writer<L> {
 }
 
 impl<L: Log> Writer<L> {
-    /// Returns a writer over an open log; `progress` has an entry for each shard.
+    /// Returns a writer over an open log, of which it becomes the owner; `progress` has an entry for each shard.
+    ///
+    /// # Errors
+    /// A partition belongs to somebody else.
     pub fn new(
-        log: L,
+        mut log: L,
         frame_bytes_max: usize,
         registry: Arc<Registry>,
         progress: Vec<Arc<Progress>>,
         state: Arc<JournalState>,
-    ) -> Self {
-        Self { log, frame_bytes_max, registry, progress, state }
+    ) -> Result<Self, store::Error> {
+        for partition in Partition::all() {
+            log.claim(partition)?;
+        }
+        Ok(Self { log, frame_bytes_max, registry, progress, state })
     }
 
     /// Returns the log, for those who prepare its files.
@@ -173,8 +178,9 @@ impl<L: Log> Writer<L> {
         for shard in &self.progress {
             shard.generation.fetch_add(1, Ordering::AcqRel);
         }
-        for (answerer, _, key) in replies {
-            written.replies.push((answerer, Reply::Refused(unknown(&error, key))));
+        let reason = format!("the journal failed while this was written: {error}");
+        for (answerer, ..) in replies {
+            written.replies.push((answerer, Reply::Refused(answers::unknown(&reason, None))));
         }
         written.failed = Some(error);
     }
@@ -185,25 +191,6 @@ const ENTRY_BYTES: usize = 96;
 
 fn void(written: &mut Written, batch: Staged) {
     for (answerer, _, _) in batch.replies {
-        let refusal = Refusal {
-            code: Code(302),
-            kind: Kind::Unavailable,
-            message: "not done: the journal failed just before this was its turn".to_owned(),
-            hint: Some("ask again; `knhk state info` and /health say how the journal is".to_owned()),
-            key: None,
-            mistakes: Vec::new(),
-        };
-        written.replies.push((answerer, Reply::Refused(refusal)));
-    }
-}
-
-fn unknown(error: &AppendError, _key: Key) -> Refusal {
-    Refusal {
-        code: Code(301),
-        kind: Kind::Unknown,
-        message: format!("outcome unknown: the journal failed while this was written: {error}"),
-        hint: Some("ask again with the same key: it is done once, whatever became of this".to_owned()),
-        key: None,
-        mistakes: Vec::new(),
+        written.replies.push((answerer, Reply::Refused(answers::not_done())));
     }
 }

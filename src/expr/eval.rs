@@ -32,13 +32,21 @@ pub(super) struct Evaluation<'a> {
 }
 
 impl<'a> Evaluation<'a> {
-    /// Evaluates the whole expression with the data document as context.
-    pub(super) fn run(ast: &'a Ast, document: &Document<'a>) -> Result<(Self, Sequence), Error> {
+    /// Evaluates the whole expression with the data document as context; of the variables only those it can see are
+    /// put there.
+    pub(super) fn run(
+        ast: &'a Ast,
+        sees: Option<&[Box<str>]>,
+        document: &Document<'a>,
+    ) -> Result<(Self, Sequence), Error> {
         let mut evaluation = Self { ast, tree: Tree::default(), bound: Vec::new(), steps: 0 };
         let tree = &mut evaluation.tree;
         let top = tree.root(Content::Document);
         let root = tree.element(top, document.root);
         for (name, value) in document.variables {
+            if sees.is_some_and(|names| names.binary_search_by(|seen| (**seen).cmp(name)).is_err()) {
+                continue;
+            }
             let variable = tree.element(root, *name);
             tree.fragment(variable, value.as_xml());
         }
@@ -192,10 +200,10 @@ impl<'a> Evaluation<'a> {
 
     fn step(&mut self, step: &Step, from: &Item, out: &mut Sequence, inner: bool) -> Result<(), Error> {
         self.charge(1, step.at)?;
+        if inner {
+            node_of(from, step.at)?;
+        }
         if let StepTo::Expr(id) = &step.to {
-            if inner {
-                node_of(from, step.at)?;
-            }
             let mut items = self.eval(*id, from)?;
             out.append(&mut items);
             return Ok(());

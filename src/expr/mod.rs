@@ -18,6 +18,7 @@ mod lexer;
 mod operate;
 mod parser;
 mod print;
+mod reach;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -27,13 +28,14 @@ mod xml;
 use std::fmt;
 
 pub use error::Error;
-use eval::Evaluation;
+use eval::{Evaluation, Sequence};
 pub use fragment::Fragment;
 
 /// Longest text of an expression, in bytes.
 pub const EXPRESSION_BYTES_MAX: usize = 64 * 1024;
-/// Deepest nesting of an expression: parentheses, constructors, branches, clauses. Keeps the recursion of parser
-/// and evaluator within a small stack.
+/// Deepest nesting of an expression: parentheses, constructors, branches; a clause of `for` or `let` is two levels.
+/// Parser and evaluator recurse this deep: a thread that calls them has 2 MiB of stack, of which builds without
+/// optimisation use up to half.
 pub const DEPTH_MAX: u32 = 64;
 /// Most steps of one evaluation: an item looked at, made, compared or copied is one step.
 pub const STEPS_MAX: u64 = 250_000;
@@ -60,20 +62,30 @@ pub struct Document<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expression {
     ast: ast::Ast,
+    /// Names of the variables it can see, sorted; `None` for all.
+    variables: Option<Vec<Box<str>>>,
 }
 
 /// Compiles the text of a predicate or mapping; unknown names and everything outside the language are found here.
 pub fn compile(text: &str) -> Result<Expression, Error> {
-    Ok(Expression { ast: parser::parse(text)? })
+    let ast = parser::parse(text)?;
+    let variables = reach::variables(&ast);
+    Ok(Expression { ast, variables })
 }
 
 impl Expression {
+    /// Returns the names of the variables that this expression reads, sorted, each once; `None` if it may read any,
+    /// as `//a`, `/*` and `..` do. A document need not hold the others.
+    pub fn variables(&self) -> Option<&[Box<str>]> {
+        self.variables.as_deref()
+    }
+
     /// Returns the value of a mapping: the content that its target variable gets.
     ///
     /// One element gives its content. Otherwise elements stay elements, text stays text, adjacent other values are
     /// joined by one space, and nothing at all gives the empty fragment.
     pub fn evaluate(&self, document: &Document<'_>) -> Result<Fragment, Error> {
-        let (evaluation, result) = Evaluation::run(&self.ast, document)?;
+        let (evaluation, result) = self.run(document)?;
         evaluation.into_fragment(result)
     }
 
@@ -82,8 +94,12 @@ impl Expression {
     /// An element or text node that exists is true, whatever it says: `/n/done/text()='true'` compares,
     /// `/n/done/text()` only asks whether there is text.
     pub fn holds(&self, document: &Document<'_>) -> Result<bool, Error> {
-        let (_, result) = Evaluation::run(&self.ast, document)?;
+        let (_, result) = self.run(document)?;
         eval::effective(&result, self.ast.node(self.ast.root).at)
+    }
+
+    fn run<'a>(&'a self, document: &Document<'a>) -> Result<(Evaluation<'a>, Sequence), Error> {
+        Evaluation::run(&self.ast, self.variables(), document)
     }
 }
 

@@ -182,7 +182,7 @@ fn doubles(operator: Arithmetic, a: f64, b: f64, at: u32) -> Result<Number, Erro
         Arithmetic::DivideWhole if b == 0.0 => return Err(Error::DivisionByZero { offset: at }),
         Arithmetic::DivideWhole => {
             let whole = (a / b).trunc();
-            let digits = format!("{}", whole.abs());
+            let digits = format!("{:.0}", whole.abs());
             let exact = Decimal::parse(&digits).ok_or(Error::Overflow { offset: at })?;
             let signed = if whole < 0.0 { exact.negate() } else { Some(exact) };
             return signed.map(Number::Exact).ok_or(Error::Overflow { offset: at });

@@ -30,11 +30,19 @@ pub(super) struct ManyStep {
     pub(super) put_end: u32,
 }
 
+/// How a step went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Ending {
+    #[default]
+    Done,
+    Refused,
+    Overflow,
+}
+
 /// What a step did; the lists lie one after the other in [`ManyWave::lists`].
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ManyRecord {
-    pub(super) is_refused: bool,
-    pub(super) is_overflow: bool,
+    pub(super) ending: Ending,
     pub(super) is_empty: bool,
     pub(super) is_output_marked: bool,
     pub(super) taken: u32,
@@ -133,18 +141,22 @@ fn take_step(
     }
     let affected = position(lists);
     let mut record = ManyRecord { taken, removed, put, affected, ..ManyRecord::default() };
-    record.is_refused = !is_enabled;
-    record.is_overflow = is_enabled && overflows(task, step.phase, cells, lists, &record);
-    if record.is_refused || record.is_overflow {
-        lists.truncate(taken as usize);
-        (record.removed, record.put, record.affected) = (taken, taken, taken);
+    record.ending = if !is_enabled {
+        Ending::Refused
+    } else if overflows(task, step.phase, cells, lists, &record) {
+        Ending::Overflow
     } else {
+        Ending::Done
+    };
+    if record.ending == Ending::Done {
         list_affected(table, cells, lists, &record);
         apply(cells, filled, lists, &record);
-        for at in affected as usize..lists.len() {
-            let enabling = enabling(&net.tasks[usize::from(lists[at] & TASK)], cells);
-            lists[at] |= enabling >> 2;
+        for entry in &mut lists[affected as usize..] {
+            *entry |= enabling(&net.tasks[usize::from(*entry & TASK)], cells) >> 2;
         }
+    } else {
+        lists.truncate(taken as usize);
+        (record.removed, record.put, record.affected) = (taken, taken, taken);
     }
     record.end = position(lists);
     record.is_empty = *filled == 0;

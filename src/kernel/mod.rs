@@ -162,21 +162,17 @@ impl Kernel {
     /// A place is none of the net's, or holds more than [`TOKENS_MAX`].
     pub fn load(&mut self, net: NetHandle, tokens: &[(u16, u16)]) -> Result<Slot, Misfit> {
         let table = &self.tables[net.number as usize];
-        let mut sum: Vec<(u16, u16)> = Vec::with_capacity(tokens.len());
-        for &(place, count) in tokens.iter().filter(|entry| entry.1 > 0) {
-            let total = match sum.iter_mut().find(|entry| entry.0 == place) {
-                Some(entry) => {
-                    entry.1 = entry.1.saturating_add(count);
-                    entry.1
-                }
-                None => {
-                    sum.push((place, count));
-                    count
-                }
-            };
-            if usize::from(place) >= table.net.places.len() || total > TOKENS_MAX {
-                return Err(Misfit { place, count: total });
-            }
+        let mut sum: Vec<(u16, u16)> = tokens.iter().copied().filter(|entry| entry.1 > 0).collect();
+        sum.sort_unstable();
+        sum.dedup_by(|next, kept| {
+            let is_same = next.0 == kept.0;
+            kept.1 = if is_same { kept.1.saturating_add(next.1) } else { kept.1 };
+            is_same
+        });
+        let misfit =
+            |entry: &&(u16, u16)| usize::from(entry.0) >= table.net.places.len() || entry.1 > TOKENS_MAX;
+        if let Some(&(place, count)) = sum.iter().find(misfit) {
+            return Err(Misfit { place, count });
         }
         let fits_bits = table.net.is_safe && sum.iter().all(|entry| entry.1 == 1);
         let form = match (table.is_narrow, fits_bits) {

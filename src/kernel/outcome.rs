@@ -1,6 +1,6 @@
 //! What a step did, in numbers of its net.
 
-use super::many::{ALL_AFTER, ALL_BEFORE, ManyRecord, SOME_AFTER, SOME_BEFORE, TASK};
+use super::many::{ALL_AFTER, ALL_BEFORE, Ending, ManyRecord, SOME_AFTER, SOME_BEFORE, TASK};
 use super::table::{NO_TASK, Row, Table, mask};
 use super::wave::Wave;
 use super::word::{OVERFLOW, REFUSED, take};
@@ -203,7 +203,7 @@ impl<'a> Outcome<'a> {
     pub fn refused(&self) -> bool {
         match self.seen {
             Seen::Narrow(narrow) => narrow.flags & REFUSED != 0,
-            Seen::Many(record, _) => record.is_refused,
+            Seen::Many(record, _) => record.ending == Ending::Refused,
         }
     }
 
@@ -211,7 +211,7 @@ impl<'a> Outcome<'a> {
     pub fn overflow(&self) -> bool {
         match self.seen {
             Seen::Narrow(narrow) => narrow.flags & OVERFLOW != 0,
-            Seen::Many(record, _) => record.is_overflow,
+            Seen::Many(record, _) => record.ending == Ending::Overflow,
         }
     }
 

@@ -18,12 +18,16 @@ pub(super) const NO_TASK: u16 = u16::MAX;
 /// AND: `want` and `any` are the preset; else `want` is 0. `care` holds what must be as in `want`, the busy place
 /// among it. An OR-join counts as enabled here when it may be: a place is marked. An unused lane never is.
 #[derive(Debug, Clone, Copy, Default)]
-#[repr(C, align(32))]
 pub(super) struct Chunk {
-    pub(super) care: [u64; CHUNK_LANES],
-    pub(super) want: [u64; CHUNK_LANES],
-    pub(super) any: [u64; CHUNK_LANES],
+    pub(super) care: Masks,
+    pub(super) want: Masks,
+    pub(super) any: Masks,
 }
+
+/// A mask for each of four tasks, aligned for one load.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C, align(32))]
+pub(super) struct Masks(pub(super) [u64; CHUNK_LANES]);
 
 /// One phase of one task of a narrow net.
 #[derive(Debug, Clone, Copy)]
@@ -205,9 +209,9 @@ fn chunk(net: &Net, tasks: &[u16]) -> Chunk {
     for (lane, task) in tasks.iter().enumerate() {
         let task = &net.tasks[usize::from(*task)];
         let (pre, busy) = (mask(&task.preset), 1_u64 << task.busy);
-        chunk.any[lane] = pre;
-        chunk.want[lane] = if task.join == Gate::And { pre } else { 0 };
-        chunk.care[lane] = chunk.want[lane] | busy;
+        chunk.any.0[lane] = pre;
+        chunk.want.0[lane] = if task.join == Gate::And { pre } else { 0 };
+        chunk.care.0[lane] = chunk.want.0[lane] | busy;
     }
     chunk
 }

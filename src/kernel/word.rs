@@ -3,6 +3,9 @@
 //! No branch depends on data but the one for rows that affect more than four tasks. What a step does is in
 //! [`fire`]; which tasks it enabled or not, in [`Lanes::compare`], of which there are two that agree.
 
+#![expect(clippy::inline_always, reason = "the loop is compiled once for each way, with all of this inside")]
+#![expect(clippy::needless_bitwise_bool, reason = "a lazy operator is a branch on data")]
+
 use super::table::{Chunk, Row};
 
 /// A step is looked at this many steps before it is taken, so that its marking is in the cache by then.
@@ -102,8 +105,8 @@ impl Lanes for OneByOne {
         let enabled = |marking: u64| {
             let mut bits = 0;
             for lane in 0..super::table::CHUNK_LANES {
-                let same = (marking ^ chunk.want[lane]) & chunk.care[lane] == 0;
-                let some = marking & chunk.any[lane] != 0;
+                let same = (marking ^ chunk.want.0[lane]) & chunk.care.0[lane] == 0;
+                let some = marking & chunk.any.0[lane] != 0;
                 bits |= u64::from(same & some) << lane;
             }
             bits
@@ -112,8 +115,9 @@ impl Lanes for OneByOne {
     }
 }
 
+/// Four lanes in one instruction.
 #[cfg(target_arch = "x86_64")]
-struct FourAtOnce;
+pub(super) struct FourAtOnce;
 
 #[cfg(target_arch = "x86_64")]
 impl Lanes for FourAtOnce {
@@ -124,7 +128,7 @@ impl Lanes for FourAtOnce {
             _mm256_load_si256, _mm256_movemask_pd, _mm256_set1_epi64x, _mm256_setzero_si256,
             _mm256_xor_si256,
         };
-        // SAFETY: the caller promises AVX2; a chunk is aligned to 32 bytes, and so are its three arrays of 32.
+        // SAFETY: the caller promises AVX2; masks are 32 bytes, aligned to 32.
         unsafe {
             let care = _mm256_load_si256((&raw const chunk.care).cast::<__m256i>());
             let want = _mm256_load_si256((&raw const chunk.want).cast::<__m256i>());

@@ -9,6 +9,10 @@ mod numbering;
 pub mod orjoin;
 mod safety;
 mod shape;
+pub mod svg;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

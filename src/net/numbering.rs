@@ -17,8 +17,11 @@ pub const TASK_COUNT_MAX: usize = 4_096;
 pub const VARIABLE_COUNT_MAX: usize = 4_096;
 /// Most flows out of the elements of a net, and most members of its remove sets.
 pub const FLOW_COUNT_MAX: usize = 65_536;
-const _: () = assert!(PLACE_COUNT_MAX <= u16::MAX as usize && TASK_COUNT_MAX <= u16::MAX as usize);
-const _: () = assert!(NET_COUNT_MAX <= u16::MAX as usize && VARIABLE_COUNT_MAX <= u16::MAX as usize);
+const NUMBER_MAX: usize = u16::MAX as usize;
+const _: () = assert!(PLACE_COUNT_MAX < NUMBER_MAX);
+const _: () = assert!(TASK_COUNT_MAX < NUMBER_MAX);
+const _: () = assert!(NET_COUNT_MAX < NUMBER_MAX);
+const _: () = assert!(VARIABLE_COUNT_MAX < NUMBER_MAX);
 
 /// Makes a mistake that prevents registration.
 pub(super) fn mistake(code: u16, at: Position, message: String, hint: &str) -> Mistake {

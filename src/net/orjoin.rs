@@ -32,6 +32,19 @@ pub struct OrJoin {
     reach: Option<Vec<u64>>,
 }
 
+impl OrJoin {
+    /// Tells whether the bit test answers for it in every marking.
+    pub fn is_plain(&self) -> bool {
+        self.reach.is_some()
+    }
+
+    /// Makes every answer come from the search.
+    #[cfg(test)]
+    pub(super) fn forget_reach(&mut self) {
+        self.reach = None;
+    }
+}
+
 /// Answer about an OR-join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Judgement {
@@ -151,7 +164,9 @@ fn reach(tasks: &[Task], join: u16, region: &[u16], graph: &Graph) -> Option<Vec
     }
     let mut predecessors = vec![Vec::new(); region.len()];
     for (from, targets) in successors.iter().enumerate() {
-        targets.iter().for_each(|to| predecessors[*to].push(from));
+        for to in targets {
+            predecessors[*to].push(from);
+        }
     }
     let mut masks = vec![0_u64; region.len()];
     for (bit, place) in preset.iter().enumerate() {

@@ -89,7 +89,9 @@ fn follow(marking: &Marking, task: &Task) -> Option<Vec<Marking>> {
     }
     let mut rest = marking.clone();
     clear(&mut rest, task.busy);
-    task.removes.iter().for_each(|place| clear(&mut rest, *place));
+    for place in &task.removes {
+        clear(&mut rest, *place);
+    }
     let put = |chosen: &[u16]| -> Option<Marking> {
         let mut next = rest.clone();
         for place in chosen {
@@ -123,7 +125,9 @@ fn start(marking: &Marking, task: &Task) -> Option<Marking> {
         Gate::Xor => &marked[..1],
     };
     let mut next = marking.clone();
-    taken.iter().for_each(|place| clear(&mut next, *place));
+    for place in taken {
+        clear(&mut next, *place);
+    }
     set(&mut next, task.busy);
     Some(next)
 }

@@ -7,7 +7,7 @@ pub(super) fn fault(text: &str) -> Option<String> {
     if !text.contains(['<', '&', ']', '\0']) {
         return None;
     }
-    let wrapped = format!("<x>{text}</x>");
+    let wrapped = format!("<value>{text}</value>");
     yawl::parse(&wrapped).err().map(|fault| fault.message)
 }
 
@@ -23,8 +23,8 @@ mod tests {
         for wrong in [
             "<a>",
             "</a>",
-            "</x><x>",
-            "</x><!-- -->",
+            "</value><value>",
+            "</value><!-- -->",
             "a & b",
             "<p:a/>",
             "<!DOCTYPE a>",

@@ -135,7 +135,7 @@ impl Mistakes {
     /// Returns what is shown: in the order of the source, errors before warnings where not all have room.
     pub(super) fn into_shown(self) -> Vec<Mistake> {
         let mut shown = self.kept;
-        shown.sort_by(|one, other| (one.at, one.code).cmp(&(other.at, other.code)));
+        shown.sort_by_key(|mistake| (mistake.at, mistake.code));
         let count = shown.len() + self.uncounted;
         if count <= MISTAKES_MAX {
             return shown;
@@ -153,7 +153,7 @@ impl Mistakes {
             .take(room)
             .chain(errors)
             .collect();
-        shown.sort_by(|one, other| (one.at, one.code).cmp(&(other.at, other.code)));
+        shown.sort_by_key(|mistake| (mistake.at, mistake.code));
         shown.push(Mistake::warning(
             codes::MORE,
             Position::default(),
@@ -161,5 +161,45 @@ impl Mistakes {
             "mend those above and read the file again",
         ));
         shown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        MISTAKES_KEPT_MAX, MISTAKES_MAX, Mistake, Mistakes, Position, QUOTED_CHARS_MAX, Severity, quoted,
+    };
+    use crate::spec::codes;
+
+    #[test]
+    fn beyond_what_is_kept_mistakes_are_counted_and_errors_come_before_warnings() {
+        let at = |offset: usize| Position { line: 1, column: 1, offset: u32::try_from(offset).unwrap() };
+        let mut mistakes = Mistakes::default();
+        for offset in 0..MISTAKES_KEPT_MAX + 5 {
+            mistakes.push(Mistake::warning(codes::NO_WORK, at(offset), "odd", "none"));
+        }
+        assert!(!mistakes.is_refused());
+        mistakes.push(Mistake::error(codes::NOT_YET_TIMER, at(0), "later", "none"));
+        assert!(!mistakes.is_refused(), "not yet leaves a tree");
+        mistakes.push(Mistake::error(codes::VALUE, at(0), "wrong", "none"));
+        assert!(mistakes.is_refused(), "also when it is only counted");
+        let shown = mistakes.into_shown();
+        let more = format!("{} more are not shown", MISTAKES_KEPT_MAX + 7 - MISTAKES_MAX);
+        assert_eq!(shown.last().map(|mistake| mistake.message.as_str()), Some(more.as_str()));
+
+        let mut mistakes = Mistakes::default();
+        for offset in 0..MISTAKES_MAX {
+            mistakes.push(Mistake::warning(codes::NO_WORK, at(offset), "odd", "none"));
+        }
+        mistakes.push(Mistake::error(codes::VALUE, at(MISTAKES_MAX), "wrong", "none"));
+        let shown = mistakes.into_shown();
+        assert_eq!(shown[MISTAKES_MAX - 1].severity, Severity::Error);
+    }
+
+    #[test]
+    fn quotes_are_cut_and_escaped() {
+        assert_eq!(quoted("a\"\n\u{9b}é"), r#""a\"\n\u{9b}é""#);
+        assert_eq!(quoted(&"é".repeat(QUOTED_CHARS_MAX)).chars().count(), QUOTED_CHARS_MAX + 2);
+        assert_eq!(quoted(&"é".repeat(QUOTED_CHARS_MAX + 1)).chars().count(), QUOTED_CHARS_MAX + 5);
     }
 }

@@ -81,7 +81,7 @@ impl<'a> Source<'a> {
     pub(super) fn offset_of(&self, line: u32, column: u32) -> usize {
         let (mut line_here, mut column_here) = (1, 1);
         for (offset, byte) in self.text.bytes().enumerate() {
-            if (line_here, column_here) >= (line, column) {
+            if byte & 0xc0 != 0x80 && (line_here, column_here) >= (line, column) {
                 return offset;
             }
             step(byte, &mut line_here, &mut column_here);

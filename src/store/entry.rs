@@ -63,10 +63,6 @@ impl Entry {
     pub fn link(&self) -> Link {
         Link { n: self.n, hash: self.hash() }
     }
-
-    pub(super) fn encoded_bytes(&self) -> usize {
-        ENTRY_HEAD_BYTES + self.payload.len()
-    }
 }
 
 /// What one append made durable, all or nothing.

@@ -40,7 +40,7 @@ pub enum Error {
         reason: String,
     },
     /// A copied journal is damaged where the copying caught it in the middle of work.
-    #[error("the journal is a copy, and incomplete at byte {offset} of {}: {reason}", path.display())]
+    #[error("the journal is a copy that was made while work went on, and it is incomplete at byte {offset} of {}: {reason}", path.display())]
     DamagedCopy {
         /// The segment.
         path: PathBuf,
@@ -49,10 +49,16 @@ pub enum Error {
         /// What is wrong there.
         reason: String,
     },
+    /// A store was made here, and its journal is gone.
+    #[error("the journal is gone: {} holds no segment, though a store was made here", path.display())]
+    JournalMissing {
+        /// The folder where it should be.
+        path: PathBuf,
+    },
     /// A segment that others continue from is not there.
     #[error("journal segment {n} is missing: {} continues from it at frame {seq}", path.display())]
     SegmentMissing {
-        /// Number of the missing segment; 0 when there is none at all.
+        /// Number of the missing segment.
         n: u64,
         /// The last frame that it must hold.
         seq: u64,
@@ -126,15 +132,17 @@ pub enum Error {
         /// The frame expected.
         expected: u64,
     },
-    /// A key or value is longer than the tables take.
-    #[error("a {what} of {found_bytes} bytes is longer than the limit of {limit_bytes}")]
-    RowTooLarge {
+    /// A key or value has a length that the tables do not take.
+    #[error("a {what} of {found_bytes} bytes is outside the limits of {least_bytes} to {most_bytes} bytes")]
+    RowSize {
         /// Key or value.
         what: &'static str,
         /// Its length.
         found_bytes: usize,
-        /// The limit.
-        limit_bytes: usize,
+        /// Least length.
+        least_bytes: usize,
+        /// Greatest length.
+        most_bytes: usize,
     },
     /// An option has a value outside its range.
     #[error("{name} is {found}, outside {least}..={most}")]
@@ -156,6 +164,22 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// The working environment is not what folding the journal gives.
+    #[error("the working environment does not fit the journal: {reason}")]
+    Astray {
+        /// In what they differ.
+        reason: String,
+    },
+    /// An entry does not continue the chain of its subject.
+    #[error("entry {n} of partition {} does not continue the chain of subject {subject}", partition.0)]
+    ChainBroken {
+        /// The partition.
+        partition: Partition,
+        /// The entry's position.
+        n: u64,
+        /// Whose chain.
+        subject: u64,
+    },
 }
 
 impl Error {
@@ -175,9 +199,12 @@ impl Error {
             Self::Sums { .. } => 410,
             Self::Fold { .. } => 411,
             Self::FrameOrder { .. } => 412,
-            Self::RowTooLarge { .. } => 413,
+            Self::RowSize { .. } => 413,
             Self::OptionRange { .. } => 414,
             Self::TooManySegments { .. } => 415,
+            Self::Astray { .. } => 416,
+            Self::ChainBroken { .. } => 417,
+            Self::JournalMissing { .. } => 418,
         })
     }
 
@@ -189,15 +216,18 @@ impl Error {
             Self::Damaged { .. }
             | Self::DamagedCopy { .. }
             | Self::SegmentMissing { .. }
+            | Self::JournalMissing { .. }
             | Self::Format { .. }
             | Self::Foreign { .. }
             | Self::Tables { .. }
             | Self::Row { .. }
             | Self::Sums { .. }
             | Self::Fold { .. }
-            | Self::TooManySegments { .. } => Kind::Corrupt,
+            | Self::TooManySegments { .. }
+            | Self::Astray { .. }
+            | Self::ChainBroken { .. } => Kind::Corrupt,
             Self::FrameOrder { .. } => Kind::Internal,
-            Self::RowTooLarge { .. } => Kind::TooLarge,
+            Self::RowSize { .. } => Kind::TooLarge,
             Self::OptionRange { .. } => Kind::Configuration,
         }
     }
@@ -205,6 +235,18 @@ impl Error {
     /// Returns whether discarding the working environment and folding the journal again would help.
     pub fn is_of_tables(&self) -> bool {
         matches!(self, Self::Tables { .. } | Self::Row { .. } | Self::Sums { .. })
+    }
+
+    /// Returns whether the journal itself is damaged, which [`repair`](super::repair) can cut off.
+    pub fn is_of_journal(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged { .. }
+                | Self::DamagedCopy { .. }
+                | Self::SegmentMissing { .. }
+                | Self::JournalMissing { .. }
+                | Self::Foreign { .. }
+        )
     }
 
     pub(super) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {

@@ -1,109 +1,278 @@
-//! skeleton
+//! The follower: folds durable frames into rows, and keeps what changed over the working environment.
+//!
+//! It reads frames, never anybody's memory. A checkpoint moves what changed into the environment, rows and position in
+//! one commit, so the environment is always an exact cut of the journal. It has three parts, so that reading and
+//! folding go on while it is written: begin and end are quick, and the writing in between needs no lock.
+
 use std::sync::Arc;
 
 use super::disk::Disk;
 use super::entry::{Entry, Frame, Positions};
 use super::error::Error;
+use super::layer::{self, Layer, Row};
 use super::reader::JournalReader;
-use super::tables::{Table, Tables, Visit};
+use super::row;
+use super::tables::{Change, Meta, Sum, Table, Tables, Visit};
 use crate::id::{Partition, Time};
+
+/// Changed rows at which a long fold puts them into the environment, so that memory stays bounded.
+const FOLD_CHECKPOINT_ROWS: usize = 250_000;
 
 /// What an entry does to the rows; pure, so that folding the journal again gives the same rows.
 pub trait Fold: Send + Sync {
-    /// Changes the rows by one entry, all or nothing.
+    /// Changes the rows by one entry.
     ///
     /// # Errors
-    /// Says what does not fit; the frame is not folded then.
+    /// Says what does not fit; then nothing of the frame is folded.
     fn fold(&self, rows: &mut Rows<'_>, time: Time, entry: &Entry) -> Result<(), String>;
 }
 
 /// The rows as they stand before an entry, and what it changes. Rows put count for the entry's partition.
 pub struct Rows<'a> {
     tables: &'a dyn Tables,
+    below: Vec<&'a Layer>,
+    changed: Layer,
+    partition: Partition,
+    failed: Option<Error>,
 }
 
 impl Rows<'_> {
     /// Returns the value under a key.
-    pub fn get(&mut self, _table: Table, _key: &[u8]) -> Result<Option<Vec<u8>>, String> {
-        let _ = self.tables;
-        unimplemented!()
+    pub fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        let found = match self.changed.get(table, key) {
+            Some(row) => Ok(row.value.clone()),
+            None => layer::get(&self.below, self.tables, table, key),
+        };
+        found.map_err(|error| self.fail(error))
     }
+
     /// Puts a value under a key.
-    pub fn put(&mut self, _table: Table, _key: &[u8], _value: &[u8]) -> Result<(), String> {
-        unimplemented!()
+    pub fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), String> {
+        self.change(table, key, Some(value))
     }
+
     /// Deletes what is under a key, if anything.
-    pub fn delete(&mut self, _table: Table, _key: &[u8]) -> Result<(), String> {
-        unimplemented!()
+    pub fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), String> {
+        self.change(table, key, None)
     }
+
     /// Visits rows in the order of their keys from `from` on, until `visit` returns false.
-    pub fn scan(&mut self, _table: Table, _from: &[u8], _visit: &mut Visit<'_>) -> Result<(), String> {
-        unimplemented!()
+    pub fn scan(&mut self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), String> {
+        let layers: Vec<&Layer> = std::iter::once(&self.changed).chain(self.below.iter().copied()).collect();
+        let scanned = layer::scan(&layers, self.tables, table, from, visit);
+        scanned.map_err(|error| self.fail(error))
+    }
+
+    fn change(&mut self, table: Table, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
+        let partition = self.partition;
+        row::check(&Change { table, partition, key, value }).map_err(|error| self.fail(error))?;
+        self.changed.put(table, key.to_vec(), Row { partition, value: value.map(<[u8]>::to_vec) });
+        Ok(())
+    }
+
+    fn fail(&mut self, error: Error) -> String {
+        let text = error.to_string();
+        self.failed.get_or_insert(error);
+        text
     }
 }
 
-/// Folds durable frames, and keeps what changed since the checkpoint over the working environment.
+/// Folds durable frames, and answers what the rows are now.
 pub struct Follower<T: Tables> {
     tables: Arc<T>,
+    fold: Arc<dyn Fold>,
+    /// Up to where it has folded.
+    meta: Meta,
+    /// What changed since the checkpoint, or since the one under way began.
+    overlay: Layer,
+    /// What the checkpoint under way writes.
+    frozen: Option<Arc<Layer>>,
+    /// The last frame that the environment, or the checkpoint under way, holds.
+    frozen_seq: u64,
+    checkpoint_seq: u64,
 }
 
 impl<T: Tables> Follower<T> {
+    /// Returns a follower that goes on from `meta`, which the tables hold, or which is empty as they are.
+    pub(super) fn new(tables: Arc<T>, fold: Arc<dyn Fold>, meta: Meta) -> Self {
+        let seq = meta.seq;
+        Self { tables, fold, meta, overlay: Layer::new(), frozen: None, frozen_seq: seq, checkpoint_seq: seq }
+    }
+
+    fn layers(&self) -> Vec<&Layer> {
+        std::iter::once(&self.overlay).chain(self.frozen.as_deref()).collect()
+    }
+
     /// Folds the next frame, all or nothing.
-    pub fn apply(&mut self, _frame: &Frame) -> Result<(), Error> {
-        let _ = &self.tables;
-        unimplemented!()
+    pub fn apply(&mut self, frame: &Frame) -> Result<(), Error> {
+        if frame.seq != self.meta.seq + 1 || frame.before != self.meta.hash {
+            return Err(Error::FrameOrder { found: frame.seq, expected: self.meta.seq + 1 });
+        }
+        let mut staged = Layer::new();
+        for entry in &frame.entries {
+            let below = std::iter::once(&staged).chain(self.layers()).collect();
+            let (tables, partition) = (&*self.tables, entry.partition);
+            let mut rows = Rows { tables, below, changed: Layer::new(), partition, failed: None };
+            let folded = self.fold.fold(&mut rows, frame.time, entry);
+            let Rows { changed, failed, .. } = rows;
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            folded.map_err(|reason| Error::Fold { partition, n: entry.n, reason })?;
+            staged.cover(changed);
+        }
+        self.overlay.cover(staged);
+        for entry in &frame.entries {
+            self.meta.positions[entry.partition.index()] = entry.n;
+        }
+        (self.meta.seq, self.meta.hash, self.meta.time) = (frame.seq, frame.hash, frame.time);
+        Ok(())
     }
+
     /// Returns the value under a key.
-    pub fn get(&self, _table: Table, _key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        unimplemented!()
+    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        layer::get(&self.layers(), &*self.tables, table, key)
     }
-    /// Visits rows in the order of their keys from `from` on, until `visit` returns false.
-    pub fn scan(&self, _table: Table, _from: &[u8], _visit: &mut Visit<'_>) -> Result<(), Error> {
-        unimplemented!()
+
+    /// Visits rows in the order of their keys from `from` on, until `visit` returns false. No read transaction is
+    /// open around `visit`.
+    pub fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
+        layer::scan(&self.layers(), &*self.tables, table, from, visit)
     }
+
     /// Returns the number of the last frame folded.
     pub fn seq(&self) -> u64 {
-        unimplemented!()
+        self.meta.seq
     }
+
+    /// Returns the time of the last frame folded.
+    pub fn time(&self) -> Time {
+        self.meta.time
+    }
+
+    /// Returns the hash of the last frame folded.
+    pub fn hash(&self) -> [u8; 32] {
+        self.meta.hash
+    }
+
     /// Returns the position of the last entry folded of each partition.
     pub fn positions(&self) -> Positions {
-        unimplemented!()
+        self.meta.positions
     }
+
+    /// Returns the last frame that the environment holds.
+    pub fn checkpoint_seq(&self) -> u64 {
+        self.checkpoint_seq
+    }
+
     /// Returns how many rows lie over the environment: the memory that a checkpoint would free.
     pub fn changed_rows(&self) -> usize {
-        unimplemented!()
+        self.layers().iter().map(|layer| layer.rows()).sum()
     }
+
     /// Freezes what changed; `None` when nothing did or a checkpoint is under way.
     pub fn begin_checkpoint(&mut self) -> Option<Checkpoint<T>> {
-        unimplemented!()
+        if self.frozen.is_some() || self.frozen_seq == self.meta.seq {
+            return None;
+        }
+        let changes = Arc::new(std::mem::replace(&mut self.overlay, Layer::new()));
+        self.frozen = Some(Arc::clone(&changes));
+        self.frozen_seq = self.meta.seq;
+        Some(Checkpoint { tables: Arc::clone(&self.tables), changes, meta: self.meta.clone() })
     }
-    /// Forgets what a written checkpoint holds.
+
+    /// Forgets what a written checkpoint holds. Whoever keeps the checkpoint until after this call frees its memory
+    /// outside of the lock around the follower.
     pub fn end_checkpoint(&mut self) {
-        unimplemented!()
+        self.frozen = None;
+        self.checkpoint_seq = self.frozen_seq;
     }
-    /// Takes back what a failed checkpoint was to hold.
+
+    /// Takes back what a failed checkpoint was to hold; nothing is lost, and another may begin.
     pub fn abort_checkpoint(&mut self) {
-        unimplemented!()
+        if let Some(frozen) = self.frozen.take() {
+            let newer = std::mem::replace(&mut self.overlay, Arc::unwrap_or_clone(frozen));
+            self.overlay.cover(newer);
+            self.frozen_seq = self.checkpoint_seq;
+        }
     }
-    /// Counts the rows of a table in the environment anew and compares with the sums kept.
-    pub fn check_sums(&self, _table: Table, _partition: Option<Partition>) -> Result<(), Error> {
-        unimplemented!()
+
+    /// Begins, writes and ends a checkpoint at once.
+    pub fn checkpoint(&mut self) -> Result<(), Error> {
+        let Some(checkpoint) = self.begin_checkpoint() else { return Ok(()) };
+        let written = checkpoint.write();
+        drop(checkpoint);
+        match written {
+            Ok(()) => self.end_checkpoint(),
+            Err(_) => self.abort_checkpoint(),
+        }
+        written
     }
+
+    /// Counts the rows of a table in the environment anew and compares with the sums kept, of one partition or of
+    /// all. Not while a checkpoint is being written.
+    pub fn check_sums(&self, table: Table, partition: Option<Partition>) -> Result<(), Error> {
+        check_sums(&*self.tables, table, partition)
+    }
+
     /// Throws the environment away and folds the journal from its start.
-    pub fn rebuild<D: Disk>(&mut self, _journal: &JournalReader<D>) -> Result<(), Error> {
-        unimplemented!()
+    pub fn rebuild<D: Disk>(&mut self, journal: &JournalReader<D>) -> Result<(), Error> {
+        self.reset()?;
+        self.catch_up(journal, &mut |_| {})
     }
+
+    pub(super) fn reset(&mut self) -> Result<(), Error> {
+        self.tables.clear()?;
+        let meta = Meta::empty(self.meta.store);
+        *self = Self::new(Arc::clone(&self.tables), Arc::clone(&self.fold), meta);
+        Ok(())
+    }
+
+    /// Folds everything durable that it has not folded yet, and tells `progress` the number of each frame.
+    pub(super) fn catch_up<D: Disk>(
+        &mut self,
+        journal: &JournalReader<D>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), Error> {
+        journal.frames(self.meta.seq + 1, &mut |frame| {
+            self.apply(frame)?;
+            if self.overlay.rows() >= FOLD_CHECKPOINT_ROWS {
+                self.checkpoint()?;
+            }
+            progress(frame.seq);
+            Ok(true)
+        })
+    }
+}
+
+/// Counts the rows of a table anew and compares with the sums kept.
+pub(super) fn check_sums(
+    tables: &dyn Tables,
+    table: Table,
+    partition: Option<Partition>,
+) -> Result<(), Error> {
+    let (sums, counted) = (tables.sums()?, tables.count(table)?);
+    for partition in Partition::all().filter(|&each| partition.is_none_or(|wanted| wanted == each)) {
+        let expected = sums.get(&(table, partition)).copied().unwrap_or_default();
+        let found: Sum = counted.get(&partition).copied().unwrap_or_default();
+        if found != expected {
+            let (found, expected) = (found.rows, expected.rows);
+            return Err(Error::Sums { table, partition, found, expected });
+        }
+    }
+    Ok(())
 }
 
 /// What a checkpoint writes; it needs no lock around it.
 pub struct Checkpoint<T: Tables> {
     tables: Arc<T>,
+    changes: Arc<Layer>,
+    meta: Meta,
 }
 
 impl<T: Tables> Checkpoint<T> {
     /// Commits rows and position; readers go on meanwhile.
     pub fn write(&self) -> Result<(), Error> {
-        let _ = &self.tables;
-        unimplemented!()
+        self.tables.commit(&*self.changes, &self.meta)
     }
 }

@@ -1,41 +1,361 @@
-//! skeleton
+//! The working environment: tables in LMDB, the only file that names it.
+//!
+//! It is derived from the journal and may be thrown away at any time. LMDB's default sync mode is used: a commit is
+//! durable and atomic. No read transaction outlives a call, because one that is held makes the file grow without
+//! bound; and the map grows only between transactions, which the lock around the environment makes sure of.
+
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::{RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use heed::types::Bytes;
+use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
 
 use super::error::Error;
-use super::tables::{Change, Meta, Sum, Sums, Table, Tables, Visit};
+use super::row;
+use super::tables::{Changes, KEY_BYTES_MAX, Meta, Sum, Sums, TABLE_COUNT_MAX, Table, Tables, Visit};
 use crate::id::Partition;
 
+const FILE_NAME: &str = "live.mdb";
+const LOCK_NAME: &str = "live.mdb-lock";
+const META_NAME: &str = "meta";
+const META_KEY: &[u8] = b"meta";
+/// Address space that a new environment reserves; the file itself grows as rows come.
+const MAP_BYTES_START: usize = if cfg!(test) { MAP_BYTES_UNIT } else { 256 * MAP_BYTES_UNIT };
+/// Most address space: 16 TiB.
+const MAP_BYTES_MAX: usize = 1 << 44;
+const MAP_BYTES_UNIT: usize = 1024 * 1024;
+/// Most read transactions at once, over all processes.
+const READER_COUNT_MAX: u32 = 512;
+/// How long clearing waits for readers of this process.
+const CLOSE_WAIT: Duration = Duration::from_secs(10);
+/// Tables and the meta.
+const DATABASE_COUNT: usize = TABLE_COUNT_MAX as usize + 1;
+
+type Rows = Database<'static, Bytes, Bytes>;
+
+struct Inside {
+    env: Env<WithoutTls>,
+    tables: [Rows; DATABASE_COUNT],
+}
+
 /// The working environment on disk.
-pub struct LmdbTables {}
+pub struct LmdbTables {
+    folder: PathBuf,
+    /// Empty only after a clearing that failed.
+    inside: RwLock<Option<Inside>>,
+    discarded: Option<String>,
+}
 
 impl LmdbTables {
     /// Opens the environment in `cache_dir`, or makes one; one that cannot be opened is thrown away.
-    pub fn open(_cache_dir: &Path) -> Result<Self, Error> {
-        unimplemented!()
+    pub fn open(cache_dir: &Path) -> Result<Self, Error> {
+        std::fs::create_dir_all(cache_dir).map_err(Error::io("make the folder", cache_dir))?;
+        let (inside, discarded) = match open_inside(cache_dir, Access::Write) {
+            Ok(inside) => (inside, None),
+            Err(Error::TablesFull) => return Err(Error::TablesFull),
+            Err(error) => {
+                remove_files(cache_dir)?;
+                (open_inside(cache_dir, Access::Write)?, Some(error.to_string()))
+            }
+        };
+        Ok(Self { folder: cache_dir.to_owned(), inside: RwLock::new(Some(inside)), discarded })
+    }
+
+    /// Opens the environment in `cache_dir` for reading, beside a running service or without one; `None` when there
+    /// is none.
+    pub fn open_existing(cache_dir: &Path) -> Result<Option<Self>, Error> {
+        if !cache_dir.join(FILE_NAME).exists() {
+            return Ok(None);
+        }
+        let inside = open_inside(cache_dir, Access::Read)?;
+        Ok(Some(Self { folder: cache_dir.to_owned(), inside: RwLock::new(Some(inside)), discarded: None }))
+    }
+
+    /// Returns why the environment found at opening was thrown away, if it was.
+    pub fn discarded(&self) -> Option<&str> {
+        self.discarded.as_deref()
+    }
+
+    /// Takes a row away as damage would, past the sums.
+    #[cfg(test)]
+    pub(super) fn remove_unseen(&self, table: Table, key: &[u8]) {
+        let guard = self.lock();
+        let inside = guard.as_ref().expect("invariant: a test has not cleared it");
+        let mut transaction = inside.env.write_txn().unwrap();
+        assert!(inside.tables[usize::from(table.0)].delete(&mut transaction, key).unwrap());
+        transaction.commit().unwrap();
+    }
+
+    fn lock(&self) -> RwLockReadGuard<'_, Option<Inside>> {
+        self.inside.read().expect("invariant: nobody panics with the environment's lock held")
+    }
+
+    fn read<R>(
+        &self,
+        run: impl FnOnce(&Inside, &RoTxn<'_, WithoutTls>) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let guard = self.lock();
+        let inside = guard.as_ref().ok_or_else(closed)?;
+        let transaction = inside.env.read_txn().map_err(lmdb_error)?;
+        run(inside, &transaction)
+    }
+
+    fn try_commit(&self, changes: &dyn Changes, meta: &Meta) -> Result<Committed, Error> {
+        let guard = self.lock();
+        let inside = guard.as_ref().ok_or_else(closed)?;
+        match commit_once(inside, changes, meta) {
+            Ok(()) => Ok(Committed::Done),
+            Err(Failure::MapFull) => Ok(Committed::MapFull),
+            Err(Failure::Other(error)) => Err(error),
+        }
+    }
+
+    /// Doubles the map. No transaction is open in this process meanwhile: each holds the lock for reading.
+    fn grow(&self) -> Result<(), Error> {
+        let guard = self.inside.write().expect("invariant: nobody panics with the environment's lock held");
+        let inside = guard.as_ref().ok_or_else(closed)?;
+        let size = inside.env.info().map_size.saturating_mul(2);
+        if size > MAP_BYTES_MAX {
+            return Err(Error::TablesFull);
+        }
+        // SAFETY: the lock is held for writing, so no transaction of this process is active.
+        unsafe { inside.env.resize(size) }.map_err(lmdb_error)
     }
 }
 
 impl Tables for LmdbTables {
-    fn get(&self, _table: Table, _key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        unimplemented!()
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        if key.is_empty() || key.len() > KEY_BYTES_MAX || table.0 >= TABLE_COUNT_MAX {
+            return Ok(None);
+        }
+        self.read(|inside, transaction| {
+            let stored = inside.tables[usize::from(table.0)].get(transaction, key).map_err(lmdb_error)?;
+            stored.map(|stored| Ok(row::decode(table, key, stored)?.1.to_vec())).transpose()
+        })
     }
-    fn scan(&self, _table: Table, _from: &[u8], _visit: &mut Visit<'_>) -> Result<(), Error> {
-        unimplemented!()
+
+    fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
+        if table.0 >= TABLE_COUNT_MAX {
+            return Ok(());
+        }
+        self.read(|inside, transaction| {
+            each(inside, transaction, table, from, &mut |key, _, value| visit(key, value))
+        })
     }
-    fn commit(&self, _changes: &mut dyn Iterator<Item = Change>, _meta: &Meta) -> Result<(), Error> {
-        unimplemented!()
+
+    fn commit(&self, changes: &dyn Changes, meta: &Meta) -> Result<(), Error> {
+        // Ends: each turn doubles the map, up to its limit.
+        loop {
+            match self.try_commit(changes, meta)? {
+                Committed::Done => return Ok(()),
+                Committed::MapFull => self.grow()?,
+            }
+        }
     }
+
     fn meta(&self) -> Result<Option<Meta>, Error> {
-        unimplemented!()
+        self.read(|inside, transaction| Ok(read_meta(inside, transaction)?.map(|(meta, _)| meta)))
     }
+
     fn sums(&self) -> Result<Sums, Error> {
-        unimplemented!()
+        self.read(|inside, transaction| {
+            Ok(read_meta(inside, transaction)?.map(|(_, sums)| sums).unwrap_or_default())
+        })
     }
-    fn count(&self, _table: Table) -> Result<BTreeMap<Partition, Sum>, Error> {
-        unimplemented!()
+
+    fn count(&self, table: Table) -> Result<BTreeMap<Partition, Sum>, Error> {
+        let mut out = BTreeMap::new();
+        self.read(|inside, transaction| {
+            each(inside, transaction, table, &[], &mut |key, partition, value| {
+                row::add(out.entry(partition).or_default(), table, partition, key, value);
+                true
+            })
+        })?;
+        Ok(out)
     }
+
     fn clear(&self) -> Result<(), Error> {
-        unimplemented!()
+        let mut guard =
+            self.inside.write().expect("invariant: nobody panics with the environment's lock held");
+        if let Some(inside) = guard.take()
+            && !inside.env.prepare_for_closing().wait_timeout(CLOSE_WAIT)
+        {
+            return Err(Error::Tables { reason: "somebody else in this process has it open".to_owned() });
+        }
+        remove_files(&self.folder)?;
+        *guard = Some(open_inside(&self.folder, Access::Write)?);
+        Ok(())
+    }
+}
+
+enum Committed {
+    Done,
+    MapFull,
+}
+
+enum Failure {
+    MapFull,
+    Other(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<heed::Error> for Failure {
+    fn from(error: heed::Error) -> Self {
+        match error {
+            heed::Error::Mdb(MdbError::MapFull) => Self::MapFull,
+            other => Self::Other(lmdb_error(other)),
+        }
+    }
+}
+
+fn commit_once(inside: &Inside, changes: &dyn Changes, meta: &Meta) -> Result<(), Failure> {
+    let mut transaction = inside.env.write_txn()?;
+    let mut sums = read_meta(inside, &transaction)?.map(|(_, sums)| sums).unwrap_or_default();
+    let mut failure = None;
+    let gone_through = changes.each(&mut |change| {
+        row::check(&change)?;
+        let rows = &inside.tables[usize::from(change.table.0)];
+        let mut put = || -> Result<(), Failure> {
+            let stored = row::change(&mut sums, &change, rows.get(&transaction, change.key)?)?;
+            match stored {
+                Some(stored) => rows.put(&mut transaction, change.key, &stored)?,
+                None => drop(rows.delete(&mut transaction, change.key)?),
+            }
+            Ok(())
+        };
+        match put() {
+            Ok(()) => Ok(()),
+            Err(Failure::Other(error)) => Err(error),
+            Err(Failure::MapFull) => {
+                failure = Some(Failure::MapFull);
+                Err(Error::TablesFull)
+            }
+        }
+    });
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    gone_through?;
+    inside.tables[DATABASE_COUNT - 1].put(&mut transaction, META_KEY, &row::encode_meta(meta, &sums))?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn read_meta(inside: &Inside, transaction: &RoTxn<'_, WithoutTls>) -> Result<Option<(Meta, Sums)>, Error> {
+    let stored = inside.tables[DATABASE_COUNT - 1].get(transaction, META_KEY).map_err(lmdb_error)?;
+    stored.map(row::decode_meta).transpose()
+}
+
+type VisitRow<'a> = dyn FnMut(&[u8], Partition, &[u8]) -> bool + 'a;
+
+fn each(
+    inside: &Inside,
+    transaction: &RoTxn<'_, WithoutTls>,
+    table: Table,
+    from: &[u8],
+    visit: &mut VisitRow<'_>,
+) -> Result<(), Error> {
+    // LMDB takes no empty key, even to begin at.
+    let start = if from.is_empty() { Bound::Unbounded } else { Bound::Included(from) };
+    let rows = &inside.tables[usize::from(table.0)];
+    for found in rows.range(transaction, &(start, Bound::Unbounded)).map_err(lmdb_error)? {
+        let (key, stored) = found.map_err(lmdb_error)?;
+        let (partition, value) = row::decode(table, key, stored)?;
+        if !visit(key, partition, value) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
+fn open_inside(folder: &Path, access: Access) -> Result<Inside, Error> {
+    let path = folder.join(FILE_NAME);
+    let length = std::fs::metadata(&path).map_or(0, |found| found.len());
+    let wanted = usize::try_from(length).unwrap_or(MAP_BYTES_MAX).saturating_mul(2);
+    let map_size = wanted.clamp(MAP_BYTES_START, MAP_BYTES_MAX).next_multiple_of(MAP_BYTES_UNIT);
+    let mut options = EnvOpenOptions::new().read_txn_without_tls();
+    options.map_size(map_size).max_dbs(u32::from(TABLE_COUNT_MAX) + 1).max_readers(READER_COUNT_MAX);
+    let flags = match access {
+        Access::Read => EnvFlags::NO_SUB_DIR | EnvFlags::READ_ONLY,
+        Access::Write => EnvFlags::NO_SUB_DIR,
+    };
+    // SAFETY: NO_SUB_DIR only says that the path is the file itself, and READ_ONLY only takes away.
+    unsafe { options.flags(flags) };
+    // SAFETY: the file is touched through LMDB only, in a folder that is the service's own.
+    let env = unsafe { options.open(&path) }.map_err(lmdb_error)?;
+    env.clear_stale_readers().map_err(lmdb_error)?;
+    let tables = if access == Access::Write { create_tables(&env)? } else { find_tables(&env)? };
+    Ok(Inside { env, tables })
+}
+
+fn table_name(place: usize) -> String {
+    if place == DATABASE_COUNT - 1 { META_NAME.to_owned() } else { format!("t{place:02}") }
+}
+
+fn create_tables(env: &Env<WithoutTls>) -> Result<[Rows; DATABASE_COUNT], Error> {
+    let transaction = env.write_txn().map_err(lmdb_error)?;
+    let created = env.create_databases_and_commit(transaction, |creator, transaction| {
+        let mut out = Vec::with_capacity(DATABASE_COUNT);
+        for place in 0..DATABASE_COUNT {
+            out.push(creator.create_database::<Bytes, Bytes>(transaction, Some(&table_name(place)))?);
+        }
+        let out: [_; DATABASE_COUNT] = out.try_into().expect("invariant: one for each place");
+        Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(out))
+    });
+    created.map_err(lmdb_error)?.commit().ok_or_else(closed)
+}
+
+fn find_tables(env: &Env<WithoutTls>) -> Result<[Rows; DATABASE_COUNT], Error> {
+    let transaction = env.read_txn().map_err(lmdb_error)?;
+    let found = env.open_databases_and_commit(transaction, |opener, transaction| {
+        let mut out = Vec::with_capacity(DATABASE_COUNT);
+        for place in 0..DATABASE_COUNT {
+            match opener.open_database::<Bytes, Bytes>(transaction, Some(&table_name(place)))? {
+                Some(found) => out.push(found),
+                None => return Ok(CommitOrAbort::Abort(())),
+            }
+        }
+        let out: [_; DATABASE_COUNT] = out.try_into().expect("invariant: one for each place");
+        Ok::<_, heed::Error>(CommitOrAbort::Commit(out))
+    });
+    let missing = || Error::Tables { reason: "tables are missing in it".to_owned() };
+    found.map_err(lmdb_error)?.commit().ok_or_else(missing)
+}
+
+fn remove_files(folder: &Path) -> Result<(), Error> {
+    for name in [FILE_NAME, LOCK_NAME] {
+        let path = folder.join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn closed() -> Error {
+    Error::Tables { reason: "it could not be made anew".to_owned() }
+}
+
+fn lmdb_error(error: heed::Error) -> Error {
+    match error {
+        heed::Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => Error::TablesFull,
+        other => Error::Tables { reason: other.to_string() },
     }
 }

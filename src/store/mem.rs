@@ -1,34 +1,94 @@
-//! skeleton
+//! Tables in memory, for tests and the simulator: what was committed outlives a crash, as it would on disk.
+
 use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard};
 
 use super::error::Error;
-use super::tables::{Change, Meta, Sum, Sums, Table, Tables, Visit};
+use super::row;
+use super::tables::{Changes, Meta, Sum, Sums, Table, Tables, Visit};
 use crate::id::Partition;
 
-/// Tables in memory.
+/// An ordered map with atomic commits.
 #[derive(Debug, Default)]
-pub struct MemTables {}
+pub struct MemTables {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rows: BTreeMap<Table, BTreeMap<Vec<u8>, Vec<u8>>>,
+    meta: Option<Meta>,
+    sums: Sums,
+}
+
+impl MemTables {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("invariant: nobody panics with the tables' lock held")
+    }
+}
 
 impl Tables for MemTables {
-    fn get(&self, _table: Table, _key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        unimplemented!()
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let state = self.lock();
+        let Some(stored) = state.rows.get(&table).and_then(|rows| rows.get(key)) else { return Ok(None) };
+        Ok(Some(row::decode(table, key, stored)?.1.to_vec()))
     }
-    fn scan(&self, _table: Table, _from: &[u8], _visit: &mut Visit<'_>) -> Result<(), Error> {
-        unimplemented!()
+
+    fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
+        let state = self.lock();
+        let Some(rows) = state.rows.get(&table) else { return Ok(()) };
+        for (key, stored) in rows.range::<[u8], _>((Bound::Included(from), Bound::Unbounded)) {
+            if !visit(key, row::decode(table, key, stored)?.1) {
+                break;
+            }
+        }
+        Ok(())
     }
-    fn commit(&self, _changes: &mut dyn Iterator<Item = Change>, _meta: &Meta) -> Result<(), Error> {
-        unimplemented!()
+
+    fn commit(&self, changes: &dyn Changes, meta: &Meta) -> Result<(), Error> {
+        let mut state = self.lock();
+        let mut sums = state.sums.clone();
+        let mut stored = Vec::new();
+        changes.each(&mut |change| {
+            row::check(&change)?;
+            let before = state.rows.get(&change.table).and_then(|rows| rows.get(change.key));
+            let after = row::change(&mut sums, &change, before.map(Vec::as_slice))?;
+            stored.push((change.table, change.key.to_vec(), after));
+            Ok(())
+        })?;
+        for (table, key, value) in stored {
+            let rows = state.rows.entry(table).or_default();
+            match value {
+                Some(value) => drop(rows.insert(key, value)),
+                None => drop(rows.remove(&key)),
+            }
+        }
+        state.sums = sums;
+        state.meta = Some(meta.clone());
+        Ok(())
     }
+
     fn meta(&self) -> Result<Option<Meta>, Error> {
-        unimplemented!()
+        Ok(self.lock().meta.clone())
     }
+
     fn sums(&self) -> Result<Sums, Error> {
-        unimplemented!()
+        Ok(self.lock().sums.clone())
     }
-    fn count(&self, _table: Table) -> Result<BTreeMap<Partition, Sum>, Error> {
-        unimplemented!()
+
+    fn count(&self, table: Table) -> Result<BTreeMap<Partition, Sum>, Error> {
+        let state = self.lock();
+        let mut out = BTreeMap::new();
+        for (key, stored) in state.rows.get(&table).into_iter().flatten() {
+            let (partition, value) = row::decode(table, key, stored)?;
+            row::add(out.entry(partition).or_default(), table, partition, key, value);
+        }
+        Ok(out)
     }
+
     fn clear(&self) -> Result<(), Error> {
-        unimplemented!()
+        *self.lock() = State::default();
+        Ok(())
     }
 }

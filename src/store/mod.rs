@@ -6,31 +6,50 @@
 
 use std::path::PathBuf;
 
+mod bytes;
+mod chain;
 mod disk;
 mod entry;
 mod error;
 mod follower;
+mod frame;
+mod identity;
+mod info;
 mod journal;
+mod layer;
 mod lmdb;
 mod log;
+mod marker;
 mod mem;
 mod open;
 mod reader;
+mod repair;
+mod row;
+mod segment;
 mod tables;
+mod verify;
+
+#[cfg(test)]
+mod tests;
 
 pub use disk::{Disk, DiskFile, Lock, RealDisk, Stamp};
 pub use entry::{Entry, Frame, Link, Positions, StoreId};
 pub use error::{AppendError, Error};
 pub use follower::{Checkpoint, Fold, Follower, Rows};
-pub use journal::{FRAME_BYTES_MAX, Journal, Prepared, Preparer};
+pub use frame::FRAME_BYTES_MAX;
+pub use info::{Info, SegmentInfo, info};
+pub use journal::{Journal, Prepared, Preparer};
 pub use lmdb::LmdbTables;
 pub use log::Log;
+pub use marker::Marker;
 pub use mem::MemTables;
-pub use open::{Marker, OpenReport, Opened, Progress, Start, open};
+pub use open::{OpenReport, Opened, Progress, Start, open};
 pub use reader::JournalReader;
+pub use repair::{Act, RepairReport, repair};
 pub use tables::{
-    Change, KEY_BYTES_MAX, Meta, Sum, Sums, TABLE_COUNT_MAX, Table, Tables, VALUE_BYTES_MAX, Visit,
+    Change, Changes, KEY_BYTES_MAX, Meta, Sum, Sums, TABLE_COUNT_MAX, Table, Tables, VALUE_BYTES_MAX, Visit,
 };
+pub use verify::{Level, VerifyReport, verify};
 
 /// What a store is told by the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]

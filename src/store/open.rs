@@ -1,14 +1,31 @@
-//! skeleton
+//! Opening a store: what is found, what is cut, and how the rows come to be those of the journal's end.
+//!
+//! Nothing is written to a segment of an earlier process, and its last good frame is not trusted. Everything that can
+//! refuse an opening refuses it before anything is written.
+
+use std::path::Path;
 use std::sync::Arc;
 
-use super::Options;
-use super::disk::Disk;
+use super::chain::{Found, Listing, find_end};
+use super::disk::{Disk, Lock};
 use super::entry::StoreId;
 use super::error::Error;
 use super::follower::{Fold, Follower};
+use super::frame::{FRAME_ALIGN_BYTES, FRAME_BYTES_MAX};
 use super::journal::Journal;
-use super::tables::Tables;
+use super::marker::Marker;
+use super::reader::JournalReader;
+use super::segment::HEADER_BYTES;
+use super::tables::{Meta, Tables};
+use super::{Options, identity};
 use crate::id::Time;
+
+pub(super) const JOURNAL_FOLDER: &str = "journal";
+const LOCK_NAME: &str = "lock";
+/// Least size of the largest frame: enough for one command of an ordinary case.
+const FRAME_BYTES_LEAST: u64 = 16 * 1024;
+/// Greatest size of a segment.
+const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// What an opening cannot know by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +60,7 @@ pub struct OpenReport {
 
 /// An open store.
 pub struct Opened<D: Disk, T: Tables> {
-    /// Where entries go.
+    /// Where entries go; it keeps the state folder locked.
     pub journal: Journal<D>,
     /// Where rows come from; it has folded everything in the journal.
     pub follower: Follower<T>,
@@ -53,31 +70,232 @@ pub struct Opened<D: Disk, T: Tables> {
     pub report: OpenReport,
 }
 
-/// Remembers in the cache folder how a run ends, so that an environment that kills the service is discarded.
-pub struct Marker<D: Disk> {
-    disk: Arc<D>,
-}
-
-impl<D: Disk> Marker<D> {
-    /// Notes that the service has run for a minute.
-    pub fn settled(&mut self) -> Result<(), Error> {
-        let _ = &self.disk;
-        unimplemented!()
-    }
-    /// Notes a clean end.
-    pub fn stopped(&mut self) -> Result<(), Error> {
-        unimplemented!()
-    }
-}
-
-/// Opens a store, or makes one.
+/// Opens a store, or makes one where there is none.
+///
+/// # Errors
+/// A journal that is damaged, or belongs to others: nothing was written then, and the page of the code says what
+/// to do. Whatever is wrong with the working environment is not an error: it is made again from the journal.
 pub fn open<D: Disk, T: Tables>(
-    _disk: Arc<D>,
-    _tables: Arc<T>,
-    _fold: Arc<dyn Fold>,
-    _options: &Options,
-    _start: Start,
-    _progress: &mut dyn FnMut(Progress),
+    disk: Arc<D>,
+    tables: Arc<T>,
+    fold: Arc<dyn Fold>,
+    options: &Options,
+    start: Start,
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<Opened<D, T>, Error> {
-    unimplemented!()
+    check_options(options)?;
+    let lock = take_folders(&*disk, options)?;
+    let folder = options.state_dir.join(JOURNAL_FOLDER);
+    let mut report = OpenReport::default();
+    let listing = Listing::read(&*disk, &folder)?;
+    let found = find(&*disk, &folder, &listing, options, &mut report)?;
+    let (marker, is_suspicious) = Marker::start(Arc::clone(&disk), options.cache_dir.clone());
+    for name in &listing.temporary {
+        // Left by an append or a preparation that did not come to its end; what stays is ignored again.
+        let _ = disk.unlink(&folder.join(name));
+    }
+    let suspicion = is_suspicious.then(|| "two runs ended within a minute of starting".to_owned());
+    let mut opening = Opening { tables, fold, suspicion, report, progress };
+    let (mut journal, follower) = match found {
+        Some(found) => {
+            let store = found.store;
+            let made = opening.go_on(&disk, options, &listing, found)?;
+            // Only now is a segment surely durable; the file must never outlive the journal.
+            identity::ensure(&*disk, &options.state_dir, store, &mut opening.report)?;
+            made
+        }
+        None => opening.make(&disk, options, &listing, start)?,
+    };
+    journal.keep_lock(lock);
+    Ok(Opened { journal, follower, marker, report: opening.report })
+}
+
+fn check_options(options: &Options) -> Result<(), Error> {
+    let range = |name, found, least, most| {
+        if (least..=most).contains(&found) {
+            Ok(())
+        } else {
+            Err(Error::OptionRange { name, found, least, most })
+        }
+    };
+    range("frame_bytes_max", options.frame_bytes_max as u64, FRAME_BYTES_LEAST, FRAME_BYTES_MAX as u64)?;
+    let least = HEADER_BYTES + options.frame_bytes_max.next_multiple_of(FRAME_ALIGN_BYTES);
+    range("segment_bytes", options.segment_bytes, least as u64, SEGMENT_BYTES_MAX)
+}
+
+/// Makes the folders where they are missing, and takes the lock.
+pub(super) fn take_folders<D: Disk>(disk: &D, options: &Options) -> Result<Lock, Error> {
+    let journal = options.state_dir.join(JOURNAL_FOLDER);
+    for folder in [&journal, &options.cache_dir] {
+        disk.create_folder(folder).map_err(Error::io("make the folder", folder))?;
+    }
+    disk.sync_folder(&options.state_dir).map_err(Error::io("sync", &options.state_dir))?;
+    let path = options.state_dir.join(LOCK_NAME);
+    let lock = disk.lock(&path).map_err(Error::io("lock", &path))?;
+    lock.ok_or(Error::Locked { path })
+}
+
+/// Finds the journal's end; `None` when there is no journal, and should be none.
+fn find<D: Disk>(
+    disk: &D,
+    folder: &Path,
+    listing: &Listing,
+    options: &Options,
+    report: &mut OpenReport,
+) -> Result<Option<Found>, Error> {
+    if listing.names.is_empty() {
+        return match identity::read(disk, &options.state_dir)? {
+            Some(_) => Err(Error::JournalMissing { path: folder.to_owned() }),
+            None => Ok(None),
+        };
+    }
+    let segments = listing.chain(disk, folder, listing.highest_n())?;
+    let copies = segments.iter().filter(|segment| segment.is_copy).count();
+    if copies > 0 {
+        report.notes.push(format!("{copies} of {} journal segments are copies", segments.len()));
+    }
+    let found = find_end(disk, segments)?;
+    identity::check(disk, &options.state_dir, found.store)?;
+    if found.is_torn {
+        let seq = found.end.seq;
+        report.notes.push(format!("an unfinished append behind frame {seq} was cut off"));
+    }
+    Ok(Some(found))
+}
+
+struct Opening<'a, T> {
+    tables: Arc<T>,
+    fold: Arc<dyn Fold>,
+    /// Why the environment is not to be believed, whatever it holds.
+    suspicion: Option<String>,
+    report: OpenReport,
+    progress: &'a mut dyn FnMut(Progress),
+}
+
+impl<T: Tables> Opening<'_, T> {
+    fn make<D: Disk>(
+        &mut self,
+        disk: &Arc<D>,
+        options: &Options,
+        listing: &Listing,
+        start: Start,
+    ) -> Result<(Journal<D>, Follower<T>), Error> {
+        self.report.is_new = true;
+        let store = start.fresh_id;
+        let journal = Journal::make(disk, options, store, listing, start.now)?;
+        identity::ensure(&**disk, &options.state_dir, store, &mut self.report)?;
+        self.tables.clear()?;
+        let mut follower = self.follower(Meta::empty(store));
+        follower.catch_up(&journal.reader(), &mut |_| {})?;
+        Ok((journal, follower))
+    }
+
+    /// Folds up to the frame before the last, holds the last again, and then folds it too.
+    fn go_on<D: Disk>(
+        &mut self,
+        disk: &Arc<D>,
+        options: &Options,
+        listing: &Listing,
+        found: Found,
+    ) -> Result<(Journal<D>, Follower<T>), Error> {
+        let (store, end) = (found.store, found.end.clone());
+        let (mut journal, held) = Journal::before_last(disk, options, listing, found);
+        let reader = journal.reader();
+        let ends = Ends { store, seq: end.seq, hash: end.hash };
+        let mut follower = match self.believed(&reader, &ends)? {
+            Some(meta) => self.follower(meta),
+            None => self.discarded(store)?,
+        };
+        if follower.seq() < end.seq {
+            follower = self.fold_to(&reader, end.seq, follower)?;
+        }
+        journal.hold(held)?;
+        if follower.seq() < end.seq {
+            follower = self.fold_to(&reader, end.seq, follower)?;
+        }
+        Ok((journal, follower))
+    }
+
+    fn follower(&self, meta: Meta) -> Follower<T> {
+        Follower::new(Arc::clone(&self.tables), Arc::clone(&self.fold), meta)
+    }
+
+    fn discarded(&mut self, store: StoreId) -> Result<Follower<T>, Error> {
+        self.tables.clear()?;
+        Ok(self.follower(Meta::empty(store)))
+    }
+
+    /// Returns the environment's meta, if it is found in the journal's chain.
+    fn believed<D: Disk>(&mut self, reader: &JournalReader<D>, ends: &Ends) -> Result<Option<Meta>, Error> {
+        let reason = match (self.suspicion.take(), self.tables.meta()) {
+            (Some(reason), _) => reason,
+            (None, Err(error)) => error.to_string(),
+            (None, Ok(None)) => "there is none".to_owned(),
+            (None, Ok(Some(meta))) => match disbelief(&meta, reader, ends)? {
+                None => return Ok(Some(meta)),
+                Some(reason) => reason,
+            },
+        };
+        self.report.discarded = Some(reason);
+        Ok(None)
+    }
+
+    /// Folds what is durable; a bad environment is discarded, once.
+    fn fold_to<D: Disk>(
+        &mut self,
+        reader: &JournalReader<D>,
+        end_seq: u64,
+        mut follower: Follower<T>,
+    ) -> Result<Follower<T>, Error> {
+        let (progress, report) = (&mut *self.progress, &mut self.report);
+        let mut told = |seq| {
+            report.folded_frames += 1;
+            progress(Progress { seq, end_seq });
+        };
+        match follower.catch_up(reader, &mut told) {
+            // A fold that fails over believed rows may fail because of them.
+            Err(error)
+                if report.discarded.is_none()
+                    && (error.is_of_tables() || matches!(error, Error::Fold { .. })) =>
+            {
+                report.discarded = Some(error.to_string());
+                follower.reset()?;
+                let mut told = |seq| {
+                    report.folded_frames += 1;
+                    progress(Progress { seq, end_seq });
+                };
+                follower.catch_up(reader, &mut told)?;
+            }
+            done => done?,
+        }
+        Ok(follower)
+    }
+}
+
+/// The journal's last good frame, which is not yet held again.
+struct Ends {
+    store: StoreId,
+    seq: u64,
+    hash: [u8; 32],
+}
+
+/// Returns why an environment with this meta is not one of this journal.
+fn disbelief<D: Disk>(meta: &Meta, reader: &JournalReader<D>, ends: &Ends) -> Result<Option<String>, Error> {
+    if meta.store != ends.store {
+        return Ok(Some(format!("it belongs to store {}", meta.store)));
+    }
+    if meta.seq > ends.seq {
+        return Ok(Some(format!(
+            "it has folded frame {}, and the journal ends at frame {}",
+            meta.seq, ends.seq
+        )));
+    }
+    let mut hash = if meta.seq == ends.seq { ends.hash } else { [0; 32] };
+    if meta.seq > 0 && meta.seq < ends.seq {
+        reader.frames(meta.seq, &mut |frame| {
+            hash = frame.hash;
+            Ok(false)
+        })?;
+    }
+    Ok((hash != meta.hash).then(|| format!("its frame {} is not the journal's", meta.seq)))
 }

@@ -1,33 +1,299 @@
-//! skeleton
-use std::sync::Arc;
+//! Reading the journal from any thread: whatever is durable, and nothing else.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::disk::Disk;
-use super::entry::{Entry, Frame};
+use super::entry::{Entry, Frame, Positions};
 use super::error::Error;
-use crate::id::Partition;
+use super::segment::{End, Segment, Step, Walk, read_frame};
+use crate::id::{Partition, Time};
 
-/// Reads durable frames, from any thread.
+/// Segments whose index is kept besides that of the head. An index holds some 50 bytes for each group of entries.
+const INDEX_COUNT_MAX: usize = 8;
+
+/// Where a segment's entries lie: by partition and first position, how many, and the frame's place.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    groups: BTreeMap<(u16, u64), (u32, u64)>,
+}
+
+impl Index {
+    /// Adds a frame's groups.
+    pub(super) fn add(&mut self, frame: &Frame, offset: u64) {
+        let mut open: Option<((u16, u64), u32)> = None;
+        for entry in &frame.entries {
+            open = match open {
+                Some(((partition, first), count))
+                    if partition == entry.partition.0 && first + u64::from(count) == entry.n =>
+                {
+                    Some(((partition, first), count + 1))
+                }
+                done => {
+                    if let Some((key, count)) = done {
+                        self.groups.insert(key, (count, offset));
+                    }
+                    Some(((entry.partition.0, entry.n), 1))
+                }
+            };
+        }
+        if let Some((key, count)) = open {
+            self.groups.insert(key, (count, offset));
+        }
+    }
+
+    fn find(&self, partition: Partition, n: u64) -> Option<u64> {
+        let (&(found, first), &(count, offset)) = self.groups.range(..=(partition.0, n)).next_back()?;
+        (found == partition.0 && n - first < u64::from(count)).then_some(offset)
+    }
+}
+
+/// What writer and readers share.
+pub(super) struct State<D: Disk> {
+    /// The segments that hold the journal, oldest first; each is void from the first frame of the next on.
+    pub(super) segments: Vec<Arc<Segment>>,
+    /// The last durable frame.
+    pub(super) end: End,
+    /// Where the head's entries lie.
+    pub(super) head_index: Index,
+    /// Indexes of other segments, by number, the last used at the back.
+    kept: VecDeque<(u64, Arc<Index>)>,
+    /// A segment filled with zeros under a temporary name.
+    pub(super) ready: Option<Ready<D::File>>,
+    /// Counts temporary names.
+    pub(super) temporary_count: u64,
+}
+
+/// A file of zeros that waits to become a segment.
+pub(super) struct Ready<F> {
+    pub(super) path: PathBuf,
+    pub(super) file: F,
+    pub(super) size_bytes: u64,
+}
+
+/// The journal's state behind its lock, which is held for a few instructions only.
+pub(super) struct Shared<D: Disk> {
+    pub(super) disk: Arc<D>,
+    pub(super) folder: PathBuf,
+    state: Mutex<State<D>>,
+}
+
+impl<D: Disk> Shared<D> {
+    pub(super) fn new(disk: Arc<D>, folder: PathBuf, segments: Vec<Segment>, end: End) -> Self {
+        let state = State {
+            segments: segments.into_iter().map(Arc::new).collect(),
+            end,
+            head_index: Index::default(),
+            kept: VecDeque::new(),
+            ready: None,
+            temporary_count: 0,
+        };
+        Self { disk, folder, state: Mutex::new(state) }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State<D>> {
+        self.state.lock().expect("invariant: nobody panics with the journal's lock held")
+    }
+}
+
+/// Reads durable frames, from any thread; cheap to clone.
 pub struct JournalReader<D: Disk> {
-    disk: Arc<D>,
+    pub(super) shared: Arc<Shared<D>>,
 }
 
 impl<D: Disk> Clone for JournalReader<D> {
     fn clone(&self) -> Self {
-        Self { disk: Arc::clone(&self.disk) }
+        Self { shared: Arc::clone(&self.shared) }
     }
 }
 
+/// A segment with the end of what holds in it.
+struct Part {
+    segment: Arc<Segment>,
+    last_seq: u64,
+    last_hash: [u8; 32],
+    is_head: bool,
+}
+
 impl<D: Disk> JournalReader<D> {
-    /// Returns a durable entry with the time of its frame; `None` when the partition has none there.
-    pub fn entry(&self, _partition: Partition, _n: u64) -> Result<Option<(crate::id::Time, Entry)>, Error> {
-        unimplemented!()
+    /// Returns the number of the last durable frame.
+    pub fn seq(&self) -> u64 {
+        self.shared.lock().end.seq
     }
+
+    /// Returns the position of the last durable entry of each partition.
+    pub fn positions(&self) -> Positions {
+        self.shared.lock().end.positions
+    }
+
+    /// Returns a durable entry with the time of its frame; `None` when the partition has none there. Reads one frame;
+    /// the first time in an older segment, the whole segment.
+    pub fn entry(&self, partition: Partition, n: u64) -> Result<Option<(Time, Entry)>, Error> {
+        let Some(part) = self.part_of_entry(partition, n) else { return Ok(None) };
+        let known = if part.is_head { self.find_in_head(&part, partition, n) } else { None };
+        let offset = match known {
+            Some(offset) => Some(offset),
+            None => self.index(&part)?.find(partition, n),
+        };
+        let segment = &part.segment;
+        let Some(offset) = offset else {
+            return Err(segment.damaged(0, format!("entry {n} of partition {} is not here", partition.0)));
+        };
+        let file = self.open(segment)?;
+        let decoded =
+            read_frame(segment, &file, offset)?.map_err(|reason| segment.damaged(offset, reason))?;
+        let time = decoded.frame.time;
+        let entry =
+            decoded.frame.entries.into_iter().find(|entry| entry.partition == partition && entry.n == n);
+        match entry {
+            Some(entry) => Ok(Some((time, entry))),
+            None => {
+                Err(segment.damaged(offset, format!("entry {n} of partition {} is not here", partition.0)))
+            }
+        }
+    }
+
     /// Visits durable frames from `from_seq` on, until `visit` returns false or fails.
     pub fn frames(
         &self,
-        _from_seq: u64,
-        _visit: &mut dyn FnMut(&Frame) -> Result<bool, Error>,
+        from_seq: u64,
+        visit: &mut dyn FnMut(&Frame) -> Result<bool, Error>,
     ) -> Result<(), Error> {
-        unimplemented!()
+        for part in self.parts(|segment| segment.header.first_seq() <= from_seq) {
+            let is_wanted = self.walk(&part, &mut |_, frame| {
+                if frame.seq < from_seq { Ok(true) } else { visit(frame) }
+            })?;
+            if !is_wanted {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Visits the durable entries of a partition from position `from` on, until `visit` returns false.
+    pub fn entries(
+        &self,
+        partition: Partition,
+        from: u64,
+        visit: &mut dyn FnMut(&Entry) -> bool,
+    ) -> Result<(), Error> {
+        let is_start = |segment: &Segment| segment.header.before.positions[partition.index()] < from;
+        for part in self.parts(is_start) {
+            let is_wanted = self.walk(&part, &mut |_, frame| {
+                let mut wanted = frame.entries.iter().filter(|e| e.partition == partition && e.n >= from);
+                Ok(wanted.all(&mut *visit))
+            })?;
+            if !is_wanted {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the parts of the journal from the last segment on that can be the start.
+    fn parts(&self, can_start: impl Fn(&Segment) -> bool) -> Vec<Part> {
+        let state = self.shared.lock();
+        let start = state.segments.partition_point(|segment| can_start(segment)).saturating_sub(1);
+        let segments = &state.segments[start.min(state.segments.len())..];
+        let part = |(place, segment): (usize, &Arc<Segment>)| {
+            let next = segments.get(place + 1);
+            let end = next.map_or(&state.end, |next| &next.header.before);
+            let is_head = next.is_none();
+            Part { segment: Arc::clone(segment), last_seq: end.seq, last_hash: end.hash, is_head }
+        };
+        segments.iter().enumerate().map(part).collect()
+    }
+
+    fn part_of_entry(&self, partition: Partition, n: u64) -> Option<Part> {
+        let last = *self.shared.lock().end.positions.get(partition.index())?;
+        if n == 0 || n > last {
+            return None;
+        }
+        let mut parts = self.parts(|segment| segment.header.before.positions[partition.index()] < n);
+        (!parts.is_empty()).then(|| parts.swap_remove(0))
+    }
+
+    fn find_in_head(&self, part: &Part, partition: Partition, n: u64) -> Option<u64> {
+        let state = self.shared.lock();
+        let is_still_head = state.segments.last().is_some_and(|head| head.header.n == part.segment.header.n);
+        if is_still_head { state.head_index.find(partition, n) } else { None }
+    }
+
+    fn index(&self, part: &Part) -> Result<Arc<Index>, Error> {
+        let n = part.segment.header.n;
+        {
+            let mut state = self.shared.lock();
+            if let Some(place) = state.kept.iter().position(|kept| kept.0 == n)
+                && let Some(found) = state.kept.remove(place)
+            {
+                let index = Arc::clone(&found.1);
+                state.kept.push_back(found);
+                return Ok(index);
+            }
+        }
+        let mut index = Index::default();
+        self.walk(part, &mut |offset, frame| {
+            index.add(frame, offset);
+            Ok(true)
+        })?;
+        let index = Arc::new(index);
+        if !part.is_head {
+            self.shared.lock().keep(n, Arc::clone(&index));
+        }
+        Ok(index)
+    }
+
+    fn open(&self, segment: &Segment) -> Result<D::File, Error> {
+        self.shared.disk.open(&segment.path).map_err(Error::io("open", &segment.path))
+    }
+
+    /// Walks over what holds in a segment; returns whether `visit` wants more. That it ends early is damage.
+    fn walk(
+        &self,
+        part: &Part,
+        visit: &mut dyn FnMut(u64, &Frame) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
+        let file = self.open(&part.segment)?;
+        let mut walk = Walk::new(&part.segment, &file);
+        while walk.end.seq < part.last_seq {
+            match walk.step()? {
+                Step::Frame { offset, decoded } => {
+                    if !visit(offset, &decoded.frame)? {
+                        return Ok(false);
+                    }
+                }
+                Step::Bad { offset, reason } => {
+                    let reason = format!("{reason}, and frames up to {} must be here", part.last_seq);
+                    return Err(part.segment.damaged(offset, reason));
+                }
+            }
+        }
+        if walk.end.hash == part.last_hash {
+            return Ok(true);
+        }
+        Err(part.segment.damaged(0, format!("frame {} is not the one that was continued", part.last_seq)))
+    }
+}
+
+impl<D: Disk> State<D> {
+    /// Makes a segment the head; what is known of the one before is kept.
+    pub(super) fn push(&mut self, segment: Segment) {
+        let index = std::mem::take(&mut self.head_index);
+        if let Some(before) = self.segments.last() {
+            let n = before.header.n;
+            // A head opened by an earlier process was never indexed from its start.
+            if !index.groups.is_empty() {
+                self.keep(n, Arc::new(index));
+            }
+        }
+        self.segments.push(Arc::new(segment));
+    }
+
+    fn keep(&mut self, n: u64, index: Arc<Index>) {
+        if self.kept.len() >= INDEX_COUNT_MAX {
+            self.kept.pop_front();
+        }
+        self.kept.push_back((n, index));
     }
 }

@@ -11,8 +11,8 @@ use crate::id::{PARTITION_COUNT, Partition, Time};
 
 /// Most tables there may be; a table's number is below it.
 pub const TABLE_COUNT_MAX: u8 = 16;
-/// Longest key in bytes: what LMDB takes.
-pub const KEY_BYTES_MAX: usize = 511;
+/// Longest key in bytes: one less than LMDB takes, so that the place behind a key can be named too.
+pub const KEY_BYTES_MAX: usize = 510;
 /// Longest value in bytes.
 pub const VALUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -21,16 +21,28 @@ pub const VALUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub struct Table(pub u8);
 
 /// A row that is put or, without a value, deleted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change<'a> {
     /// The table.
     pub table: Table,
     /// The partition that the row counts for.
     pub partition: Partition,
     /// The key; rows of a table are read in the order of their keys.
-    pub key: Vec<u8>,
+    pub key: &'a [u8],
     /// The new value; `None` deletes.
-    pub value: Option<Vec<u8>>,
+    pub value: Option<&'a [u8]>,
+}
+
+/// Changes that can be gone through more than once; no key appears twice.
+pub trait Changes {
+    /// Gives each change to `visit` until it fails.
+    fn each(&self, visit: &mut dyn FnMut(Change<'_>) -> Result<(), Error>) -> Result<(), Error>;
+}
+
+impl Changes for Vec<Change<'_>> {
+    fn each(&self, visit: &mut dyn FnMut(Change<'_>) -> Result<(), Error>) -> Result<(), Error> {
+        self.iter().try_for_each(|&change| visit(change))
+    }
 }
 
 /// How many rows a partition has in a table, and the sum of their hashes, which no order changes.
@@ -77,8 +89,8 @@ pub trait Tables: Send + Sync + 'static {
     /// Visits rows, checked, in the order of their keys from `from` on, until `visit` returns false. `visit` must not
     /// call the tables: a read transaction may be open around it.
     fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error>;
-    /// Puts and deletes rows and replaces the meta, all or nothing. No key may appear twice.
-    fn commit(&self, changes: &mut dyn Iterator<Item = Change>, meta: &Meta) -> Result<(), Error>;
+    /// Puts and deletes rows and replaces the meta, all or nothing.
+    fn commit(&self, changes: &dyn Changes, meta: &Meta) -> Result<(), Error>;
     /// Returns the meta of the last commit; `None` when there was none.
     fn meta(&self) -> Result<Option<Meta>, Error>;
     /// Returns the sums of the last commit.

@@ -1,14 +1,20 @@
 //! The integration tests: one binary, a module a theme.
 #![expect(clippy::unwrap_used, reason = "a test that fails by panic says where")]
 
+mod api;
 mod case;
+mod cli;
 mod config;
 mod expr;
+mod http;
 mod kernel;
 mod logs;
 mod metrics;
 mod net;
 mod orjoin;
 mod replay;
+mod sim;
+mod spec;
+mod store;
 mod support;
 mod tidy;

@@ -4,12 +4,16 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use expect_test::{Expect, expect};
+use knhk::net::svg::{SVG_ELEMENTS_MAX, render};
 use knhk::net::{
     FLOW_COUNT_MAX, Net, Numbering, PLACE_COUNT_MAX, TASK_COUNT_MAX, TaskKind, VARIABLE_COUNT_MAX, Workflow,
     compile,
 };
 use knhk::spec::Mistake;
 use knhk::spec::tree::{ConditionKind, Flow, Specification, Text};
+use proptest::prelude::proptest;
+
+use crate::support::nets;
 
 fn read(name: &str) -> Specification {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/spec").join(name);
@@ -234,6 +238,7 @@ fn all_mistakes_are_said_at_once_and_in_order() {
             0:0 KN0251 there is no flow from task "no" to task "flow"
             0:0 KN0251 there is no decomposition "nothing"
             36:33 KN0251 there is no condition or task "nowhere"
+            63:37 KN0200 the expression is wrong at its byte 8: expected an operator or the end, found rating
             74:23 KN0251 there is no input parameter of the decomposition "nothing"
             80:23 KN0251 there is no variable of the net "nothing"
         "#]],
@@ -313,5 +318,95 @@ fn limits_hold_and_one_more_is_refused() {
         let mistakes = compile(&specification, None).unwrap_err();
         let message = format!("{} {what} are more than the limit of {limit}", limit + 1);
         assert!(mistakes.iter().any(|mistake| mistake.message == message), "{}", said(&mistakes));
+    }
+}
+
+fn drawn(net: &Net, marking: &[(u16, u16)]) -> String {
+    let svg = render(net, Some(marking));
+    let document = roxmltree::Document::parse(&svg).unwrap();
+    let mut counts = std::collections::BTreeMap::new();
+    for node in document.descendants().filter(roxmltree::Node::is_element) {
+        let class = node.attribute("class").unwrap_or_default();
+        *counts.entry(format!("{} {class}", node.tag_name().name())).or_insert(0) += 1;
+    }
+    counts.into_iter().fold(String::new(), |text, (name, count)| text + &format!("{count} {name}\n"))
+}
+
+#[test]
+fn a_net_is_drawn_with_its_tokens_and_busy_tasks() {
+    let compiled = compile(&read("parallel.yawl"), None).unwrap();
+    let net = &compiled.workflow.nets[0];
+    let between = net.tasks[0].flows[0].place;
+    let marking = [(net.input, 7), (between, 2), (net.tasks[2].busy, 1)];
+    expect![[r"
+        1 circle inner
+        2 circle place
+        2 circle place marked
+        2 circle token
+        11 g 
+        12 path flow
+        4 path inner
+        12 path tip
+        1 rect 
+        4 rect sign
+        6 rect task
+        1 rect task busy
+        1 style 
+        1 svg 
+        7 text 
+        1 text count
+        1 text name
+        3 text small
+        12 title 
+    "]]
+    .assert_eq(&drawn(net, &marking));
+}
+
+#[test]
+fn names_are_safe_in_a_drawing_and_large_nets_are_not_drawn() {
+    let shape = |conditions: Vec<String>| knhk::net::Shape {
+        tasks: vec![knhk::net::ShapeTask {
+            id: "</title><script>\u{0}&'\"".to_owned(),
+            join: knhk::net::Gate::Xor,
+            split: knhk::net::Gate::And,
+            preset: vec![0],
+            flows: vec![0],
+            removes: vec![0],
+            stops: vec![0],
+        }],
+        conditions,
+    };
+    let svg = render(&shape(vec!["<b>".to_owned(), "]]>".to_owned()]).net("&lt;\u{fffe}"), None);
+    let document = roxmltree::Document::parse(&svg).unwrap();
+    assert!(document.descendants().all(|node| !node.has_tag_name("script") && !node.has_tag_name("b")));
+    let titles: Vec<&str> = document
+        .descendants()
+        .filter(|node| node.tag_name().name() == "title")
+        .filter_map(|node| node.text())
+        .collect();
+    expect![[r#"
+        [
+            "&lt;�",
+            "<b>",
+            "]]>",
+            "</title><script>�&'\"; empties <b>, </title><script>�&'\"",
+        ]
+    "#]]
+    .assert_debug_eq(&titles);
+    for (count, is_drawn) in [(SVG_ELEMENTS_MAX - 1, true), (SVG_ELEMENTS_MAX, false)] {
+        let net = shape((0..count).map(|at| format!("c{at}")).collect()).net("large");
+        let svg = render(&net, None);
+        assert_eq!(svg.contains("class=\"place"), is_drawn, "{count}");
+        roxmltree::Document::parse(&svg).unwrap();
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_net_can_be_drawn(shape in nets::shape()) {
+        let net = shape.net("any");
+        let drawing = drawn(&net, &[(net.input, 1)]);
+        let tasks = format!("{} rect task\n", net.tasks.len());
+        proptest::prelude::prop_assert!(drawing.contains(&tasks), "{}", drawing);
     }
 }

@@ -146,7 +146,7 @@ pub(super) fn query<'a>(walk: &mut Walk<'a>, node: Node<'a>) -> Option<Text> {
 }
 
 /// Returns a number in an attribute; a mistake if it is none.
-pub(super) fn whole_number<'a>(walk: &mut Walk<'a>, text: &Text) -> Option<i64> {
+pub(super) fn whole_number(walk: &mut Walk<'_>, text: &Text) -> Option<i64> {
     let number = text.text.trim().parse().ok();
     if number.is_none() {
         let message = format!("{} is not a whole number", quoted(&text.text));

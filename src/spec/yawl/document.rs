@@ -13,11 +13,19 @@ use super::walk::{Node, SCHEMA, Walk, is_yawl, schema_type};
 /// Versions from which on nothing that is read here changed; older ones are the betas.
 const VERSIONS: [&str; 5] = ["2.0", "2.1", "2.2", "3.0", "4.0"];
 
-/// Reads the document; the tree may be partial when there are errors.
-pub(super) fn read(source: &Source<'_>, document: &Document<'_>) -> (Option<Specification>, Mistakes) {
+/// What the document gave; the tree may be partial when there are errors.
+pub(super) struct Read {
+    pub(super) specification: Option<Specification>,
+    pub(super) mistakes: Mistakes,
+    /// Whether elements or flows were left out of a net.
+    pub(super) has_gaps: bool,
+}
+
+/// Reads the document.
+pub(super) fn read(source: &Source<'_>, document: &Document<'_>) -> Read {
     let mut walk = Walk::new(source);
     let specification = set(&mut walk, document.root_element());
-    (specification, walk.finish())
+    Read { specification, has_gaps: walk.has_gaps, mistakes: walk.finish() }
 }
 
 fn set<'a>(walk: &mut Walk<'a>, root: Node<'a>) -> Option<Specification> {
@@ -39,7 +47,7 @@ fn set<'a>(walk: &mut Walk<'a>, root: Node<'a>) -> Option<Specification> {
         }
     }
     let node = the_one(walk, root, &specifications)?;
-    specification(walk, node, version)
+    Some(specification(walk, node, version))
 }
 
 /// Returns the specification of a set that is not empty; there must be exactly one.
@@ -90,7 +98,7 @@ struct Parts<'a> {
     gateways: Vec<Gateway>,
 }
 
-fn specification<'a>(walk: &mut Walk<'a>, node: Node<'a>, version: Option<Text>) -> Option<Specification> {
+fn specification<'a>(walk: &mut Walk<'a>, node: Node<'a>, version: Option<Text>) -> Specification {
     walk.attributes(node, &["uri"]);
     let uri = walk.required_name(node, "uri");
     declared_types(walk, node);
@@ -122,18 +130,17 @@ fn specification<'a>(walk: &mut Walk<'a>, node: Node<'a>, version: Option<Text>)
     };
     let title = parts.name.or_else(|| metadata("title"));
     let description = parts.documentation.or_else(|| metadata("description"));
-    let filled =
-        |node: Option<Node<'a>>| node.map(|node| walk.text(node).text).filter(|text| !text.is_empty());
-    Some(Specification {
-        name: filled(title),
-        documentation: filled(description),
-        uri: uri?,
+    Specification {
+        // What is missing has been said; with a stand-in the rules can still say the rest.
+        name: walk.label(title),
+        documentation: walk.prose(description),
+        uri: uri.unwrap_or_else(|| Text { text: String::new(), at: walk.at(node) }),
         version: version.map(|version| version.text),
         data_root,
         nets: parts.nets,
-        root: root?,
+        root: root.unwrap_or(0),
         gateways: parts.gateways,
-    })
+    }
 }
 
 /// Remembers the names of the types in the specification's own schema.
@@ -236,7 +243,7 @@ fn decomposition<'a>(walk: &mut Walk<'a>, node: Node<'a>, parts: &mut Parts<'a>)
     };
     let is_root = is_root_net || is_marked_root(walk, node);
     if is_net {
-        if let Some(net) = net_of(walk, node, id, inside) {
+        if let Some(net) = net_of(walk, id, inside) {
             if is_root {
                 parts.roots.push((parts.nets.len(), walk.at(node)));
             }
@@ -267,24 +274,14 @@ fn extended_attributes<'a>(walk: &mut Walk<'a>, node: Node<'a>) {
     }
 }
 
-fn net_of<'a>(
-    walk: &mut Walk<'a>,
-    node: Node<'a>,
-    id: Option<Text>,
-    inside: Decomposition<'a>,
-) -> Option<Net> {
+fn net_of<'a>(walk: &mut Walk<'a>, id: Option<Text>, inside: Decomposition<'a>) -> Option<Net> {
     if let Some(interaction) = inside.interaction {
         walk.without_effect("externalInteraction of a net", walk.at(interaction));
     }
-    let Some(control) = inside.control else {
-        let hint = "write processControlElements with an input and an output condition";
-        walk.error(codes::MISSING, walk.at(node), "the net has no processControlElements", hint);
-        return None;
-    };
-    let (conditions, tasks) = net::elements(walk, control);
+    let (conditions, tasks) = inside.control.map(|control| net::elements(walk, control)).unwrap_or_default();
     Some(Net {
         id: id?,
-        name: inside.name.map(|name| walk.text(name).text),
+        name: walk.label(inside.name),
         inputs: inside.parameters.inputs,
         outputs: inside.parameters.outputs,
         locals: inside.parameters.locals,
@@ -320,7 +317,7 @@ fn gateway_of<'a>(walk: &mut Walk<'a>, id: Option<Text>, inside: Decomposition<'
     }
     Some(Gateway {
         id: id?,
-        name: inside.name.map(|name| walk.text(name).text),
+        name: walk.label(inside.name),
         inputs: inside.parameters.inputs,
         outputs: inside.parameters.outputs,
         automated,

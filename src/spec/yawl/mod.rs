@@ -21,6 +21,10 @@ pub use walk::NAME_CHARS_MAX;
 use super::mistake::Mistake;
 use super::source::Source;
 use super::{Reading, codes, rules};
+use crate::error::Code;
+
+/// What the rules find where an element or flow could not be read; they are asked again when that is mended.
+const MAY_BE_CONSEQUENCES: [Code; 3] = [codes::NO_FLOW, codes::UNREACHABLE, codes::DEAD_END];
 
 /// Reads a source that is YAWL XML.
 pub(super) fn read(bytes: &[u8]) -> Reading {
@@ -35,10 +39,12 @@ pub(super) fn read(bytes: &[u8]) -> Reading {
             return refused(Mistake::error(fault.code, at, fault.message, hint(fault.code)));
         }
     };
-    let (specification, mut mistakes) = document::read(&source, &document);
+    let document::Read { specification, mut mistakes, has_gaps } = document::read(&source, &document);
     if let Some(specification) = &specification {
         for mistake in rules::check(specification) {
-            mistakes.push(mistake);
+            if !has_gaps || !MAY_BE_CONSEQUENCES.contains(&mistake.code) {
+                mistakes.push(mistake);
+            }
         }
     }
     let refused = mistakes.is_refused();
@@ -49,7 +55,7 @@ fn refused(mistake: Mistake) -> Reading {
     Reading { specification: None, mistakes: vec![mistake] }
 }
 
-fn hint(code: crate::error::Code) -> &'static str {
+fn hint(code: Code) -> &'static str {
     match code {
         codes::DOCUMENT_TYPE => "take the <!DOCTYPE ...> out: entities and external files are never read",
         codes::TOO_COMPLEX => "split the specification, or leave out its layout",

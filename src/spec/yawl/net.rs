@@ -15,7 +15,10 @@ pub(super) fn elements<'a>(walk: &mut Walk<'a>, control: Node<'a>) -> (Vec<Condi
             "outputCondition" => conditions.extend(condition(walk, child, ConditionKind::Output)),
             "condition" => conditions.extend(condition(walk, child, ConditionKind::Plain)),
             "task" => tasks.extend(task::task(walk, child)),
-            _ => walk.unknown_refused(child, "processControlElements"),
+            _ => {
+                walk.has_gaps = true;
+                walk.unknown_refused(child, "processControlElements");
+            }
         }
     }
     (conditions, tasks)
@@ -32,10 +35,15 @@ fn condition<'a>(walk: &mut Walk<'a>, node: Node<'a>, kind: ConditionKind) -> Op
             "name" => walk.once(&mut name, child),
             "documentation" => walk.once(&mut documentation, child),
             "flowsInto" => flows.extend(flow(walk, child)),
-            _ => walk.unknown_refused(child, node.tag_name().name()),
+            _ => {
+                walk.has_gaps = true;
+                walk.unknown_refused(child, node.tag_name().name());
+            }
         }
     }
-    Some(Condition { id: id?, name: name.map(|name| walk.text(name).text), kind, flows })
+    let name = walk.label(name);
+    walk.has_gaps |= id.is_none();
+    Some(Condition { id: id?, name, kind, flows })
 }
 
 /// Reads a `flowsInto`.
@@ -63,10 +71,12 @@ pub(super) fn flow<'a>(walk: &mut Walk<'a>, node: Node<'a>) -> Option<Flow> {
     let Some(next) = next else {
         let hint = "write <nextElementRef id=\"...\"/>";
         walk.error(codes::MISSING, walk.at(node), "the flow has no nextElementRef", hint);
+        walk.has_gaps = true;
         return None;
     };
-    let target = reference(walk, next)?;
-    Some(Flow { target, predicate, ordering, is_default })
+    let target = reference(walk, next);
+    walk.has_gaps |= target.is_none();
+    Some(Flow { target: target?, predicate, ordering, is_default })
 }
 
 /// Returns the id that an element such as `nextElementRef` names.

@@ -88,3 +88,20 @@ fn shortened(message: &str) -> String {
         None => message,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{NODE_COUNT_MAX, parse};
+    use crate::spec::codes;
+
+    #[test]
+    fn nodes_are_held_at_their_limit() {
+        // The document and its element are nodes, too.
+        let with = |comments: u32| format!("<a>{}</a>", "<!---->".repeat(comments as usize));
+        assert!(parse(&with(NODE_COUNT_MAX - 2)).is_ok());
+        assert_eq!(
+            parse(&with(NODE_COUNT_MAX - 1)).map_err(|fault| fault.code).err(),
+            Some(codes::TOO_COMPLEX)
+        );
+    }
+}

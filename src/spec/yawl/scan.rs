@@ -34,7 +34,7 @@ pub(in crate::spec) fn scan(text: &str) -> Option<(usize, Found)> {
         at += found;
         let rest = &text[at..];
         if let Some(end) = passive(rest) {
-            at += end?;
+            at += end;
             continue;
         }
         if rest.starts_with("<!") {
@@ -67,12 +67,12 @@ pub(in crate::spec) fn scan(text: &str) -> Option<(usize, Found)> {
     None
 }
 
-/// Returns the length of a comment, CDATA section or processing instruction that begins here; `Some(None)` when it
-/// has no end.
-fn passive(rest: &str) -> Option<Option<usize>> {
+/// Returns the length of a comment, CDATA section or processing instruction that begins here; all that is left when
+/// it has no end.
+fn passive(rest: &str) -> Option<usize> {
     [("<!--", "-->"), ("<![CDATA[", "]]>"), ("<?", "?>")].into_iter().find_map(|(open, close)| {
         let inside = rest.strip_prefix(open)?;
-        Some(inside.find(close).map(|end| open.len() + end + close.len()))
+        Some(inside.find(close).map_or(rest.len(), |end| open.len() + end + close.len()))
     })
 }
 
@@ -96,7 +96,7 @@ fn tag(rest: &str) -> Option<Tag> {
                 return Some(Tag { length: at + 1, is_empty: bytes[at - 1] == b'/', attributes, namespaces });
             }
             b'x' if bytes[at - 1].is_ascii_whitespace() && bytes[at..].starts_with(b"xmlns") => {
-                namespaces += 1
+                namespaces += 1;
             }
             _ => {}
         }

@@ -72,12 +72,14 @@ pub(super) fn task<'a>(walk: &mut Walk<'a>, node: Node<'a>) -> Option<Task> {
     let completed = data::mappings(walk, parts.completed);
     let enablement = data::mappings(walk, parts.enablement);
     let decomposition = parts.decomposition.and_then(|node| net::reference(walk, node));
+    walk.has_gaps |= id.is_none();
     Some(Task {
         id: id?,
-        name: parts.name.map(|name| walk.text(name).text),
-        documentation: parts.documentation.map(|text| walk.text(text).text),
-        join: join?,
-        split: split?,
+        name: walk.label(parts.name),
+        documentation: walk.prose(parts.documentation),
+        // A missing gate has been said; with a stand-in the rules can still say the rest.
+        join: join.unwrap_or(Gate::Xor),
+        split: split.unwrap_or(Gate::And),
         flows,
         removes,
         removes_flows,
@@ -92,7 +94,7 @@ pub(super) fn task<'a>(walk: &mut Walk<'a>, node: Node<'a>) -> Option<Task> {
 
 fn gate<'a>(walk: &mut Walk<'a>, task: Node<'a>, node: Option<Node<'a>>, kind: &str) -> Option<Gate> {
     let Some(node) = node else {
-        let hint = format!("write <{kind} code=\"and\"/>, or xor or or");
+        let hint = format!("write <{kind} code=\"...\"/> with and, or or xor");
         walk.error(codes::MISSING, walk.at(task), format!("the task has no {kind}"), hint);
         return None;
     };
@@ -126,7 +128,10 @@ fn multiple_part<'a>(walk: &mut Walk<'a>, child: Node<'a>, multiple: &mut Multip
         "creationMode" => &mut multiple.mode,
         "miDataInput" => &mut multiple.input,
         "miDataOutput" => &mut multiple.output,
-        _ => return walk.unknown_refused(child, "task"),
+        _ => {
+            walk.has_gaps = true;
+            return walk.unknown_refused(child, "task");
+        }
     };
     walk.once(slot, child);
     multiple.first.get_or_insert_with(|| walk.at(child));
@@ -189,7 +194,7 @@ fn timer<'a>(walk: &mut Walk<'a>, node: Node<'a>) -> Timer {
     for child in walk.children(node) {
         match child.tag_name().name() {
             "netparam" => timer.parameter = walk.text_name(child),
-            "trigger" => timer.trigger = trigger(walk, child),
+            "trigger" => timer.trigger = Some(trigger(walk, child)),
             "duration" => timer.duration = walk.text_filled(child),
             "expiry" => timer.expiry = walk.text_filled(child),
             "durationparams" => timer.interval = interval(walk, child),
@@ -203,13 +208,13 @@ fn timer<'a>(walk: &mut Walk<'a>, node: Node<'a>) -> Timer {
     timer
 }
 
-fn trigger<'a>(walk: &mut Walk<'a>, node: Node<'a>) -> Option<Text> {
+fn trigger<'a>(walk: &mut Walk<'a>, node: Node<'a>) -> Text {
     let text = walk.text(node);
     if !TRIGGERS.contains(&text.text.as_str()) {
         let message = format!("the trigger of a timer cannot be {}", quoted(&text.text));
         walk.error(codes::VALUE, text.at, message, format!("write one of {}", TRIGGERS.join(", ")));
     }
-    Some(text)
+    text
 }
 
 fn interval<'a>(walk: &mut Walk<'a>, node: Node<'a>) -> Option<(Text, Text)> {

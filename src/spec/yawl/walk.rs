@@ -31,13 +31,21 @@ pub(super) struct Walk<'a> {
     source: &'a Source<'a>,
     mistakes: Mistakes,
     idle: BTreeMap<String, Idle>,
+    /// Whether an element or flow of a net was left out, so that what is not connected may be its consequence.
+    pub(super) has_gaps: bool,
     /// Names of the types that the specification's own schema declares.
     pub(super) schema_types: BTreeSet<String>,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(source: &'a Source<'a>) -> Self {
-        Self { source, mistakes: Mistakes::default(), idle: BTreeMap::new(), schema_types: BTreeSet::new() }
+        Self {
+            source,
+            mistakes: Mistakes::default(),
+            idle: BTreeMap::new(),
+            has_gaps: false,
+            schema_types: BTreeSet::new(),
+        }
     }
 
     /// Returns all mistakes, with one warning for each kind of thing that has no effect.
@@ -52,7 +60,7 @@ impl<'a> Walk<'a> {
             self.mistakes.push(Mistake::warning(
                 idle.code,
                 idle.at,
-                format!("{what} has no effect{times}"),
+                format!("{what}: read, and without effect here{times}"),
                 hint,
             ));
         }
@@ -196,6 +204,20 @@ impl<'a> Walk<'a> {
         Some(text)
     }
 
+    /// Returns the text in an element that is a name for people; `None` when it is empty.
+    pub(super) fn label(&mut self, node: Option<Node<'a>>) -> Option<String> {
+        let text = self.text(node?);
+        if text.text.is_empty() {
+            return None;
+        }
+        self.name(text, "name").map(|text| text.text)
+    }
+
+    /// Returns the text in an element of any length; `None` when it is empty.
+    pub(super) fn prose(&self, node: Option<Node<'a>>) -> Option<String> {
+        node.map(|node| self.text(node).text).filter(|text| !text.is_empty())
+    }
+
     /// Returns whether the text in an element or attribute says yes.
     pub(super) fn truth(&mut self, text: &Text) -> bool {
         match text.text.trim() {
@@ -228,6 +250,12 @@ impl<'a> Walk<'a> {
             self.error(codes::NAME_TOO_LONG, text.at, message, "shorten it");
             return None;
         }
+        if text.text.chars().any(char::is_control) {
+            let message =
+                format!("{}, the name or id of {of}, contains control characters", quoted(&text.text));
+            self.error(codes::VALUE, text.at, message, "write letters, digits, spaces and signs only");
+            return None;
+        }
         Some(text)
     }
 }
@@ -238,7 +266,7 @@ pub(super) fn is_yawl(node: Node<'_>) -> bool {
 }
 
 /// Returns the local name of an element's `xsi:type`.
-pub(super) fn schema_type<'a>(node: Node<'a>) -> Option<&'a str> {
+pub(super) fn schema_type(node: Node<'_>) -> Option<&str> {
     let name = node.attribute((SCHEMA_INSTANCE, "type"))?.trim();
     Some(name.split_once(':').map_or(name, |(_, local)| local))
 }

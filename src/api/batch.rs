@@ -1,0 +1,113 @@
+//! Many operations in one request: a line each, in and out, in order; all go to the engine in one call.
+
+use serde_json::{Value as Json, json};
+
+use super::answer::{Answered, OFFER_LINES, choose};
+use super::body::{self, Members};
+use super::header::{self, Media};
+use super::problem::Problem;
+use super::query::{Query, shorten};
+use super::{Error, Limits, Request, cases, fingerprint, items, nearest, show};
+use crate::engine::service::{Answer, CaseAct, IsNew, ItemAct, Once, Operation, Refusal, Service};
+
+/// Every operation of a batch line.
+const OPERATIONS: [&str; 10] =
+    ["create", "start", "complete", "fail", "skip", "cancel", "suspend", "resume", "retry", "execute"];
+/// Every member of a batch line; which of them an operation takes is in `operation`.
+const MEMBERS: [&str; 8] = ["op", "key", "workflow", "data", "business_key", "case", "item", "reason"];
+
+/// Carries out the lines of the body.
+pub(super) fn run(service: &dyn Service, request: &Request, limits: &Limits) -> Result<Answered, Problem> {
+    choose(request, &[OFFER_LINES])?;
+    Query::read(&request.query, &[])?;
+    header::media(request, &[Media::Lines, Media::Json], "application/x-ndjson")?;
+    if header::find(request, "idempotency-key").is_some() {
+        return Err(Error::BatchKey.into());
+    }
+    let lines = request.body.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+    let lines: Vec<_> = lines.filter(|line| !line.is_empty()).take(limits.batch_lines_max + 1).collect();
+    if lines.len() > limits.batch_lines_max {
+        return Err(Error::BatchTooLong { limit: limits.batch_lines_max }.into());
+    }
+
+    let mut operations = Vec::with_capacity(lines.len());
+    let read: Vec<Result<(), Error>> =
+        lines.iter().map(|line| operation(line).map(|operation| operations.push(operation))).collect();
+    let answers = if operations.is_empty() { Vec::new() } else { service.operate(operations) };
+    Ok(Answered::new(200, OFFER_LINES.media_type, written(read, answers)))
+}
+
+/// Writes one line an operation, in the order of the request.
+fn written(read: Vec<Result<(), Error>>, answers: Vec<Result<Answer, Refusal>>) -> String {
+    let mut answers = answers.into_iter();
+    let mut out = String::new();
+    for line in read {
+        let answer = match line {
+            Err(error) => Err(error.into()),
+            Ok(()) => match answers.next() {
+                None => Err(Error::NoAnswer.into()),
+                Some(answer) => answer.map_err(Problem::from),
+            },
+        };
+        let (status, body) = match answer {
+            Ok(answer) => shown(&answer),
+            Err(problem) => (problem.status(), problem.document()),
+        };
+        out.push_str(&json!({ "status": status, "body": body }).to_string());
+        out.push('\n');
+    }
+    out
+}
+
+/// Returns status and document of an answer of the engine.
+pub(super) fn shown(answer: &Answer) -> (u16, Json) {
+    match answer {
+        Answer::Created(case, IsNew::Yes) => (201, show::case(case)),
+        Answer::Created(case, IsNew::No) | Answer::Case(case) => (200, show::case(case)),
+        Answer::Item(item, state) => (200, show::item_done(item, *state)),
+    }
+}
+
+/// Reads one line.
+fn operation(line: &[u8]) -> Result<(Operation, Once), Error> {
+    let mut members = body::object(line, &MEMBERS)?;
+    let op = members.need("op")?;
+    let once = Once { key: members.key("key")?, request: fingerprint("POST", "/batch", "", line) };
+    let operation = match op.as_str() {
+        "create" => Operation::Create {
+            workflow: members.need("workflow")?,
+            data: members.data()?,
+            business_key: members.key("business_key")?,
+        },
+        "start" => item(&mut members, |_| Ok(ItemAct::Start))?,
+        "complete" => item(&mut members, |members| members.data().map(ItemAct::Complete))?,
+        "fail" => item(&mut members, |members| members.reason().map(|reason| ItemAct::Fail { reason }))?,
+        "skip" => item(&mut members, |members| members.reason().map(|reason| ItemAct::Skip { reason }))?,
+        "cancel" => case(&mut members, |members| members.reason().map(|reason| CaseAct::Cancel { reason }))?,
+        "suspend" => case(&mut members, |_| Ok(CaseAct::Suspend))?,
+        "resume" => case(&mut members, |_| Ok(CaseAct::Resume))?,
+        "retry" => case(&mut members, |_| Ok(CaseAct::Retry))?,
+        "execute" => case(&mut members, |_| Ok(CaseAct::Execute))?,
+        other => {
+            return Err(Error::Operation { op: shorten(other), hint: nearest::hint(other, &OPERATIONS) });
+        }
+    };
+    members.finish()?;
+    Ok((operation, once))
+}
+
+fn item(
+    members: &mut Members,
+    act: impl FnOnce(&mut Members) -> Result<ItemAct, Error>,
+) -> Result<Operation, Error> {
+    let id = items::id(&members.need("item")?)?;
+    Ok(Operation::Item(id, act(members)?))
+}
+
+fn case(
+    members: &mut Members,
+    act: impl FnOnce(&mut Members) -> Result<CaseAct, Error>,
+) -> Result<Operation, Error> {
+    let id = cases::id(&members.need("case")?)?;
+    Ok(Operation::Case(id, act(members)?))
+}

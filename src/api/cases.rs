@@ -1,0 +1,133 @@
+//! Routes of cases.
+
+use super::answer::{Answered, OFFER_JSON, OFFER_SVG, OFFER_XML, accepts_json, choose};
+use super::header::{self, Media};
+use super::problem::Problem;
+use super::query::{Query, shorten};
+use super::{Error, Request, body, data, once, show};
+use crate::engine::service::{Answer, CaseAct, CaseFilter, IsNew, Operation, Service};
+use crate::id::CaseId;
+use crate::telemetry::metrics::labels::Route;
+
+/// Reads the id of a case.
+pub(super) fn id(text: &str) -> Result<CaseId, Error> {
+    CaseId::parse(text).ok_or_else(|| Error::Id { text: shorten(text), what: "case" })
+}
+
+/// Starts a case.
+pub(super) fn create(service: &dyn Service, request: &Request) -> Result<Answered, Problem> {
+    accepts_json(request)?;
+    let media = header::media(request, &[Media::Json, Media::Xml], "application/json or application/xml")?;
+    let operation = if media == Media::Xml {
+        let query = Query::read(&request.query, &["workflow", "key"])?;
+        let workflow = query
+            .get("workflow")
+            .ok_or_else(|| super::query::wrong("workflow", "given with an XML body", ""))?;
+        Operation::Create {
+            workflow: workflow.to_owned(),
+            data: data::from_xml(&request.body)?,
+            business_key: query.get("key").map(|key| header::key("key", key)).transpose()?,
+        }
+    } else {
+        Query::read(&request.query, &[])?;
+        let mut members = body::object(&request.body, &["workflow", "data", "key", "business_key"])?;
+        let key = members.key("key")?;
+        let business_key = members.key("business_key")?;
+        if key.is_some() && business_key.is_some() {
+            let wanted = "left out when business_key is given, which is the same".to_owned();
+            return Err(Error::Member { member: "key", wanted }.into());
+        }
+        Operation::Create {
+            workflow: members.need("workflow")?,
+            data: members.data()?,
+            business_key: business_key.or(key),
+        }
+    };
+    Ok(answer(&operate(service, request, operation)?))
+}
+
+/// Does something to a case.
+pub(super) fn act(
+    service: &dyn Service,
+    request: &Request,
+    route: Route,
+    text: &str,
+) -> Result<Answered, Problem> {
+    accepts_json(request)?;
+    Query::read(&request.query, &[])?;
+    header::media(request, &[Media::Json], "application/json")?;
+    let id = id(text)?;
+    let known: &[&str] = if route == Route::CaseCancel { &["reason"] } else { &[] };
+    let mut members = body::object(&request.body, known)?;
+    let act = match route {
+        Route::CaseCancel => CaseAct::Cancel { reason: members.reason()? },
+        Route::CaseSuspend => CaseAct::Suspend,
+        Route::CaseResume => CaseAct::Resume,
+        Route::CaseRetry => CaseAct::Retry,
+        _ => CaseAct::Execute,
+    };
+    Ok(answer(&operate(service, request, Operation::Case(id, act))?))
+}
+
+/// Carries out one operation.
+pub(super) fn operate(
+    service: &dyn Service,
+    request: &Request,
+    operation: Operation,
+) -> Result<Answer, Problem> {
+    let mut answers = service.operate(vec![(operation, once(request)?)]);
+    Ok(answers.pop().ok_or(Error::NoAnswer)??)
+}
+
+/// Turns what the engine answers into what the client gets.
+pub(super) fn answer(answer: &Answer) -> Answered {
+    let (status, document) = super::batch::shown(answer);
+    let answered = Answered::json(status, &document);
+    match answer {
+        Answer::Created(case, IsNew::Yes) => answered.with("location", format!("/cases/{}", case.id)),
+        _ => answered,
+    }
+}
+
+/// Lists cases.
+pub(super) fn list(service: &dyn Service, request: &Request) -> Result<Answered, Problem> {
+    accepts_json(request)?;
+    let query = Query::read(&request.query, &["state", "workflow", "older_than", "after", "limit"])?;
+    let filter = CaseFilter {
+        state: query.case_state()?,
+        workflow: query.get("workflow").map(str::to_owned),
+        older_than_us: query.duration_us("older_than")?,
+    };
+    let page = service.cases(&filter, &query.page()?)?;
+    Ok(Answered::json(200, &show::page(&page, show::summary)))
+}
+
+/// Shows one case, or its data as XML.
+pub(super) fn get(service: &dyn Service, request: &Request, text: &str) -> Result<Answered, Problem> {
+    let chosen = choose(request, &[OFFER_JSON, OFFER_XML])?;
+    Query::read(&request.query, &[])?;
+    let case = service.case(id(text)?)?;
+    Ok(match chosen {
+        0 => Answered::json(200, &show::case(&case)),
+        _ => Answered::new(200, OFFER_XML.media_type, data::to_xml(&case.root.data)),
+    }
+    .with("vary", "accept".to_owned()))
+}
+
+/// Draws the root net of a case with its tokens.
+pub(super) fn picture(service: &dyn Service, request: &Request, text: &str) -> Result<Answered, Problem> {
+    choose(request, &[OFFER_SVG])?;
+    Query::read(&request.query, &[])?;
+    let id = id(text)?;
+    let nets = service.nets_of(id)?;
+    let case = service.case(id)?;
+    super::picture::answer(&nets, Some(&case.root))
+}
+
+/// Shows what happened in a case.
+pub(super) fn history(service: &dyn Service, request: &Request, text: &str) -> Result<Answered, Problem> {
+    accepts_json(request)?;
+    let query = Query::read(&request.query, &["after", "limit"])?;
+    let page = service.history(id(text)?, &query.page()?)?;
+    Ok(Answered::json(200, &show::page(&page, show::event)))
+}

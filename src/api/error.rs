@@ -1,0 +1,370 @@
+//! What can be wrong with a request, or with the place where requests should arrive.
+
+use std::path::PathBuf;
+
+use crate::error::{Code, Kind};
+
+/// A request that cannot be carried out, or a listener that cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nothing is served at this path.
+    #[error("nothing is served at {path}")]
+    NoRoute {
+        /// The path as sent.
+        path: String,
+    },
+    /// The path exists, but not with this method.
+    #[error("{method} is not possible here, only {allow}")]
+    Method {
+        /// The method as sent.
+        method: String,
+        /// The methods that are.
+        allow: String,
+    },
+    /// The body is larger than the service accepts.
+    #[error("the body is larger than {limit} bytes")]
+    BodyTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The body is no JSON.
+    #[error("the body is not JSON: {message} at line {line}, column {column}")]
+    Json {
+        /// Line from 1.
+        line: usize,
+        /// Column from 1.
+        column: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// The body nests too deep.
+    #[error("the body nests deeper than {limit} levels at line {line}, column {column}")]
+    JsonTooDeep {
+        /// Line from 1.
+        line: usize,
+        /// Column from 1.
+        column: usize,
+        /// The limit in levels.
+        limit: usize,
+    },
+    /// An object names a member twice.
+    #[error("member {member:?} stands twice in one object, the second time at line {line}, column {column}")]
+    JsonTwice {
+        /// The member.
+        member: String,
+        /// Line from 1.
+        line: usize,
+        /// Column from 1.
+        column: usize,
+    },
+    /// The body has a member that means nothing here.
+    #[error("there is no member {member:?} here")]
+    UnknownMember {
+        /// The member.
+        member: String,
+        /// What may have been meant, or all that may stand here.
+        hint: String,
+    },
+    /// The body lacks a member.
+    #[error("member {member:?} is missing")]
+    MissingMember {
+        /// The member.
+        member: &'static str,
+    },
+    /// A member has the wrong type or value.
+    #[error("member {member:?} must be {wanted}")]
+    Member {
+        /// The member.
+        member: &'static str,
+        /// What it must be.
+        wanted: String,
+    },
+    /// The query has a parameter that means nothing here.
+    #[error("there is no query parameter {parameter:?} here")]
+    UnknownParameter {
+        /// The parameter.
+        parameter: String,
+        /// What may have been meant, or all that may stand here.
+        hint: String,
+    },
+    /// A query parameter has an impossible value.
+    #[error("query parameter {parameter} must be {wanted}, not {value:?}")]
+    Parameter {
+        /// The parameter.
+        parameter: &'static str,
+        /// What it must be.
+        wanted: String,
+        /// The value, shortened.
+        value: String,
+    },
+    /// The body is of a type that this route does not read.
+    #[error("a body of type {media_type:?} is not read here")]
+    MediaType {
+        /// The type as sent, shortened.
+        media_type: String,
+        /// The types that are.
+        wanted: &'static str,
+    },
+    /// The client accepts none of the types that this route can give.
+    #[error("none of the types in Accept can be given here")]
+    NotAcceptable {
+        /// The types that can be given.
+        offered: &'static str,
+    },
+    /// A key is not of the form that keys have.
+    #[error("{name} must be 1 to {limit} visible ASCII characters")]
+    Key {
+        /// Header or member that holds it.
+        name: &'static str,
+        /// The limit in characters.
+        limit: usize,
+    },
+    /// A header's value is longer than the limit.
+    #[error("header {name} has {bytes} bytes, the limit is {limit}")]
+    HeaderTooLong {
+        /// The header, shortened.
+        name: String,
+        /// Its length in bytes.
+        bytes: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// Path and query are longer than the limit.
+    #[error("path and query have {bytes} bytes, the limit is {limit}")]
+    PathTooLong {
+        /// Their length in bytes.
+        bytes: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// A part of the path or query is not percent-encoded UTF-8.
+    #[error("{what} is not percent-encoded UTF-8")]
+    Encoding {
+        /// Which part.
+        what: &'static str,
+    },
+    /// The text cannot be an id.
+    #[error("{text:?} is not the id of a {what}")]
+    Id {
+        /// The text, shortened.
+        text: String,
+        /// `case` or `work item`.
+        what: &'static str,
+    },
+    /// A batch has too many lines.
+    #[error("the batch has more than {limit} lines")]
+    BatchTooLong {
+        /// The limit in lines.
+        limit: usize,
+    },
+    /// A batch line names an operation that does not exist.
+    #[error("there is no operation {op:?}")]
+    Operation {
+        /// The operation as sent, shortened.
+        op: String,
+        /// What may have been meant, or all there are.
+        hint: String,
+    },
+    /// The header key was given for a batch, whose lines have keys of their own.
+    #[error("Idempotency-Key is not possible for a batch")]
+    BatchKey,
+    /// A value cannot be case data.
+    #[error("the value of {name:?} cannot be case data: {message}")]
+    Data {
+        /// Name of the parameter.
+        name: String,
+        /// Code of the reason.
+        code: Code,
+        /// Kind of the reason.
+        kind: Kind,
+        /// The reason.
+        message: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// An XML body is not one element with a child element a parameter.
+    #[error("the XML body {message}")]
+    XmlShape {
+        /// What is wrong.
+        message: String,
+    },
+    /// The service cannot do its work.
+    #[error("the service cannot do its work: {reasons}")]
+    Failing {
+        /// Why, joined.
+        reasons: String,
+    },
+    /// The request is not HTTP as this service reads it.
+    #[error("{what} cannot be read")]
+    Http {
+        /// Which part.
+        what: &'static str,
+    },
+    /// Request line and headers are larger than the limit.
+    #[error("request line and headers are more than {bytes_limit} bytes or {count_limit} headers")]
+    HeadTooLarge {
+        /// The limit in bytes.
+        bytes_limit: usize,
+        /// The limit in headers.
+        count_limit: usize,
+    },
+    /// More connections, or more bytes of bodies, than the service holds at a time.
+    #[error("too many requests at once")]
+    TooManyAtOnce,
+    /// Headers or body did not come in time.
+    #[error("the request did not come within {limit_ms} ms, or paused for too long")]
+    Slow {
+        /// The limit in milliseconds.
+        limit_ms: u64,
+    },
+    /// The body ended early or its chunks make no sense.
+    #[error("the body is not as long as its headers say, or not in chunks as they say")]
+    BodyBroken,
+    /// Somebody else has the address.
+    #[error("cannot listen on {address}: {holder} has it")]
+    AddressInUse {
+        /// The address.
+        address: String,
+        /// Who has it, as far as can be told.
+        holder: String,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another service answers at the socket.
+    #[error("another service answers at {}", path.display())]
+    SocketInUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// A server could not be started on a listener.
+    #[error("cannot start the server: {message}")]
+    Start {
+        /// Why.
+        message: String,
+    },
+    /// The engine left an operation of a batch without an answer.
+    #[error("an operation was left without an answer")]
+    NoAnswer,
+}
+
+impl Error {
+    /// Returns the permanent code.
+    pub fn code(&self) -> Code {
+        Code(match self {
+            Self::NoRoute { .. } => 500,
+            Self::Method { .. } => 501,
+            Self::BodyTooLarge { .. } => 502,
+            Self::Json { .. } => 503,
+            Self::JsonTooDeep { .. } => 504,
+            Self::JsonTwice { .. } => 505,
+            Self::UnknownMember { .. } => 506,
+            Self::MissingMember { .. } => 507,
+            Self::Member { .. } => 508,
+            Self::UnknownParameter { .. } => 509,
+            Self::Parameter { .. } => 510,
+            Self::MediaType { .. } => 511,
+            Self::NotAcceptable { .. } => 512,
+            Self::Key { .. } => 513,
+            Self::HeaderTooLong { .. } => 514,
+            Self::PathTooLong { .. } => 515,
+            Self::Encoding { .. } => 516,
+            Self::Id { .. } => 517,
+            Self::BatchTooLong { .. } => 518,
+            Self::Operation { .. } => 519,
+            Self::BatchKey => 520,
+            Self::XmlShape { .. } => 521,
+            Self::Failing { .. } => 522,
+            Self::Slow { .. } => 523,
+            Self::BodyBroken => 524,
+            Self::Http { .. } => 525,
+            Self::HeadTooLarge { .. } => 526,
+            Self::TooManyAtOnce => 527,
+            Self::AddressInUse { .. } => 530,
+            Self::Listen { .. } => 531,
+            Self::SocketInUse { .. } => 532,
+            Self::Start { .. } => 533,
+            Self::NoAnswer => 540,
+            Self::Data { code, .. } => return *code,
+        })
+    }
+
+    /// Returns what it means outside.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::NoRoute { .. } | Self::Id { .. } => Kind::NotFound,
+            Self::BodyTooLarge { .. } | Self::BatchTooLong { .. } => Kind::TooLarge,
+            Self::Failing { .. } => Kind::Unavailable,
+            Self::TooManyAtOnce => Kind::Busy,
+            Self::AddressInUse { .. }
+            | Self::Listen { .. }
+            | Self::SocketInUse { .. }
+            | Self::Start { .. } => Kind::Io,
+            Self::NoAnswer => Kind::Internal,
+            Self::Data { kind, .. } => *kind,
+            _ => Kind::Invalid,
+        }
+    }
+
+    /// Returns the status of the answer: that of the kind, except where HTTP has a word of its own.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Method { .. } => 405,
+            Self::NotAcceptable { .. } => 406,
+            Self::Slow { .. } => 408,
+            Self::PathTooLong { .. } => 414,
+            Self::MediaType { .. } => 415,
+            Self::HeaderTooLong { .. } | Self::HeadTooLarge { .. } => 431,
+            _ => self.kind().outside().http,
+        }
+    }
+
+    /// Returns what the client can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NoRoute { .. } => "GET /openapi.json lists the routes; an id is percent-encoded",
+            Self::Method { .. } | Self::Failing { .. } | Self::Listen { .. } | Self::Start { .. } => {
+                return None;
+            }
+            Self::BodyTooLarge { .. } => "send less, or raise body_bytes_max in the configuration",
+            Self::Json { .. } => "send one JSON object",
+            Self::JsonTooDeep { .. } => "flatten the data, or keep it outside the case and pass a reference",
+            Self::JsonTwice { .. } => "an array as the member's value repeats an element",
+            Self::UnknownMember { hint, .. }
+            | Self::UnknownParameter { hint, .. }
+            | Self::Operation { hint, .. } => return Some(hint.clone()),
+            Self::MissingMember { .. } | Self::Member { .. } | Self::Parameter { .. } => {
+                "GET /openapi.json says what each route takes"
+            }
+            Self::MediaType { wanted, .. } => return Some(format!("set Content-Type to {wanted}")),
+            Self::NotAcceptable { offered } => return Some(format!("set Accept to {offered}")),
+            Self::Key { .. } => "a UUID is a good key",
+            Self::HeaderTooLong { .. } => "send a shorter header",
+            Self::PathTooLong { .. } => "send shorter filters",
+            Self::Encoding { .. } => "write every other byte as % and two hexadecimal digits",
+            Self::Id { .. } => "a case id has 12 characters; a work item id is CASE-NUMBER",
+            Self::BatchTooLong { .. } => {
+                "send several batches, or raise batch_lines_max in the configuration"
+            }
+            Self::BatchKey => "give each line a member \"key\"",
+            Self::XmlShape { .. } => "send one root element with one child element for each parameter",
+            Self::Slow { .. } => "send the request without pauses",
+            Self::Http { .. } => "send HTTP/1.1 with lines that end in CR LF",
+            Self::HeadTooLarge { .. } => "send fewer or shorter headers",
+            Self::TooManyAtOnce => "reuse connections, and ask again in a second",
+            Self::BodyBroken => "let the HTTP library set Content-Length",
+            Self::AddressInUse { .. } => "stop it, or set listen to another port in the configuration",
+            Self::SocketInUse { .. } => "stop the other service, or set socket in the configuration",
+            Self::NoAnswer => "ask for the case or item before asking again; please report this",
+            Self::Data { hint, .. } => hint,
+        };
+        Some(hint.to_owned())
+    }
+}

@@ -1,0 +1,54 @@
+//! The known word that is nearest to an unknown one.
+
+/// Longest word that is compared, in bytes; a longer one has no near word.
+const WORD_BYTES_MAX: usize = 64;
+/// Most single-character changes between a word and one that may have been meant.
+const CHANGES_MAX: usize = 3;
+
+/// Returns a hint: the nearest of `known`, or all of them.
+pub(super) fn hint(word: &str, known: &[&str]) -> String {
+    let near = known
+        .iter()
+        .map(|candidate| (changes(word, candidate), candidate))
+        .min()
+        .filter(|&(changes, candidate)| changes <= CHANGES_MAX.min(candidate.len() / 2));
+    match near {
+        Some((_, candidate)) => format!("did you mean {candidate:?}?"),
+        None if known.is_empty() => "leave it out".to_owned(),
+        None => format!("possible here: {}", known.join(", ")),
+    }
+}
+
+/// Counts the single-character changes between two words.
+fn changes(from: &str, to: &str) -> usize {
+    if from.len() > WORD_BYTES_MAX {
+        return usize::MAX;
+    }
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (line, letter) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, other) in to.iter().enumerate() {
+            let replaced = diagonal + usize::from(letter != *other);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_finds_its_word_and_nonsense_finds_the_list() {
+        let known = ["workflow", "data", "business_key"];
+        assert_eq!(hint("workflw", &known), "did you mean \"workflow\"?");
+        assert_eq!(hint("buisness_key", &known), "did you mean \"business_key\"?");
+        assert_eq!(hint("zzz", &known), "possible here: workflow, data, business_key");
+        assert_eq!(hint(&"w".repeat(WORD_BYTES_MAX + 1), &["w"]), "possible here: w");
+        assert_eq!(hint("x", &[]), "leave it out");
+    }
+}

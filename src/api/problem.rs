@@ -1,0 +1,152 @@
+//! Problem documents (RFC 9457): the one form that every refusal takes.
+
+use serde_json::{Map, Value, json};
+
+use super::{Error, RETRY_AFTER_SECONDS, Response};
+use crate::engine::service::Refusal;
+use crate::error::{Code, Kind};
+use crate::spec::{Mistake, Severity};
+use crate::telemetry::metrics::labels::Route;
+
+/// Content type of a problem document.
+pub(super) const PROBLEM: &str = "application/problem+json";
+
+/// A refusal on its way out.
+#[derive(Debug)]
+pub(super) struct Problem(Box<Parts>);
+
+/// What a problem says.
+#[derive(Debug)]
+struct Parts {
+    status: u16,
+    kind: Kind,
+    code: Code,
+    detail: String,
+    hint: Option<String>,
+    key: Option<String>,
+    mistakes: Vec<Mistake>,
+    allow: Option<String>,
+    /// Members beyond those that every problem has.
+    more: Map<String, Value>,
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let allow = match &error {
+            Error::Method { allow, .. } => Some(allow.clone()),
+            _ => None,
+        };
+        Self(Box::new(Parts {
+            status: error.status(),
+            kind: error.kind(),
+            code: error.code(),
+            detail: error.to_string(),
+            hint: error.hint(),
+            key: None,
+            mistakes: Vec::new(),
+            allow,
+            more: Map::new(),
+        }))
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self(Box::new(Parts {
+            status: refusal.kind.outside().http,
+            kind: refusal.kind,
+            code: refusal.code,
+            detail: refusal.message,
+            hint: refusal.hint,
+            key: refusal.key,
+            mistakes: refusal.mistakes,
+            allow: None,
+            more: Map::new(),
+        }))
+    }
+}
+
+impl Problem {
+    /// Adds a member to the document.
+    pub(super) fn with(mut self, member: &str, value: Value) -> Self {
+        self.0.more.insert(member.to_owned(), value);
+        self
+    }
+
+    /// Returns the status of the answer.
+    pub(super) fn status(&self) -> u16 {
+        self.0.status
+    }
+
+    /// Returns the document.
+    pub(super) fn document(self) -> Value {
+        let mut document = Map::new();
+        document.insert("type".into(), format!("urn:knhk:error:{}", self.0.code).into());
+        document.insert("title".into(), title(self.0.status, self.0.kind).into());
+        document.insert("status".into(), self.0.status.into());
+        document.insert("detail".into(), self.0.detail.into());
+        document.insert("code".into(), self.0.code.to_string().into());
+        if let Some(hint) = self.0.hint {
+            document.insert("hint".into(), hint.into());
+        }
+        if let Some(key) = self.0.key {
+            document.insert("key".into(), key.into());
+        }
+        if !self.0.mistakes.is_empty() {
+            document.insert("mistakes".into(), self.0.mistakes.iter().map(mistake).collect());
+        }
+        document.extend(self.0.more);
+        Value::Object(document)
+    }
+
+    /// Returns the answer.
+    pub(super) fn into_response(self, route: Route) -> Response {
+        let status = self.0.status;
+        let mut headers = vec![("content-type", PROBLEM.to_owned())];
+        if let Some(allow) = &self.0.allow {
+            headers.push(("allow", allow.clone()));
+        }
+        if status == 503 {
+            headers.push(("retry-after", RETRY_AFTER_SECONDS.to_string()));
+        }
+        Response { status, headers, body: self.document().to_string().into_bytes(), route }
+    }
+}
+
+fn mistake(mistake: &Mistake) -> Value {
+    json!({
+        "code": mistake.code.to_string(),
+        "severity": match mistake.severity { Severity::Error => "error", Severity::Warning => "warning" },
+        "line": mistake.at.line,
+        "column": mistake.at.column,
+        "message": mistake.message,
+        "hint": mistake.hint,
+    })
+}
+
+/// Returns a few words that are the same for every problem of one kind.
+fn title(status: u16, kind: Kind) -> &'static str {
+    match status {
+        405 => return "method not possible here",
+        406 => return "type cannot be given",
+        408 => return "request came too slowly",
+        414 => return "path too long",
+        415 => return "type of body not read here",
+        431 => return "header too long",
+        _ => {}
+    }
+    match kind {
+        Kind::Invalid | Kind::Usage => "request cannot be read",
+        Kind::Unacceptable => "request asks for something impossible",
+        Kind::NotFound => "no such thing",
+        Kind::Conflict => "state does not allow this now",
+        Kind::TooLarge => "too large",
+        Kind::Busy => "busy",
+        Kind::Unknown => "outcome unknown",
+        Kind::Unavailable => "service not available",
+        Kind::Configuration => "configuration invalid",
+        Kind::Io => "could not read or write",
+        Kind::Corrupt => "stored data is damaged",
+        Kind::Internal => "internal fault",
+    }
+}

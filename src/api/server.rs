@@ -1,0 +1,222 @@
+//! The thin adaptor between sockets and [`respond`]: it moves bytes and counts, nothing else.
+//!
+//! `tiny_http` reads one whole request of a connection at a time, in that connection's own thread, within the
+//! limits below; a worker takes it, asks the service, and hands the answer back to that thread. So a client
+//! that is slow, silent or does not read holds nothing but its own connection.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::listen::Listener;
+use super::{Error, Limits, Request, Response, refuse, respond};
+use crate::engine::service::Service;
+use crate::telemetry::metrics::labels::Status;
+
+/// How long a client may take for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// Longest pause between two pieces of a request.
+    pub read_pause: Duration,
+    /// Longest wait for a client to take a piece of an answer.
+    pub write_pause: Duration,
+    /// Longest time between two requests of a connection.
+    pub idle: Duration,
+    /// Longest time for request line and headers.
+    pub head: Duration,
+    /// Longest time for a whole body.
+    pub body: Duration,
+}
+
+/// The times of the service; only tests have others.
+pub const TIMES: Times = Times {
+    read_pause: Duration::from_secs(5),
+    write_pause: Duration::from_secs(10),
+    idle: Duration::from_secs(75),
+    head: Duration::from_secs(10),
+    body: Duration::from_secs(30),
+};
+
+/// Most bytes of request line and headers together.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Most headers of a request.
+pub const HEADER_COUNT_MAX: usize = 100;
+/// Most bytes of all bodies held at a time, as a multiple of the largest single one.
+pub const BODIES_MAX: usize = 64;
+/// Connections of the service; each has a thread of its own.
+pub const CONNECTIONS_MAX: usize = 8_192;
+/// Longest time that a stop waits for answers on their way out.
+const STOP_TIME_MAX: Duration = Duration::from_secs(2);
+/// Pause between two looks at whether they are out.
+const STOP_PAUSE: Duration = Duration::from_millis(5);
+
+/// How the server is to work.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Threads that take requests to the service.
+    pub http_workers: usize,
+    /// Most connections; each has a thread of its own.
+    pub connections_max: usize,
+    /// How long clients may take.
+    pub times: Times,
+    /// Bounds on single requests.
+    pub limits: Limits,
+}
+
+/// Makes a named thread that runs until its work is done; whoever gives it joins the thread.
+pub type Spawn<'a> = &'a dyn Fn(String, Box<dyn FnOnce() + Send>) -> io::Result<()>;
+
+/// A running server.
+pub struct Server {
+    inner: Arc<tiny_http::Server>,
+    listeners: Vec<Listener>,
+    workers: usize,
+}
+
+impl Server {
+    /// Starts to answer what comes in on the listeners.
+    pub fn start(
+        listeners: Vec<Listener>,
+        options: &Options,
+        service: Arc<dyn Service>,
+        spawn: Spawn<'_>,
+    ) -> Result<Self, Error> {
+        let failed = |error: io::Error| Error::Start { message: error.to_string() };
+        let handles: Result<Vec<_>, _> =
+            listeners.iter().map(|listener| listener.try_clone().map(into_tiny)).collect();
+        let refusing =
+            Refusing { service: Arc::clone(&service), limits: options.limits, times: options.times };
+        let tiny_options = tiny_http::Options {
+            read_timeout: options.times.read_pause,
+            write_timeout: options.times.write_pause,
+            idle_time: options.times.idle,
+            head_time: options.times.head,
+            body_time: options.times.body,
+            head_bytes_max: HEAD_BYTES_MAX,
+            headers_max: HEADER_COUNT_MAX,
+            body_bytes_max: options.limits.body_bytes_max,
+            bodies_bytes_max: options.limits.body_bytes_max.saturating_mul(BODIES_MAX),
+            connections_max: options.connections_max,
+            refusal: Arc::new(move |refusal| refusing.answer(refusal)),
+        };
+        let inner =
+            tiny_http::Server::from_listeners(handles.map_err(failed)?, tiny_options).map_err(failed)?;
+        let server = Self { inner: Arc::new(inner), listeners, workers: options.http_workers };
+        for number in 0..options.http_workers {
+            let (inner, service, limits) = (Arc::clone(&server.inner), Arc::clone(&service), options.limits);
+            let work = Box::new(move || serve(&inner, &*service, &limits));
+            if let Err(error) = spawn(format!("http-{number}"), work) {
+                server.stop();
+                return Err(failed(error));
+            }
+        }
+        Ok(server)
+    }
+
+    /// Returns how many clients are connected.
+    pub fn connections(&self) -> usize {
+        self.inner.num_connections()
+    }
+
+    /// Stops listening, lets the workers end after what they have begun, and waits until those answers are out
+    /// or [`STOP_TIME_MAX`] has passed.
+    pub fn stop(&self) {
+        self.inner.close();
+        for listener in &self.listeners {
+            listener.shut();
+        }
+        for _ in 0..self.workers {
+            self.inner.unblock();
+        }
+        let mut waited = Duration::ZERO;
+        while self.inner.num_answering() > 0 && waited < STOP_TIME_MAX {
+            std::thread::sleep(STOP_PAUSE);
+            waited += STOP_PAUSE;
+        }
+    }
+}
+
+fn into_tiny(listener: Listener) -> tiny_http::Listener {
+    match listener {
+        Listener::Tcp(listener) => listener.into(),
+        Listener::Unix(listener, _) => listener.into(),
+    }
+}
+
+/// A worker: ends when it is unblocked.
+fn serve(server: &tiny_http::Server, service: &dyn Service, limits: &Limits) {
+    while let Ok(mut incoming) = server.recv() {
+        let request = request_of(&mut incoming);
+        let response = respond(service, &request, limits);
+        let metrics = service.metrics();
+        let elapsed_us = u64::try_from(incoming.received().elapsed().as_micros()).unwrap_or(u64::MAX);
+        metrics.http_request_us.of((response.route, Status::of(response.status))).observe(elapsed_us);
+        metrics.http_connections.set(server.num_connections() as u64);
+        incoming.respond(tiny_of(response));
+    }
+}
+
+fn request_of(incoming: &mut tiny_http::Request) -> Request {
+    let (path, query) = incoming.url().split_once('?').unwrap_or((incoming.url(), ""));
+    Request {
+        method: incoming.method().to_string(),
+        path: path.to_owned(),
+        query: query.to_owned(),
+        headers: incoming
+            .headers()
+            .iter()
+            .map(|header| (header.field.as_str().as_str().to_ascii_lowercase(), header.value.to_string()))
+            .collect(),
+        body: incoming.take_body(),
+    }
+}
+
+fn tiny_of(response: Response) -> tiny_http::Response {
+    let mut length = response.body.len();
+    let mut headers = Vec::with_capacity(response.headers.len());
+    for (name, value) in response.headers {
+        if name == "content-length" {
+            length = value.parse().unwrap_or(length);
+        } else if let Ok(header) = tiny_http::Header::from_bytes(name, value) {
+            headers.push(header);
+        }
+    }
+    tiny_http::Response::new(tiny_http::StatusCode(response.status), headers, response.body)
+        .with_length(length)
+}
+
+/// Answers what could not be read.
+struct Refusing {
+    service: Arc<dyn Service>,
+    limits: Limits,
+    times: Times,
+}
+
+impl Refusing {
+    fn answer(&self, refusal: tiny_http::Refusal) -> tiny_http::Response {
+        let response = refuse(self.error(refusal));
+        let metrics = self.service.metrics();
+        metrics.http_request_us.of((response.route, Status::of(response.status))).observe(0);
+        tiny_of(response)
+    }
+
+    fn error(&self, refusal: tiny_http::Refusal) -> Error {
+        let limit_ms = |limit: Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        match refusal {
+            tiny_http::Refusal::RequestLine => Error::Http { what: "the request line" },
+            tiny_http::Refusal::Header => Error::Http { what: "a header" },
+            tiny_http::Refusal::Expectation => Error::Http { what: "the Expect header" },
+            tiny_http::Refusal::Version => Error::Http { what: "the version of HTTP" },
+            tiny_http::Refusal::HeadTooLarge => {
+                Error::HeadTooLarge { bytes_limit: HEAD_BYTES_MAX, count_limit: HEADER_COUNT_MAX }
+            }
+            tiny_http::Refusal::HeadSlow => Error::Slow { limit_ms: limit_ms(self.times.head) },
+            tiny_http::Refusal::BodySlow => Error::Slow { limit_ms: limit_ms(self.times.body) },
+            tiny_http::Refusal::BodyTooLarge => Error::BodyTooLarge { limit: self.limits.body_bytes_max },
+            tiny_http::Refusal::BodyBroken => Error::BodyBroken,
+            tiny_http::Refusal::Busy => Error::TooManyAtOnce,
+            tiny_http::Refusal::Closing => Error::Failing { reasons: "it is being stopped".to_owned() },
+            tiny_http::Refusal::Unanswered => Error::NoAnswer,
+        }
+    }
+}

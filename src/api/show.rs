@@ -1,0 +1,250 @@
+//! The JSON forms of what the service shows.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::data;
+use crate::engine::service::{
+    CaseState, CaseSummary, CaseView, Detail, HistoryView, IncidentView, ItemView, NetView, Page,
+    SpecificationView,
+};
+use crate::id::Time;
+use crate::net::{Net, Task, TaskKind};
+use crate::spec::tree::{Builtin, DataType, Gate};
+
+/// Said of every specification until soundness is judged.
+const NOT_CHECKED: &str = "soundness not checked";
+
+/// Returns a time as RFC 3339 in UTC with microseconds.
+pub(super) fn time(time: Time) -> String {
+    let microseconds = i64::try_from(time.0).unwrap_or(i64::MAX);
+    let timestamp = jiff::Timestamp::from_microsecond(microseconds).unwrap_or(jiff::Timestamp::MAX);
+    format!("{timestamp:.6}")
+}
+
+/// Returns a page of a list.
+pub(super) fn page<T>(page: &Page<T>, item: impl Fn(&T) -> Json) -> Json {
+    json!({ "items": page.items.iter().map(item).collect::<Vec<_>>(), "next": page.next })
+}
+
+/// Returns a whole case.
+pub(super) fn case(case: &CaseView) -> Json {
+    let mut out = Map::new();
+    out.insert("id".into(), case.id.to_string().into());
+    out.insert("workflow".into(), case.workflow.clone().into());
+    out.insert("version".into(), case.version.into());
+    out.insert("state".into(), case.state.name().into());
+    net_members(&mut out, &case.root);
+    out.insert("incidents".into(), case.incidents.iter().map(incident).collect());
+    out.insert("events".into(), case.event_count.into());
+    out.insert("created".into(), time(case.created).into());
+    out.insert("changed".into(), time(case.changed).into());
+    out.insert("key".into(), case.business_key.clone().into());
+    Json::Object(out)
+}
+
+/// Adds what a root net and a net below it have in common.
+fn net_members(out: &mut Map<String, Json>, net: &NetView) {
+    let marking: Map<_, _> =
+        net.marking.iter().map(|(name, count)| (name.clone(), (*count).into())).collect();
+    out.insert("net".into(), net.net.clone().into());
+    out.insert("instance".into(), net.number.into());
+    out.insert("marking".into(), marking.into());
+    out.insert("busy".into(), net.busy.clone().into());
+    out.insert("enabled".into(), net.enabled.clone().into());
+    out.insert("data".into(), data::to_json(&net.data));
+    let mut children = Map::new();
+    for (task, nets) in &net.children {
+        children.insert(task.clone(), nets.iter().map(child).collect());
+    }
+    out.insert("children".into(), children.into());
+}
+
+/// Recursion ends where nets do: their nesting has a limit of its own in `case`.
+fn child(net: &NetView) -> Json {
+    let mut out = Map::new();
+    net_members(&mut out, net);
+    Json::Object(out)
+}
+
+fn incident(incident: &IncidentView) -> Json {
+    json!({
+        "kind": incident.kind,
+        "instance": incident.instance,
+        "task": incident.task,
+        "item": incident.item.map(|item| item.to_string()),
+        "detail": incident.detail,
+        "since": time(incident.since),
+    })
+}
+
+/// Returns a case of a list.
+pub(super) fn summary(case: &CaseSummary) -> Json {
+    json!({
+        "id": case.id.to_string(),
+        "workflow": case.workflow,
+        "version": case.version,
+        "state": case.state.name(),
+        "enabled_count": case.enabled_count,
+        "created": time(case.created),
+        "changed": time(case.changed),
+        "key": case.business_key,
+    })
+}
+
+/// Returns a work item.
+pub(super) fn item(item: &ItemView) -> Json {
+    json!({
+        "id": item.id.to_string(),
+        "case": item.id.case.to_string(),
+        "workflow": item.workflow,
+        "task": item.task,
+        "name": item.name,
+        "instance": item.instance,
+        "state": item.state,
+        "since": time(item.since),
+        "data": data::to_json(&item.data),
+        "outputs": item.outputs,
+        "reason": item.reason,
+    })
+}
+
+/// Returns a work item with the state of its case: the answer to what was done to it.
+pub(super) fn item_done(view: &ItemView, state: CaseState) -> Json {
+    let mut out = item(view);
+    if let Json::Object(members) = &mut out {
+        members.insert("case_state".into(), state.name().into());
+    }
+    out
+}
+
+/// Returns one line of a history.
+pub(super) fn event(event: &HistoryView) -> Json {
+    let mut out = Map::new();
+    out.insert("seq".into(), event.seq.into());
+    out.insert("time".into(), time(event.time).into());
+    out.insert("event".into(), event.event.into());
+    for (name, detail) in &event.details {
+        let value = match detail {
+            Detail::Text(text) => text.clone().into(),
+            Detail::Number(number) => (*number).into(),
+            Detail::List(names) => names.clone().into(),
+            Detail::Data(values) => data::to_json(values),
+        };
+        out.insert((*name).to_owned(), value);
+    }
+    Json::Object(out)
+}
+
+/// Returns what a registration answers.
+pub(super) fn registered(view: &SpecificationView) -> Json {
+    json!({ "id": view.id, "version": view.version, "warnings": warnings(view) })
+}
+
+fn warnings(view: &SpecificationView) -> Vec<String> {
+    let mut warnings = view.warnings.clone();
+    if !warnings.iter().any(|warning| warning == NOT_CHECKED) {
+        warnings.push(NOT_CHECKED.to_owned());
+    }
+    warnings
+}
+
+/// Returns a specification of a list.
+pub(super) fn specification(view: &SpecificationView) -> Json {
+    json!({
+        "id": view.id,
+        "version": view.version,
+        "name": view.name,
+        "registered": time(view.registered),
+        "warnings": warnings(view),
+    })
+}
+
+/// Returns a specification with its nets, the root first.
+pub(super) fn specification_with_nets(view: &SpecificationView) -> Json {
+    let mut out = specification(view);
+    if let Json::Object(members) = &mut out {
+        let nets = view.nets.iter().map(|net| net_table(net, view)).collect();
+        members.insert("nets".into(), Json::Array(nets));
+    }
+    out
+}
+
+fn net_table(net: &Net, view: &SpecificationView) -> Json {
+    let variables: Vec<_> = net
+        .variables
+        .iter()
+        .map(|variable| {
+            json!({
+                "name": variable.name,
+                "type": type_name(&variable.data_type),
+                "input": variable.is_input,
+                "output": variable.is_output,
+            })
+        })
+        .collect();
+    json!({
+        "id": net.id,
+        "name": net.name,
+        "conditions": net.places.iter().filter_map(crate::net::PlaceKey::name).collect::<Vec<_>>(),
+        "input": place(net, net.input),
+        "output": place(net, net.output),
+        "tasks": net.tasks.iter().map(|task| task_table(net, task, view)).collect::<Vec<_>>(),
+        "variables": variables,
+        "at_most_one_token": net.is_safe,
+    })
+}
+
+fn task_table(net: &Net, task: &Task, view: &SpecificationView) -> Json {
+    let subnet = match task.kind {
+        TaskKind::Composite(number) => view.nets.get(usize::from(number)).map(|net| net.id.clone()),
+        _ => None,
+    };
+    json!({
+        "id": task.id,
+        "name": task.name,
+        "kind": match task.kind {
+            TaskKind::Manual => "manual",
+            TaskKind::Automated => "automated",
+            TaskKind::Empty => "empty",
+            TaskKind::Composite(_) => "composite",
+        },
+        "net": subnet,
+        "join": gate(task.join),
+        "split": gate(task.split),
+        "from": task.preset.iter().filter_map(|&number| place(net, number)).collect::<Vec<_>>(),
+        "to": task.flows.iter().filter_map(|flow| place(net, flow.place)).collect::<Vec<_>>(),
+        "removes": task.removes.iter().filter_map(|&number| place(net, number)).collect::<Vec<_>>(),
+        "inputs": task.inputs.iter().map(|input| input.name.clone()).collect::<Vec<_>>(),
+        "outputs": task.outputs.iter().map(|output| output.name.clone()).collect::<Vec<_>>(),
+    })
+}
+
+fn place(net: &Net, number: u16) -> Option<String> {
+    net.places.get(usize::from(number)).and_then(crate::net::PlaceKey::name)
+}
+
+fn gate(gate: Gate) -> &'static str {
+    match gate {
+        Gate::And => "and",
+        Gate::Xor => "xor",
+        Gate::Or => "or",
+    }
+}
+
+fn type_name(data_type: &DataType) -> &str {
+    let builtin = match data_type {
+        DataType::Opaque(name) => return name,
+        DataType::Builtin(builtin) => builtin,
+    };
+    match builtin {
+        Builtin::String => "string",
+        Builtin::Boolean => "boolean",
+        Builtin::Integer | Builtin::BoundedInteger { .. } => "integer",
+        Builtin::Decimal => "decimal",
+        Builtin::Double => "double",
+        Builtin::Date => "date",
+        Builtin::Time => "time",
+        Builtin::DateTime => "dateTime",
+        Builtin::Duration => "duration",
+    }
+}

@@ -1,0 +1,170 @@
+//! Answers and refusals. Shards and those who repeat an old answer make them here, from the same facts, so that
+//! they are the same.
+
+use super::record::Act;
+use super::registry::Registered;
+use super::service::{Answer, CaseView, IsNew, ItemView, Refusal, SpecificationView};
+use crate::case::event::{Event, Finish, ItemNumber};
+use crate::case::row::ItemRow;
+use crate::case::state::Case;
+use crate::case::{self, view};
+use crate::error::{Code, Kind};
+use crate::id::{ItemId, Time};
+
+/// Where an item stood before a command, because afterwards it may be gone.
+#[derive(Debug, Clone)]
+pub(super) struct ItemPlace {
+    number: ItemNumber,
+    net: u16,
+    row: ItemRow,
+}
+
+impl ItemPlace {
+    /// Notes where a live item stands.
+    pub(super) fn of(case: &Case, number: ItemNumber) -> Option<Self> {
+        let row = case.item(number)?.clone();
+        let net = case.instance(row.instance)?.row.net;
+        Some(Self { number, net, row })
+    }
+}
+
+/// Returns the answer to a command: what it named, as the command left it. `place` is where a named item stood.
+pub(super) fn answer(
+    case: &Case,
+    spec: &Registered,
+    act: Act,
+    place: Option<&ItemPlace>,
+    events: &[Event],
+    now: Time,
+) -> Answer {
+    let state = view::state(case.existing());
+    match (act, place) {
+        (Act::Item(number), Some(place)) => {
+            let live = view::live_item(case, &spec.workflow, number);
+            let item = live.unwrap_or_else(|| gone_item(case, spec, place, events, now));
+            Answer::Item(Box::new(item), state)
+        }
+        (Act::Create, _) => Answer::Created(Box::new(case_view(case, spec)), IsNew::Yes),
+        _ => Answer::Case(Box::new(case_view(case, spec))),
+    }
+}
+
+fn gone_item(case: &Case, spec: &Registered, place: &ItemPlace, events: &[Event], now: Time) -> ItemView {
+    let mut row = place.row.clone();
+    row.since = now;
+    let mut word = "withdrawn";
+    for event in events {
+        if let Event::Finished { item, how, .. } = event
+            && *item == place.number
+        {
+            word = match how {
+                Finish::Completed => "completed",
+                Finish::Skipped { .. } => "skipped",
+            };
+        }
+        if let Event::Started { item, data } = event
+            && *item == place.number
+        {
+            row.data = Some(data.clone());
+        }
+    }
+    let net = &spec.workflow.nets[usize::from(place.net)];
+    let id = ItemId { case: case.id, number: place.number };
+    view::item(id, &row, word, None, net, &spec.workflow.uri)
+}
+
+/// Returns the view of a case whose markings lie in its rows.
+pub(super) fn case_view(case: &Case, spec: &Registered) -> CaseView {
+    view::case(case, &spec.workflow, spec.version, |instance| instance.row.tokens.clone())
+}
+
+/// Returns the view of a specification.
+pub(super) fn specification(spec: &Registered, is_new: IsNew) -> SpecificationView {
+    SpecificationView {
+        number: spec.number,
+        id: spec.workflow.uri.clone(),
+        version: spec.version,
+        name: spec.workflow.name.clone(),
+        registered: spec.at,
+        nets: root_first(spec),
+        warnings: spec.warnings.clone(),
+        is_new: is_new == IsNew::Yes,
+    }
+}
+
+/// Returns the nets of a specification, the root first.
+pub(super) fn root_first(spec: &Registered) -> Vec<std::sync::Arc<crate::net::Net>> {
+    let root = usize::from(spec.workflow.root);
+    let mut nets = spec.workflow.nets.clone();
+    nets[..=root].rotate_right(1);
+    nets
+}
+
+fn refuse(code: u16, kind: Kind, message: String, hint: &str) -> Refusal {
+    Refusal { code: Code(code), kind, message, hint: Some(hint.to_owned()), key: None, mistakes: Vec::new() }
+}
+
+/// Returns the refusal of a case.
+pub(super) fn refusal(error: &case::Error) -> Refusal {
+    Refusal {
+        code: error.code(),
+        kind: error.kind(),
+        message: error.to_string(),
+        hint: None,
+        key: None,
+        mistakes: Vec::new(),
+    }
+}
+
+/// Returns that a bounded queue is full.
+pub(super) fn busy(what: &str) -> Refusal {
+    refuse(300, Kind::Busy, format!("too many {what} at once"), "ask again in a moment, and slower")
+}
+
+/// Returns that the outcome is not known; `key` is the one to ask again with.
+pub(super) fn unknown(reason: &str, key: Option<String>) -> Refusal {
+    let message = format!("outcome unknown: {reason}");
+    let hint = "ask again with the same Idempotency-Key: it is done once, whatever became of this";
+    Refusal { key, ..refuse(301, Kind::Unknown, message, hint) }
+}
+
+/// Returns that nothing was done because the journal failed just before.
+pub(super) fn not_done() -> Refusal {
+    let message = "not done: the journal failed just before this was its turn".to_owned();
+    refuse(302, Kind::Unavailable, message, "ask again; /health says how the journal is")
+}
+
+/// Returns that the service takes no changes now.
+pub(super) fn read_only(reason: &str) -> Refusal {
+    let message = format!("the service takes no changes now: {reason}");
+    refuse(303, Kind::Unavailable, message, "it goes on by itself; /health says when, and what to mend")
+}
+
+/// Returns that stored state cannot be read.
+pub(super) fn unreadable(reason: &str) -> Refusal {
+    let message = format!("stored state cannot be read: {reason}");
+    refuse(304, Kind::Corrupt, message, "run `knhk state verify`")
+}
+
+/// Returns that there is no such specification.
+pub(super) fn no_specification(id: &str) -> Refusal {
+    let message = format!("there is no specification {id:?}");
+    refuse(305, Kind::NotFound, message, "GET /workflows lists what is registered; write ID or ID@VERSION")
+}
+
+/// Returns that a specification is wrong.
+pub(super) fn wrong_specification(mistakes: Vec<crate::spec::Mistake>) -> Refusal {
+    let count = mistakes.iter().filter(|mistake| mistake.severity == crate::spec::Severity::Error).count();
+    let message = match count {
+        1 => "the specification has 1 mistake".to_owned(),
+        _ => format!("the specification has {count} mistakes"),
+    };
+    let hint = "mend what is listed; `knhk workflow validate FILE` checks without registering";
+    Refusal { mistakes, ..refuse(306, Kind::Unacceptable, message, hint) }
+}
+
+/// Returns that a registration does not fit a frame of the journal.
+pub(super) fn too_large(bytes: usize, limit_bytes: usize) -> Refusal {
+    let message = format!("the specification takes {bytes} bytes in the journal, more than {limit_bytes}");
+    refuse(307, Kind::TooLarge, message, "split it, or raise frame_bytes_max in the configuration")
+}

@@ -1,0 +1,255 @@
+//! The engine as clients' requests see it: the one implementation of [`Service`] over running threads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use super::answers;
+use super::clock::deadline_in_us;
+use super::loading::shard_of;
+use super::prepare::{self, Prepared};
+use super::queries::{self, Repeated};
+use super::record::Hash16;
+use super::request::{Reply, Request};
+use super::running::Engine;
+use super::service::{
+    Answer, CaseFilter, CaseSummary, CaseView, Health, HistoryView, IsNew, ItemFilter, ItemView, Once,
+    Operation, Page, PageOf, Refusal, Service, SpecificationView,
+};
+use super::ticket::{Ticket, ticket};
+use crate::id::{CaseId, ItemId, SpecNumber};
+use crate::net::Net;
+use crate::store::{Disk, Tables};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::labels::Queue;
+
+/// Counts keys that this process made.
+static KEY_COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// A request that was handed to its shard, or refused before.
+enum Asking {
+    Waits { ticket: Ticket<Reply>, request: Hash16, key: String },
+    Refused(Refusal),
+}
+
+impl<D: Disk, T: Tables> Engine<D, T> {
+    /// Tells why no change is taken now, if so.
+    fn refuses_changes(&self) -> Result<(), Refusal> {
+        let shared = self.shared();
+        if shared.condition.is_stopping.load(Ordering::Acquire) {
+            return Err(answers::read_only("it is stopping"));
+        }
+        if shared.journal.is_failing.load(Ordering::Acquire) {
+            return Err(answers::read_only("the journal cannot be written"));
+        }
+        if shared.condition.is_disk_low.load(Ordering::Acquire) {
+            return Err(answers::read_only("the disk is below its reserve"));
+        }
+        if shared.lag_frames() > shared.options.follower_lag_max {
+            return Err(answers::busy("frames that the follower has to fold"));
+        }
+        Ok(())
+    }
+
+    /// Makes a key for a client that gave none; it hears of it only when the outcome is unknown.
+    fn own_key(&self) -> String {
+        let count = KEY_COUNT.fetch_add(1, Ordering::Relaxed);
+        prepare::own_key(self.shared().clock.now(), std::process::id(), count)
+    }
+
+    /// Turns an operation into a request of its shard.
+    fn prepare(&self, operation: Operation, once: &Once) -> Result<Prepared, Refusal> {
+        prepare::operation(&self.shared().registry, operation, once, || self.own_key())
+    }
+
+    /// Hands requests to their shards, all of one client's together.
+    fn ask(&self, requests: Vec<Result<Prepared, Refusal>>) -> Vec<Asking> {
+        let shared = self.shared();
+        let mut by_shard: Vec<Vec<Request>> = shared.inboxes.iter().map(|_| Vec::new()).collect();
+        let mut asking: Vec<Asking> = Vec::with_capacity(requests.len());
+        let mut shards = Vec::with_capacity(requests.len());
+        for request in requests {
+            match request {
+                Err(refusal) => {
+                    asking.push(Asking::Refused(refusal));
+                    shards.push(None);
+                }
+                Ok(Prepared { act, key, text }) => {
+                    let shard = shard_of(act.partition(), shared.inboxes.len());
+                    let (waits, answerer) = ticket();
+                    by_shard[shard].push(Request { act, key, answerer });
+                    asking.push(Asking::Waits { ticket: waits, request: key.request, key: text });
+                    shards.push(Some(shard));
+                }
+            }
+        }
+        for (shard, requests) in by_shard.into_iter().enumerate().filter(|(_, requests)| !requests.is_empty())
+        {
+            if shared.inboxes[shard].put(requests, shared.options.shard_requests_max).is_err() {
+                shared.metrics.queue_refused.of(Queue::Inbox).increment();
+                for (at, _) in shards.iter().enumerate().filter(|(_, of)| **of == Some(shard)) {
+                    asking[at] = Asking::Refused(answers::busy("requests"));
+                }
+            }
+        }
+        asking
+    }
+
+    fn wait(&self, asking: Asking, deadline: Instant) -> Result<Waited, Refusal> {
+        let (ticket, request, key) = match asking {
+            Asking::Refused(refusal) => return Err(refusal),
+            Asking::Waits { ticket, request, key } => (ticket, request, key),
+        };
+        match ticket.wait(deadline) {
+            None => Err(answers::unknown("it took longer than its limit", Some(key))),
+            Some(Reply::Done(answer)) => Ok(Waited::Answer(answer)),
+            Some(Reply::Registered(view)) => Ok(Waited::Specification(view)),
+            Some(Reply::Refused(refusal)) if refusal.kind == crate::error::Kind::Unknown => {
+                Err(Refusal { key: Some(key), ..refusal })
+            }
+            Some(Reply::Refused(refusal)) => Err(refusal),
+            Some(Reply::Repeat(repeat)) => {
+                let shared = self.shared();
+                let follower = shared.read(deadline)?;
+                let repeated =
+                    queries::repeat(&follower, &shared.reader, &shared.registry, *repeat, &request)?;
+                drop(follower);
+                Ok(match repeated {
+                    Repeated::Answer(answer) => Waited::Answer(answer),
+                    Repeated::Specification(number) => Waited::Specification(self.known(number, IsNew::Yes)?),
+                })
+            }
+        }
+    }
+
+    fn known(&self, number: SpecNumber, is_new: IsNew) -> Result<SpecificationView, Refusal> {
+        let spec = self.shared().registry.get(number);
+        let spec = spec.ok_or_else(|| answers::unreadable("a registered specification is missing"))?;
+        Ok(answers::specification(&spec, is_new))
+    }
+
+    fn reading(&self) -> Instant {
+        deadline_in_us(self.shared().options.bulk_us_max)
+    }
+}
+
+/// What came of waiting.
+enum Waited {
+    Answer(Answer),
+    Specification(SpecificationView),
+}
+
+impl<D: Disk, T: Tables> Service for Engine<D, T> {
+    fn register(&self, source: &[u8], once: &Once) -> Result<SpecificationView, Refusal> {
+        self.refuses_changes()?;
+        let limit = self.shared().options.frame_bytes_max / 2;
+        let prepared = prepare::registration(source, limit, once, || self.own_key())?;
+        let mut asking = self.ask(vec![Ok(prepared)]);
+        let asking = asking.pop().expect("invariant: one request was asked");
+        match self.wait(asking, self.reading())? {
+            Waited::Specification(view) => Ok(view),
+            Waited::Answer(_) => Err(answers::unreadable("a key of another kind of request")),
+        }
+    }
+
+    fn operate(&self, operations: Vec<(Operation, Once)>) -> Vec<Result<Answer, Refusal>> {
+        if let Err(refusal) = self.refuses_changes() {
+            return operations.iter().map(|_| Err(refusal.clone())).collect();
+        }
+        let options = &self.shared().options;
+        let limit_us = if operations.len() == 1 { options.command_us_max } else { options.bulk_us_max };
+        let deadline = deadline_in_us(limit_us);
+        let prepared =
+            operations.into_iter().map(|(operation, once)| self.prepare(operation, &once)).collect();
+        let asking = self.ask(prepared);
+        asking
+            .into_iter()
+            .map(|asking| match self.wait(asking, deadline)? {
+                Waited::Answer(answer) => Ok(answer),
+                Waited::Specification(_) => Err(answers::unreadable("a key of another kind of request")),
+            })
+            .collect()
+    }
+
+    fn case(&self, id: CaseId) -> Result<CaseView, Refusal> {
+        let shared = self.shared();
+        queries::case(&*shared.read(self.reading())?, &shared.registry, id)
+    }
+
+    fn item(&self, id: ItemId) -> Result<ItemView, Refusal> {
+        let shared = self.shared();
+        queries::item(&*shared.read(self.reading())?, &shared.registry, id)
+    }
+
+    fn cases(&self, filter: &CaseFilter, page: &PageOf) -> Result<Page<CaseSummary>, Refusal> {
+        let shared = self.shared();
+        let now = shared.clock.now();
+        queries::cases(&*shared.read(self.reading())?, &shared.registry, filter, page, now)
+    }
+
+    fn items(&self, filter: &ItemFilter, page: &PageOf) -> Result<Page<ItemView>, Refusal> {
+        let shared = self.shared();
+        queries::items(&*shared.read(self.reading())?, &shared.registry, filter, page)
+    }
+
+    fn history(&self, id: CaseId, page: &PageOf) -> Result<Page<HistoryView>, Refusal> {
+        let shared = self.shared();
+        let follower = shared.read(self.reading())?;
+        queries::history(&follower, &shared.reader, &shared.registry, id, page)
+    }
+
+    fn specifications(&self, page: &PageOf) -> Result<Page<SpecificationView>, Refusal> {
+        queries::specifications(&self.shared().registry, page)
+    }
+
+    fn specification(&self, id: &str) -> Result<SpecificationView, Refusal> {
+        let spec = self.shared().registry.find(id).ok_or_else(|| answers::no_specification(id))?;
+        Ok(answers::specification(&spec, IsNew::No))
+    }
+
+    fn nets_of(&self, id: CaseId) -> Result<Vec<Arc<Net>>, Refusal> {
+        let shared = self.shared();
+        queries::nets_of(&*shared.read(self.reading())?, &shared.registry, id)
+    }
+
+    fn health(&self) -> Health {
+        let shared = self.shared();
+        let condition = &shared.condition;
+        let mut health = Health::default();
+        let mut failing = |is: bool, why: &str| {
+            if is {
+                health.failing.push(why.to_owned());
+            }
+        };
+        failing(condition.is_stopping.load(Ordering::Acquire), "stopping");
+        failing(shared.journal.is_failing.load(Ordering::Acquire), "the journal cannot be written");
+        failing(condition.is_disk_low.load(Ordering::Acquire), "the disk is below its reserve");
+        failing(
+            condition.is_follower_broken.load(Ordering::Acquire),
+            "the working environment cannot be used",
+        );
+        failing(condition.stuck_shard.load(Ordering::Acquire) != 0, "a shard does not move");
+        let beat_us = condition.timer_beat_us.load(Ordering::Acquire);
+        let is_late = shared.clock.monotonic_us().saturating_sub(beat_us) > TIMER_LATE_US;
+        failing(is_late, "the timer thread does not move");
+        if condition.unpinned_count.load(Ordering::Acquire) > 0 {
+            health.degraded.push("cores not pinned".to_owned());
+        }
+        health
+    }
+
+    fn metrics(&self) -> &Metrics {
+        let shared = self.shared();
+        let metrics = &shared.metrics;
+        let waiting: usize = shared.inboxes.iter().map(super::shared::Inbox::waiting).sum();
+        metrics.queue_depth.of(Queue::Inbox).set(waiting as u64);
+        metrics.follower_lag_frames.set(shared.lag_frames());
+        metrics.disk_free_bytes.set(shared.condition.free_bytes.load(Ordering::Acquire));
+        let is_read_only = self.refuses_changes().is_err();
+        metrics.read_only.set(u64::from(is_read_only));
+        metrics
+    }
+}
+
+/// The timer looks at the clock every second; so late it does not move.
+const TIMER_LATE_US: u64 = 10_000_000;

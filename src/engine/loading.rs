@@ -1,0 +1,199 @@
+//! From rows to shards, at start: specifications compiled, live cases taken into memory, keys known.
+
+use std::sync::Arc;
+
+use super::Options;
+use super::record::{Maker, Record, Registration};
+use super::registry::{Registered, Registry};
+use super::shard::{self, Progress, SERVICE_KEY_US, Shard, Start};
+use super::tables::{self, KeyRow, PartitionRow};
+use super::turn::Limits;
+use super::{queries, record};
+use crate::id::{CaseId, PARTITION_COUNT, Partition, Time};
+use crate::net;
+use crate::spec::tree::Specification;
+use crate::store::{Disk, Error, Follower, JournalReader, Tables};
+
+/// Keys that the service made are looked for in so many frames at the journal's end.
+const SERVICE_KEY_FRAMES_MAX: u64 = 16_384;
+/// An OR-join is searched for on the shard within so many states; beyond them its case is parked.
+const JUDGED_STATES_MAX: usize = 64;
+/// Tables whose sums are checked when they are loaded.
+const LOADED: [crate::store::Table; 5] =
+    [tables::SPECS, tables::CASES, tables::INSTANCES, tables::ITEMS, tables::PARTITIONS];
+
+/// Returns which of `shard_count` shards runs a partition.
+pub fn shard_of(partition: Partition, shard_count: usize) -> usize {
+    partition.index() % shard_count
+}
+
+/// Makes shards with everything that lives in the rows.
+///
+/// # Errors
+/// Rows are damaged or do not fit together; says how.
+pub fn shards<D: Disk, T: Tables>(
+    follower: &Follower<T>,
+    journal: &JournalReader<D>,
+    registry: &Arc<Registry>,
+    options: &Options,
+    progress: &[Arc<Progress>],
+    now: Time,
+) -> Result<Vec<Shard>, String> {
+    for table in LOADED {
+        follower.check_sums(table, None).map_err(text)?;
+    }
+    let spec_count = specifications(follower, registry)?;
+    let mut start = Start {
+        positions: follower.positions().to_vec(),
+        last_cases: last_cases(follower)?,
+        time: follower.time().max(now),
+        keys: Vec::new(),
+        service_keys: Vec::new(),
+        spec_count,
+    };
+    let keys = client_keys(follower)?;
+    let service_keys = service_keys(follower, journal, now).map_err(text)?;
+    let count = progress.len();
+    let mut shards: Vec<Shard> = (0..count)
+        .map(|number| {
+            let is_mine = |partition: Partition| shard_of(partition, count) == number;
+            start.keys = keys.iter().filter(|key| is_mine(key.2)).copied().collect();
+            start.service_keys = service_keys.iter().filter(|key| is_mine(key.1)).copied().collect();
+            let options = shard::Options {
+                shard: number,
+                limits: Limits {
+                    automated_steps_max: options.automated_steps_max,
+                    frame_bytes: options.frame_bytes_max / 2,
+                    judged_states: JUDGED_STATES_MAX,
+                },
+                key_us: options.key_us,
+                keys_max: options.keys_max / count,
+            };
+            Shard::new(options, Arc::clone(registry), Arc::clone(&progress[number]), start.clone())
+        })
+        .collect();
+    for case in live_cases(follower)? {
+        let rows = queries::case_rows(follower, case)?.ok_or("a live case without its row")?;
+        shards[shard_of(case.partition(), count)]
+            .load(case, rows)
+            .map_err(|reason| format!("case {case}: {reason}"))?;
+    }
+    Ok(shards)
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn specifications<T: Tables>(follower: &Follower<T>, registry: &Registry) -> Result<u32, String> {
+    let mut stored = Vec::new();
+    scan(follower, tables::SPECS, |_, value| {
+        stored.push(tables::decode::<(Time, Registration)>(value)?);
+        Ok(())
+    })?;
+    let mut count = 0;
+    for (at, registration) in stored {
+        count = count.max(registration.number.0);
+        let registered = compile(at, &registration).map_err(|reason| {
+            format!("specification {} version {}: {reason}", registration.uri, registration.version)
+        })?;
+        registry.add(Arc::new(registered));
+    }
+    Ok(count)
+}
+
+/// Compiles a stored specification, by the numbering that it was registered with.
+fn compile(at: Time, registration: &Registration) -> Result<Registered, String> {
+    let tree: Specification = serde_json::from_str(&registration.tree).map_err(text)?;
+    let compiled = net::compile(&tree, Some(&registration.numbering))
+        .map_err(|mistakes| mistakes.first().map_or_else(String::new, |mistake| mistake.message.clone()))?;
+    Ok(Registered {
+        number: registration.number,
+        version: registration.version,
+        at,
+        warnings: registration.warnings.clone(),
+        source: registration.hash,
+        workflow: Arc::new(compiled.workflow),
+    })
+}
+
+fn last_cases<T: Tables>(follower: &Follower<T>) -> Result<Vec<Option<CaseId>>, String> {
+    let mut last = vec![None; PARTITION_COUNT];
+    scan(follower, tables::PARTITIONS, |key, value| {
+        let partition = key.first_chunk::<2>().map(|bytes| usize::from(u16::from_be_bytes(*bytes)));
+        let slot =
+            partition.and_then(|at| last.get_mut(at)).ok_or("a row of a partition that does not exist")?;
+        *slot = tables::decode::<PartitionRow>(value)?.last_case;
+        Ok(())
+    })?;
+    Ok(last)
+}
+
+fn live_cases<T: Tables>(follower: &Follower<T>) -> Result<Vec<CaseId>, String> {
+    let mut cases = Vec::new();
+    scan(follower, tables::CASES, |key, _| {
+        cases.push(tables::case_of(key).ok_or("a case without an id")?);
+        Ok(())
+    })?;
+    Ok(cases)
+}
+
+fn client_keys<T: Tables>(follower: &Follower<T>) -> Result<Vec<(record::Hash16, Time, Partition)>, String> {
+    let mut keys = Vec::new();
+    scan(follower, tables::KEYS, |key, value| {
+        let (partition, hash) = key.split_first_chunk::<2>().ok_or("a key's row without its key")?;
+        let hash = hash.first_chunk::<16>().ok_or("a key's row without its key")?;
+        let row: KeyRow = tables::decode(value)?;
+        keys.push((*hash, row.at, Partition(u16::from_be_bytes(*partition))));
+        Ok(())
+    })?;
+    Ok(keys)
+}
+
+fn service_keys<D: Disk, T: Tables>(
+    follower: &Follower<T>,
+    journal: &JournalReader<D>,
+    now: Time,
+) -> Result<Vec<(record::Hash16, Partition, KeyRow)>, Error> {
+    let since = now.minus_us(SERVICE_KEY_US);
+    let from = follower.seq().saturating_sub(SERVICE_KEY_FRAMES_MAX).max(1);
+    let mut keys = Vec::new();
+    journal.frames(from, &mut |frame| {
+        for entry in frame.entries.iter().filter(|_| frame.time >= since) {
+            let Ok(Record { key: Some(fact), body, at }) = Record::decode(&entry.payload) else { continue };
+            if fact.maker != Maker::Service {
+                continue;
+            }
+            let spec = match body {
+                record::Body::Registered(registration) => Some(registration.number),
+                _ => None,
+            };
+            let row = KeyRow {
+                n: entry.n,
+                case: CaseId(entry.subject),
+                spec,
+                request: fact.request,
+                act: fact.act,
+                at,
+            };
+            keys.push((fact.key, entry.partition, row));
+        }
+        Ok(true)
+    })?;
+    Ok(keys)
+}
+
+fn scan<T: Tables>(
+    follower: &Follower<T>,
+    table: crate::store::Table,
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut wrong = Ok(());
+    follower
+        .scan(table, &[], &mut |key, value| {
+            wrong = visit(key, value);
+            wrong.is_ok()
+        })
+        .map_err(text)?;
+    wrong
+}

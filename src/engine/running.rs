@@ -1,0 +1,458 @@
+//! The engine as it runs: opens the store, loads what lives, starts the threads, stops them again.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::Options;
+use super::clock::{Clock, deadline_in_us};
+use super::fold::EngineFold;
+use super::loading;
+use super::meter::TickMeter;
+use super::queries;
+use super::registry::Registry;
+use super::request::{Message, Question, Staged, Told};
+use super::shard::{Progress, Shard};
+use super::shared::{Inbox, Shared};
+use super::threads::{self, Threads};
+use super::turn::Tally;
+use super::writer::{JournalState, Writer, Written};
+use crate::store::{self, Disk, Frame, Journal, Marker, OpenReport, Opened, Prepared, Preparer, Tables};
+use crate::telemetry::metrics::Metrics;
+
+/// Most messages that a shard takes into one turn.
+const TURN_MESSAGES_MAX: usize = 4_096;
+/// Most staged batches that the writer takes into one step.
+const STEP_BATCHES_MAX: usize = 256;
+/// Most frames that the follower folds before it lets readers in.
+const FOLD_FRAMES_MAX: usize = 64;
+/// How often the timers look at the clock, in microseconds.
+const TIMER_US: u64 = 1_000_000;
+/// How often `cold` looks whether there is something to do, in microseconds.
+const COLD_US: u64 = 100_000;
+/// How often a failing journal is tried again, in microseconds.
+const PROBE_US: u64 = 500_000;
+/// Answers to questions wait so long for the follower, in microseconds.
+const QUESTION_US: u64 = 10_000_000;
+
+/// A running engine. Drop it only after [`Engine::stop`].
+pub struct Engine<D: Disk, T: Tables> {
+    shared: Arc<Shared<D, T>>,
+    threads: Mutex<Option<Threads>>,
+}
+
+impl<D: Disk, T: Tables> std::fmt::Debug for Engine<D, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+/// Why an engine did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The store could not be opened.
+    #[error("cannot open the state")]
+    Store(#[source] store::Error),
+    /// The stored state does not fit together.
+    #[error("the stored state does not fit together: {0}")]
+    State(String),
+    /// The system has no room for a thread.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+}
+
+impl Error {
+    /// Returns the permanent code.
+    pub fn code(&self) -> crate::error::Code {
+        match self {
+            Self::Store(error) => error.code(),
+            Self::State(_) => crate::error::Code(320),
+            Self::Thread(_) => crate::error::Code(321),
+        }
+    }
+
+    /// Returns what it means outside.
+    pub fn kind(&self) -> crate::error::Kind {
+        match self {
+            Self::Store(error) => error.kind(),
+            Self::State(_) => crate::error::Kind::Corrupt,
+            Self::Thread(_) => crate::error::Kind::Io,
+        }
+    }
+}
+
+/// Ends of the channels between threads.
+struct Ends {
+    inboxes: Vec<Receiver<Message>>,
+    questions: Receiver<(usize, Question)>,
+    staged: (Sender<Staged>, Receiver<Staged>),
+    frames: (Sender<Arc<Frame>>, Receiver<Arc<Frame>>),
+}
+
+impl<D: Disk, T: Tables> Engine<D, T> {
+    /// Starts over an open store.
+    ///
+    /// # Errors
+    /// The stored state does not fit together, or there is no room for threads.
+    pub fn start(
+        options: Options,
+        opened: Opened<D, T>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        place: (Arc<D>, PathBuf),
+    ) -> Result<Self, Error> {
+        let Opened { journal, follower, marker, .. } = opened;
+        let plan = threads::plan(&options.hot_cores, &threads::available_cores());
+        let shard_count = plan.hot.len();
+        let registry = Arc::new(Registry::default());
+        let progress: Vec<_> = (0..shard_count).map(|_| Arc::new(Progress::default())).collect();
+        let shards =
+            loading::shards(&follower, &journal.reader(), &registry, &options, &progress, clock.now())
+                .map_err(Error::State)?;
+        let state = Arc::new(JournalState::default());
+        state.durable_seq.store(journal.seq(), Ordering::Release);
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..shard_count).map(|_| mpsc::channel()).unzip();
+        let (question_sender, questions) = mpsc::channel();
+        let preparer = journal.preparer();
+        let shared = Arc::new(Shared::new(
+            options.clone(),
+            clock,
+            Arc::clone(&registry),
+            metrics,
+            Arc::clone(&state),
+            journal.reader(),
+            senders.into_iter().map(Inbox::new).collect(),
+            question_sender,
+            follower,
+            place,
+        ));
+        let ends = Ends { inboxes: receivers, questions, staged: mpsc::channel(), frames: mpsc::channel() };
+        let writer =
+            Writer::new(journal, options.frame_bytes_max, registry, progress, state).map_err(Error::Store)?;
+        let threads =
+            start_threads(&shared, ends, shards, writer, preparer, marker, plan).map_err(Error::Thread)?;
+        Ok(Self { shared, threads: Mutex::new(Some(threads)) })
+    }
+
+    /// Returns what clients' requests speak to.
+    pub fn shared(&self) -> &Arc<Shared<D, T>> {
+        &self.shared
+    }
+
+    /// Takes nothing new, finishes what is under way, makes a last checkpoint and joins the threads; returns the
+    /// names of threads that ended badly.
+    pub fn stop(&self) -> Vec<String> {
+        self.shared.condition.is_stopping.store(true, Ordering::Release);
+        for inbox in &self.shared.inboxes {
+            inbox.tell(Message::Stop);
+        }
+        let threads = self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        threads.map(Threads::join).unwrap_or_default()
+    }
+}
+
+/// Opens the store of an engine: the same fold for everyone who opens one.
+///
+/// # Errors
+/// The state cannot be read, is damaged or in use.
+pub fn open_store<D: Disk, T: Tables>(
+    disk: Arc<D>,
+    tables: Arc<T>,
+    options: &store::Options,
+    start: store::Start,
+    progress: &mut dyn FnMut(store::Progress),
+) -> Result<(Opened<D, T>, OpenReport), Error> {
+    let opened =
+        store::open(disk, tables, Arc::new(EngineFold), options, start, progress).map_err(Error::Store)?;
+    let report = opened.report.clone();
+    Ok((opened, report))
+}
+
+#[expect(clippy::too_many_arguments, reason = "everything that the threads take over, each once")]
+fn start_threads<D: Disk, T: Tables>(
+    shared: &Arc<Shared<D, T>>,
+    ends: Ends,
+    shards: Vec<Shard>,
+    writer: Writer<Journal<D>>,
+    preparer: Preparer<D>,
+    marker: Marker<D>,
+    plan: threads::CorePlan,
+) -> io::Result<Threads> {
+    let mut threads = Threads::new(plan.others);
+    let Ends { inboxes, questions, staged, frames } = ends;
+    for (number, ((shard, inbox), core)) in shards.into_iter().zip(inboxes).zip(plan.hot).enumerate() {
+        let shared = Arc::clone(shared);
+        let staged = staged.0.clone();
+        threads.spawn_hot(&format!("hot-{number}"), core, move |is_pinned| {
+            if core.is_some() && !is_pinned {
+                shared.condition.unpinned_count.fetch_add(1, Ordering::AcqRel);
+                tracing::warn!(
+                    shard = number,
+                    "hot thread could not be pinned to its core; it runs unpinned"
+                );
+            }
+            run_shard(&shared, number, shard, &inbox, &staged);
+            shared.condition.ended_shard_count.fetch_add(1, Ordering::AcqRel);
+        })?;
+    }
+    drop(staged.0);
+    let (frame_sender, frame_receiver) = frames;
+    let for_journal = Arc::clone(shared);
+    threads.spawn("journal", move || run_journal(&for_journal, writer, &staged.1, &frame_sender))?;
+    let for_follower = Arc::clone(shared);
+    threads.spawn("follower", move || {
+        run_follower(&for_follower, &frame_receiver);
+        for_follower.condition.is_follower_done.store(true, Ordering::Release);
+    })?;
+    let for_helper = Arc::clone(shared);
+    threads.spawn("helper", move || run_helper(&for_helper, &questions))?;
+    let for_cold = Arc::clone(shared);
+    threads.spawn("cold", move || run_cold(&for_cold, preparer, marker))?;
+    let for_timers = Arc::clone(shared);
+    threads.spawn("timers", move || run_timers(&for_timers))?;
+    Ok(threads)
+}
+
+fn run_shard<D: Disk, T: Tables>(
+    shared: &Shared<D, T>,
+    number: usize,
+    mut shard: Shard,
+    inbox: &Receiver<Message>,
+    staged: &Sender<Staged>,
+) {
+    let mut meter = TickMeter::new(Arc::clone(&shared.metrics), shared.options.hot_path_ticks_max);
+    while let Ok(first) = inbox.recv() {
+        let mut messages = vec![first];
+        while messages.len() < TURN_MESSAGES_MAX
+            && let Ok(more) = inbox.try_recv()
+        {
+            messages.push(more);
+        }
+        shared.inboxes[number].taken(&messages);
+        let turned = shard.turn(shared.clock.now(), messages, &mut meter);
+        if let Some(mean) = meter.look(shared.clock.monotonic_us()) {
+            let budget = shared.options.hot_path_ticks_max;
+            tracing::warn!(
+                mean,
+                budget,
+                "slow hot path: {mean} ticks a step in large waves, budget {budget}"
+            );
+        }
+        for question in turned.questions {
+            // Whoever answers is gone only when everything stops.
+            drop(shared.questions.send((number, question)));
+        }
+        count(&shared.metrics, &turned.tally);
+        if !turned.staged.is_empty() && staged.send(turned.staged).is_err() {
+            break;
+        }
+        if shard.is_stopping() && !shard.is_waiting() {
+            break;
+        }
+    }
+}
+
+fn run_journal<D: Disk, T: Tables>(
+    shared: &Shared<D, T>,
+    mut writer: Writer<Journal<D>>,
+    staged: &Receiver<Staged>,
+    frames: &Sender<Arc<Frame>>,
+) {
+    loop {
+        let mut batches = match staged.recv_timeout(Duration::from_micros(PROBE_US)) {
+            Ok(first) => vec![first],
+            Err(RecvTimeoutError::Timeout) => Vec::new(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        while batches.len() < STEP_BATCHES_MAX
+            && let Ok(more) = staged.try_recv()
+        {
+            batches.push(more);
+        }
+        let was_failing = shared.journal.is_failing.load(Ordering::Acquire);
+        let start = shared.clock.monotonic_us();
+        let written = if batches.is_empty() {
+            writer.probe(shared.clock.now())
+        } else {
+            writer.step(shared.clock.now(), batches)
+        };
+        let took = shared.clock.monotonic_us().saturating_sub(start);
+        shared.appended_bytes.store(writer.log_mut().appended_bytes(), Ordering::Release);
+        hand_on(shared, written, frames, took, was_failing);
+    }
+}
+
+fn hand_on<D: Disk, T: Tables>(
+    shared: &Shared<D, T>,
+    written: Written,
+    frames: &Sender<Arc<Frame>>,
+    took_us: u64,
+    was_failing: bool,
+) {
+    for frame in written.frames {
+        shared.metrics.journal_commit_us.observe(took_us);
+        shared.metrics.journal_batch_events.observe(frame.entries.len() as u64);
+        drop(frames.send(frame));
+    }
+    let is_failing = shared.journal.is_failing.load(Ordering::Acquire);
+    if let Some(error) = &written.failed {
+        shared.metrics.journal_failures.increment();
+        if !was_failing {
+            shared.metrics.workflow_errors.increment();
+            let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            tracing::error!(%cause, "the journal failed: {error}: {cause}; the service is read-only until it goes on");
+        }
+    } else if was_failing && !is_failing {
+        tracing::info!("the journal takes frames again");
+    }
+    for (answerer, reply) in written.replies {
+        answerer.answer(reply);
+    }
+}
+
+fn run_follower<D: Disk, T: Tables>(shared: &Shared<D, T>, frames: &Receiver<Arc<Frame>>) {
+    while let Ok(first) = frames.recv() {
+        let mut group = vec![first];
+        while group.len() < FOLD_FRAMES_MAX
+            && let Ok(more) = frames.try_recv()
+        {
+            group.push(more);
+        }
+        let mut follower = shared.write();
+        for frame in &group {
+            if frame.seq <= follower.seq() {
+                continue; // A rebuild has folded it from the journal.
+            }
+            let Err(error) = follower.apply(frame) else { continue };
+            tracing::error!(
+                frame = frame.seq,
+                "cannot fold a frame: {error}; the working environment is rebuilt"
+            );
+            shared.metrics.workflow_errors.increment();
+            if let Err(error) = follower.rebuild(&shared.reader) {
+                shared.condition.is_follower_broken.store(true, Ordering::Release);
+                tracing::error!("cannot rebuild the working environment: {error}; reads are refused");
+                break;
+            }
+        }
+        let seq = follower.seq();
+        drop(follower);
+        shared.folded(seq);
+    }
+}
+
+fn answer_question<D: Disk, T: Tables>(shared: &Shared<D, T>, question: Question) -> Told {
+    match shared.read(deadline_in_us(QUESTION_US)) {
+        Ok(follower) => queries::answer(&follower, question),
+        Err(refusal) => queries::cannot_answer(question, refusal.message),
+    }
+}
+
+fn run_helper<D: Disk, T: Tables>(shared: &Shared<D, T>, questions: &Receiver<(usize, Question)>) {
+    loop {
+        match questions.recv_timeout(Duration::from_micros(TIMER_US)) {
+            Ok((shard, question)) => {
+                let told = answer_question(shared, question);
+                shared.inboxes[shard].tell(Message::Told(told));
+            }
+            Err(RecvTimeoutError::Timeout) if !shared.are_shards_gone() => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn run_cold<D: Disk, T: Tables>(shared: &Shared<D, T>, mut preparer: Preparer<D>, mut marker: Marker<D>) {
+    let started_us = shared.clock.monotonic_us();
+    let mut is_settled = false;
+    let mut last_bytes = 0;
+    let mut changed_us = None;
+    let mut is_preparing_broken = false;
+    loop {
+        let is_last = shared.condition.is_follower_done.load(Ordering::Acquire);
+        let now_us = shared.clock.monotonic_us();
+        let bytes = shared.appended_bytes.load(Ordering::Acquire);
+        if bytes != last_bytes && changed_us.is_none() {
+            changed_us = Some(now_us);
+        }
+        let is_old =
+            changed_us.is_some_and(|since| now_us.saturating_sub(since) >= shared.options.checkpoint_us);
+        if is_last || is_old || bytes.saturating_sub(last_bytes) >= shared.options.checkpoint_bytes {
+            checkpoint(shared);
+            last_bytes = bytes;
+            changed_us = None;
+        }
+        if is_last {
+            break;
+        }
+        if !is_settled && now_us.saturating_sub(started_us) >= 60_000_000 {
+            is_settled = marker.settled().is_ok();
+        }
+        match preparer.step() {
+            Ok(Prepared::More) => is_preparing_broken = false,
+            Ok(Prepared::Ready) => threads::pause_us(COLD_US),
+            Err(error) => {
+                if !is_preparing_broken {
+                    tracing::warn!("cannot prepare the next journal segment: {error}");
+                }
+                is_preparing_broken = true;
+                threads::pause_us(TIMER_US);
+            }
+        }
+    }
+    if let Err(error) = marker.stopped() {
+        tracing::warn!("cannot note the clean end: {error}");
+    }
+}
+
+fn checkpoint<D: Disk, T: Tables>(shared: &Shared<D, T>) {
+    let Some(checkpoint) = shared.write().begin_checkpoint() else { return };
+    let start = shared.clock.monotonic_us();
+    let result = checkpoint.write();
+    drop(checkpoint);
+    shared.metrics.checkpoint_us.observe(shared.clock.monotonic_us().saturating_sub(start));
+    match result {
+        Ok(()) => shared.write().end_checkpoint(),
+        Err(error) => {
+            let mut follower = shared.write();
+            follower.abort_checkpoint();
+            tracing::error!("the checkpoint failed: {error}; it is tried again");
+            if error.is_of_tables() && follower.rebuild(&shared.reader).is_err() {
+                shared.condition.is_follower_broken.store(true, Ordering::Release);
+            }
+        }
+    }
+}
+
+fn run_timers<D: Disk, T: Tables>(shared: &Shared<D, T>) {
+    let mut minute_us = shared.clock.monotonic_us();
+    while !shared.condition.is_stopping.load(Ordering::Acquire) {
+        let now_us = shared.clock.monotonic_us();
+        shared.condition.timer_beat_us.store(now_us, Ordering::Release);
+        let stuck = shared.inboxes.iter().position(Inbox::ask_to_move);
+        shared.condition.stuck_shard.store(stuck.map_or(0, |shard| shard + 1), Ordering::Release);
+        if now_us.saturating_sub(minute_us) >= 60_000_000 {
+            minute_us = now_us;
+            for inbox in &shared.inboxes {
+                inbox.tell(Message::Minute);
+            }
+        }
+        shared.look_at_disk();
+        threads::pause_us(TIMER_US / 4);
+        for _ in 0..3 {
+            if shared.condition.is_stopping.load(Ordering::Acquire) {
+                return;
+            }
+            threads::pause_us(TIMER_US / 4);
+        }
+    }
+}
+
+fn count(metrics: &Metrics, tally: &Tally) {
+    metrics.workflow_cases.add(u64::from(tally.created));
+    metrics.workflow_tasks_completed.add(u64::from(tally.tasks_completed));
+    metrics.workflow_errors.add(u64::from(tally.errors));
+}

@@ -1,0 +1,214 @@
+//! Which segments hold the journal, and where it ends: what an opening finds out before it writes anything.
+//!
+//! The newest segment is the head. Each names the segment that holds the frame before its first, and makes void what
+//! any older one holds from its first frame on; so the journal is what is found by following these names back.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::disk::{Disk, DiskFile};
+use super::entry::StoreId;
+use super::error::Error;
+use super::frame::Decoded;
+use super::segment::{End, Segment, Step, TEMPORARY, Tail, Walk, parse_name, tail};
+
+/// Most segments in the journal folder.
+pub(super) const SEGMENT_COUNT_MAX: usize = 65_536;
+
+/// What lies in the journal folder, by name.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Names of segments by their number.
+    pub(super) names: BTreeMap<u64, String>,
+    /// Names of files that did not become segments.
+    pub(super) temporary: Vec<String>,
+}
+
+impl Listing {
+    pub(super) fn read<D: Disk>(disk: &D, folder: &Path) -> Result<Self, Error> {
+        let mut out = Self::default();
+        for name in disk.list(folder).map_err(Error::io("list", folder))? {
+            if name.ends_with(TEMPORARY) {
+                out.temporary.push(name);
+            } else if let Some((_, n)) = parse_name(&name)
+                && let Some(other) = out.names.insert(n, name)
+            {
+                let reason = "two segments have one number".to_owned();
+                return Err(Error::Damaged { path: folder.join(other), offset: 0, reason });
+            }
+        }
+        if out.names.len() > SEGMENT_COUNT_MAX {
+            return Err(Error::TooManySegments { found: out.names.len(), limit: SEGMENT_COUNT_MAX });
+        }
+        Ok(out)
+    }
+
+    pub(super) fn highest_n(&self) -> u64 {
+        self.names.last_key_value().map_or(0, |(&n, _)| n)
+    }
+
+    /// Returns the segments that hold the journal whose head is `head_n`, oldest first.
+    pub(super) fn chain<D: Disk>(&self, disk: &D, folder: &Path, head_n: u64) -> Result<Vec<Segment>, Error> {
+        let mut out: Vec<Segment> = Vec::new();
+        let mut wanted = head_n;
+        while wanted != 0 {
+            let Some(name) = self.names.get(&wanted) else { return Err(missing(folder, &out, wanted)) };
+            let mut segment = Segment::open(disk, folder, name)?;
+            if let Some(after) = out.last() {
+                segment.is_fresh_copy &= after.is_fresh_copy;
+                check_pair(&segment, after)?;
+            }
+            wanted = segment.header.before_n;
+            let is_first = segment.header.first_seq() == 1;
+            if is_first != (wanted == 0) || wanted >= segment.header.n {
+                return Err(segment.damaged(0, "the header names an impossible segment before it"));
+            }
+            out.push(segment);
+        }
+        out.reverse();
+        Ok(out)
+    }
+}
+
+fn missing(folder: &Path, after: &[Segment], n: u64) -> Error {
+    match after.last() {
+        Some(after) if after.is_fresh_copy => {
+            after.damaged(0, format!("segment {n}, which this one continues, was not copied"))
+        }
+        Some(after) => Error::SegmentMissing { n, seq: after.header.before.seq, path: after.path.clone() },
+        None => Error::JournalMissing { path: folder.to_owned() },
+    }
+}
+
+fn check_pair(segment: &Segment, after: &Segment) -> Result<(), Error> {
+    let (expected, found) = (after.header.store, segment.header.store);
+    if expected != found {
+        return Err(Error::Foreign { path: segment.path.clone(), found, expected });
+    }
+    if segment.header.first_seq() >= after.header.first_seq() {
+        return Err(after.damaged(0, "the header names a segment that begins later"));
+    }
+    Ok(())
+}
+
+/// Where the journal ends.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The store.
+    pub(super) store: StoreId,
+    /// Its segments, oldest first; the last is the head.
+    pub(super) segments: Vec<Segment>,
+    /// The end before the last good frame.
+    pub(super) before_last: End,
+    /// The bytes of the last good frame.
+    pub(super) last: Vec<u8>,
+    /// The end.
+    pub(super) end: End,
+    /// Where in the head the last good frame ends.
+    pub(super) end_offset: u64,
+    /// Whether something that is no frame lies behind it.
+    pub(super) is_torn: bool,
+}
+
+/// What a walk over segments came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Walked {
+    /// Where in the head the last good frame ends.
+    pub(super) end_offset: u64,
+    /// Whether something that is no frame lies behind it.
+    pub(super) is_torn: bool,
+}
+
+/// What a walk says of each frame: the frame, its bytes, and the end that it makes.
+pub(super) type VisitFrame<'a> = dyn FnMut(&Decoded, &[u8], &End) -> Result<(), Error> + 'a;
+
+/// Walks over segments that follow each other, the last being the head.
+///
+/// # Errors
+/// The first damage; frames before it have been visited.
+pub(super) fn walk_all<D: Disk>(
+    disk: &D,
+    segments: &[Segment],
+    visit: &mut VisitFrame<'_>,
+) -> Result<Walked, Error> {
+    let mut walked = Walked { end_offset: 0, is_torn: false };
+    for (place, segment) in segments.iter().enumerate() {
+        let file = disk.open(&segment.path).map_err(Error::io("open", &segment.path))?;
+        let mut walk = Walk::new(segment, &file);
+        match segments.get(place + 1) {
+            Some(next) => walk_to(&mut walk, next, visit)?,
+            None => walked = walk_head(&mut walk, visit)?,
+        }
+    }
+    Ok(walked)
+}
+
+/// Walks up to the frame that the next segment continues; what lies behind it is void.
+fn walk_to<F: DiskFile>(
+    walk: &mut Walk<'_, F>,
+    next: &Segment,
+    visit: &mut VisitFrame<'_>,
+) -> Result<(), Error> {
+    let last = &next.header.before;
+    while walk.end.seq < last.seq {
+        match walk.step()? {
+            Step::Frame { decoded, .. } => {
+                visit(&decoded, walk.frame_bytes(decoded.length_bytes), &walk.end)?;
+            }
+            Step::Bad { offset, reason } => {
+                let reason = format!("{reason}, and frames up to {} must be here", last.seq);
+                return Err(walk.segment.damaged(offset, reason));
+            }
+        }
+    }
+    if walk.end.hash == last.hash && walk.end.positions == last.positions {
+        Ok(())
+    } else {
+        Err(next.damaged(0, format!("it does not continue frame {} as the segment before has it", last.seq)))
+    }
+}
+
+/// Walks to the end of the journal. A frame that a running service is writing is no damage.
+fn walk_head<F: DiskFile>(walk: &mut Walk<'_, F>, visit: &mut VisitFrame<'_>) -> Result<Walked, Error> {
+    let start_seq = walk.end.seq;
+    let mut good_behind = None;
+    loop {
+        match walk.step()? {
+            Step::Frame { decoded, .. } => {
+                good_behind = None;
+                visit(&decoded, walk.frame_bytes(decoded.length_bytes), &walk.end)?;
+            }
+            Step::Bad { offset, reason } => {
+                if walk.end.seq == start_seq {
+                    let reason = format!("the first frame is bad: {reason}");
+                    return Err(walk.segment.damaged(offset, reason));
+                }
+                if let Some(next) = good_behind {
+                    let reason = format!("{reason}, and a good frame follows at byte {next}");
+                    return Err(walk.segment.damaged(offset, reason));
+                }
+                match tail(walk.segment, walk.file, offset)? {
+                    // Written in the meantime, perhaps: then the next step is good.
+                    Tail::Good(next) => good_behind = Some(next),
+                    found => return Ok(Walked { end_offset: offset, is_torn: found == Tail::Torn }),
+                }
+            }
+        }
+    }
+}
+
+/// Finds the end of a journal, whose segments are not none.
+pub(super) fn find_end<D: Disk>(disk: &D, segments: Vec<Segment>) -> Result<Found, Error> {
+    let head = segments.last().expect("invariant: called with at least one segment");
+    let store = head.header.store;
+    let mut end = head.header.before.clone();
+    let (mut before_last, mut last) = (end.clone(), Vec::new());
+    let walked = walk_all(disk, &segments[segments.len() - 1..], &mut |_, bytes, after| {
+        before_last = std::mem::replace(&mut end, after.clone());
+        last.clear();
+        last.extend_from_slice(bytes);
+        Ok(())
+    })?;
+    let Walked { end_offset, is_torn } = walked;
+    Ok(Found { store, segments, before_last, last, end, end_offset, is_torn })
+}

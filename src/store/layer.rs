@@ -1,0 +1,150 @@
+//! Rows that changed, lying over others: how the newest of several is found, singly and in order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::iter::Peekable;
+use std::ops::Bound;
+
+use super::error::Error;
+use super::tables::{Change, Changes, KEY_BYTES_MAX, TABLE_COUNT_MAX, Table, Tables, Visit};
+use crate::id::Partition;
+
+/// Rows read from the tables at once: a read transaction is never open while somebody looks at a row.
+const SCAN_BATCH_ROWS: usize = 256;
+
+/// A changed row; no value when it was deleted.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub(super) partition: Partition,
+    pub(super) value: Option<Vec<u8>>,
+}
+
+/// Changed rows by table and key.
+#[derive(Debug, Clone)]
+pub(super) struct Layer {
+    tables: [BTreeMap<Vec<u8>, Row>; TABLE_COUNT_MAX as usize],
+}
+
+impl Layer {
+    pub(super) fn new() -> Self {
+        Self { tables: std::array::from_fn(|_| BTreeMap::new()) }
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.tables.iter().map(BTreeMap::len).sum()
+    }
+
+    pub(super) fn get(&self, table: Table, key: &[u8]) -> Option<&Row> {
+        self.tables.get(usize::from(table.0))?.get(key)
+    }
+
+    pub(super) fn put(&mut self, table: Table, key: Vec<u8>, row: Row) {
+        self.tables[usize::from(table.0)].insert(key, row);
+    }
+
+    /// Lays a newer layer over this one.
+    pub(super) fn cover(&mut self, newer: Self) {
+        for (mine, theirs) in self.tables.iter_mut().zip(newer.tables) {
+            if mine.is_empty() {
+                *mine = theirs;
+            } else {
+                mine.extend(theirs);
+            }
+        }
+    }
+}
+
+impl Changes for Layer {
+    fn each(&self, visit: &mut dyn FnMut(Change<'_>) -> Result<(), Error>) -> Result<(), Error> {
+        for (rows, table) in self.tables.iter().zip(0..) {
+            for (key, row) in rows {
+                let value = row.value.as_deref();
+                visit(Change { table: Table(table), partition: row.partition, key, value })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the newest value under a key; `layers` begin with the newest.
+pub(super) fn get(
+    layers: &[&Layer],
+    tables: &dyn Tables,
+    table: Table,
+    key: &[u8],
+) -> Result<Option<Vec<u8>>, Error> {
+    match layers.iter().find_map(|layer| layer.get(table, key)) {
+        Some(row) => Ok(row.value.clone()),
+        None => tables.get(table, key),
+    }
+}
+
+/// Rows of the tables in order, read in batches.
+struct Below<'a> {
+    tables: &'a dyn Tables,
+    table: Table,
+    batch: VecDeque<(Vec<u8>, Vec<u8>)>,
+    /// Where the next batch begins; `None` after the last.
+    next: Option<Vec<u8>>,
+}
+
+impl Below<'_> {
+    fn peek(&mut self) -> Result<Option<&[u8]>, Error> {
+        if self.batch.is_empty()
+            && let Some(from) = self.next.take()
+        {
+            let batch = &mut self.batch;
+            self.tables.scan(self.table, &from, &mut |key, value| {
+                batch.push_back((key.to_vec(), value.to_vec()));
+                batch.len() < SCAN_BATCH_ROWS
+            })?;
+            if let Some((key, _)) = batch.back().filter(|_| batch.len() == SCAN_BATCH_ROWS) {
+                // The least key behind this one.
+                self.next = Some([key.as_slice(), &[0]].concat());
+            }
+        }
+        Ok(self.batch.front().map(|(key, _)| key.as_slice()))
+    }
+}
+
+/// Visits the newest rows in the order of their keys; `layers` begin with the newest.
+pub(super) fn scan(
+    layers: &[&Layer],
+    tables: &dyn Tables,
+    table: Table,
+    from: &[u8],
+    visit: &mut Visit<'_>,
+) -> Result<(), Error> {
+    // No key is longer, so none lies between the two.
+    let from = &from[..from.len().min(KEY_BYTES_MAX + 1)];
+    let mut below = Below { tables, table, batch: VecDeque::new(), next: Some(from.to_vec()) };
+    let start = || (Bound::Included(from), Bound::Unbounded);
+    let mut above: Vec<Peekable<_>> = layers
+        .iter()
+        .filter_map(|layer| layer.tables.get(usize::from(table.0)))
+        .map(|rows| rows.range::<[u8], _>(start()).peekable())
+        .collect();
+    loop {
+        let least_below = below.peek()?.map(<[u8]>::to_vec);
+        let least_above = above.iter_mut().filter_map(|rows| rows.peek().map(|&(key, _)| key)).min().cloned();
+        let key = match (least_above, least_below.clone()) {
+            (Some(above), Some(below)) => above.min(below),
+            (Some(key), None) | (None, Some(key)) => key,
+            (None, None) => return Ok(()),
+        };
+        let mut newest: Option<&Row> = None;
+        for rows in &mut above {
+            if let Some((_, row)) = rows.next_if(|&(found, _)| *found == key) {
+                newest = newest.or(Some(row));
+            }
+        }
+        let lowest = if least_below.as_ref() == Some(&key) { below.batch.pop_front() } else { None };
+        let value = match (newest, &lowest) {
+            (Some(row), _) => row.value.as_deref(),
+            (None, Some((_, value))) => Some(value.as_slice()),
+            (None, None) => None,
+        };
+        if value.is_some_and(|value| !visit(&key, value)) {
+            return Ok(());
+        }
+    }
+}
