@@ -58,7 +58,7 @@ fn facts_are_encoded_as_they_always_were() {
         text.push_str(&digits.join(" "));
         text.push('\n');
     }
-    expect![[r#"
+    expect![[r"
         01 01 00 03 01 03 6b 65 79
         01 01 01 00 01 01 02 03 04 01 05 01 78
         01 01 02 00 01 02 01 04 02 02 03 01 04 01 00 01 78
@@ -75,7 +75,7 @@ fn facts_are_encoded_as_they_always_were() {
         01 01 0d
         01 01 0e 02 01 01 72
         01 01 0f
-    "#]]
+    "]]
     .assert_eq(&text);
 }
 

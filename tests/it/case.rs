@@ -1,4 +1,5 @@
 //! What cases do: a net and commands in, history and state out.
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them so")]
 
 mod random;
 
@@ -1130,21 +1131,21 @@ fn damaged_rows_are_refused_when_a_case_is_loaded() {
     driver.create(Fragment::empty());
     let rows = driver.cases.rows(driver.id).unwrap();
     let registered = driver.cases.registered(driver.id).unwrap().clone();
-    let mut damages: Vec<Box<dyn FnOnce(&mut Rows)>> = vec![
-        Box::new(|rows| rows.case.spec.0 += 1),
-        Box::new(|rows| rows.instances[0].1.net = 9),
-        Box::new(|rows| rows.instances[0].1.tokens = vec![(999, 1)]),
-        Box::new(|rows| rows.instances[0].1.tokens = vec![(0, 300)]),
-        Box::new(|rows| rows.instances[0].1.parent = Some((0, 0))),
-        Box::new(|rows| rows.instances[0].1.data = vec![(5, Fragment::empty())]),
-        Box::new(|rows| rows.instances[0].0 = 4),
-        Box::new(|rows| rows.instances.clear()),
-        Box::new(|rows| rows.items[0].1.task = 7),
-        Box::new(|rows| rows.items[0].1.instance = 7),
-        Box::new(|rows| rows.items.insert(0, (9, rows.items[0].1.clone()))),
-        Box::new(|rows| rows.case.status = Status::Closed(End::Completed)),
+    let damages: [fn(&mut Rows); 12] = [
+        |rows| rows.case.spec.0 += 1,
+        |rows| rows.instances[0].1.net = 9,
+        |rows| rows.instances[0].1.tokens = vec![(999, 1)],
+        |rows| rows.instances[0].1.tokens = vec![(0, 300)],
+        |rows| rows.instances[0].1.parent = Some((0, 0)),
+        |rows| rows.instances[0].1.data = vec![(5, Fragment::empty())],
+        |rows| rows.instances[0].0 = 4,
+        |rows| rows.instances.clear(),
+        |rows| rows.items[0].1.task = 7,
+        |rows| rows.items[0].1.instance = 7,
+        |rows| rows.items.insert(0, (9, rows.items[0].1.clone())),
+        |rows| rows.case.status = Status::Closed(End::Completed),
     ];
-    for (at, damage) in damages.drain(..).enumerate() {
+    for (at, damage) in damages.into_iter().enumerate() {
         let mut damaged = rows.clone();
         damage(&mut damaged);
         let error = driver.cases.load(CaseId(128), damaged, registered.clone()).unwrap_err();

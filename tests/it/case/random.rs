@@ -77,7 +77,7 @@ fn net(id: &str, plans: &[TaskPlan], net_count: u16) -> Net {
             .collect(),
     };
     let mut net = shape.net(id);
-    net.document_root = "data".to_owned();
+    "data".clone_into(&mut net.document_root);
     let number = DataType::Builtin(Builtin::BoundedInteger { min: Some(0), max: Some(3) });
     net.variables = vec![Variable {
         name: "n".to_owned(),
@@ -90,7 +90,7 @@ fn net(id: &str, plans: &[TaskPlan], net_count: u16) -> Net {
     let mapping =
         |text: &str| Mapping { text: text.to_owned(), expression: expr::compile(text).unwrap(), target: 0 };
     for (task, plan) in net.tasks.iter_mut().zip(plans) {
-        task.document_root = "data".to_owned();
+        "data".clone_into(&mut task.document_root);
         task.kind = match plan.kind {
             0 | 1 => TaskKind::Automated,
             2 => TaskKind::Empty,
