@@ -919,7 +919,8 @@ fn a_command_whose_facts_fill_a_frame_goes_on_in_the_next() {
 #[test]
 fn subnets_nest_to_their_limit() {
     let net = "net N
-         i > deeper
+         i > a
+         a auto xor and > deeper
          deeper net:N xor and > o";
     let text = play(&sketch::xml(net), "create\n reload\n continue");
     let last = text.lines().last().unwrap();
@@ -931,7 +932,7 @@ fn subnets_nest_to_their_limit() {
 fn net_instances_of_a_case_are_bounded() {
     let net = "net N
          i > s
-         s empty xor and > x y
+         s auto xor and > x y
          x net:N xor and > o
          y net:N xor and > o";
     let text = play(&sketch::xml(net), "create");
