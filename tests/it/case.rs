@@ -5,10 +5,10 @@ mod random;
 
 use expect_test::{Expect, expect};
 
-use knhk::case::Command;
 use knhk::case::event::End;
 use knhk::case::row::Status;
 use knhk::case::view::CaseState;
+use knhk::case::{Command, DATA_BYTES_MAX, Error};
 use knhk::engine::turn::{Cases, Job, Outcome, Registered, Rows, Timer, What};
 use knhk::expr::Fragment;
 use knhk::id::{CaseId, SpecNumber, Time};
@@ -878,7 +878,7 @@ fn a_command_whose_facts_fill_a_frame_goes_on_in_the_next() {
          a auto xor and > b
          b auto xor and > m
          m manual xor and > o",
-        "limit bytes 8
+        "limit bytes 20
          create
          complete m
          continue
@@ -886,23 +886,12 @@ fn a_command_whose_facts_fill_a_frame_goes_on_in_the_next() {
          complete m
          continue",
         expect![[r#"
-            > limit bytes 8
+            > limit bytes 20
             > create
               unfinished
               created workflow=sketch
               opened net=N number=0
-              unfinished
-            = running (i) enabled a
-            > complete m
-              held
-            = running (i) enabled a
-            > continue
-              unfinished
               passed task=a taken=i put=c{a_b}
-              unfinished
-            = running (c{a_b}) enabled b
-            > continue
-              unfinished
               passed task=b taken=c{a_b} put=c{b_m}
               unfinished
             = running (c{b_m})
@@ -912,8 +901,93 @@ fn a_command_whose_facts_fill_a_frame_goes_on_in_the_next() {
             > continue
               offered item=1 task=m
             = running (c{b_m}) enabled m
+            > continue
+            = running (c{b_m}) enabled m
+            > complete m
+              started item=1 task=m
+              completed item=1 task=m
+              passed task=m taken=c{b_m} put=o
+              closed how=completed
+            = completed ()
+            > continue
+            = completed ()
         "#]],
     );
+}
+
+#[test]
+fn a_step_that_no_frame_holds_is_refused_or_an_incident() {
+    check(
+        "net N
+         in x string
+         i > a
+         a manual xor and > b
+           take x string x /a/x
+         b auto xor and > o
+           give x string concat(/N/x, /N/x, /N/x, /N/x)
+           take x string x /b/x",
+        "limit bytes 40
+         create <x>0123456789012345678901234567890123456789</x>
+         create
+         limit bytes 100
+         complete a <x>01234567890123456789012345678901234567890123456789</x>
+         complete a <x>012345678901234567890123456789</x>
+         retry
+         limit bytes 20
+         cancel a reason that is longer than the limit",
+        expect![[r#"
+            > limit bytes 40
+            > create <x>0123456789012345678901234567890123456789</x>
+              refused KN0365: one step takes 51 bytes, and 40 are the most it may
+            > create
+              created workflow=sketch
+              opened net=N number=0
+              offered item=1 task=a
+            = running (i) enabled a
+            > limit bytes 100
+            = running (i) enabled a
+            > complete a <x>01234567890123456789012345678901234567890123456789</x>
+              refused KN0365: one step takes 114 bytes, and 100 are the most it may
+            = running (i) enabled a
+            > complete a <x>012345678901234567890123456789</x>
+              started item=1 task=a
+              completed item=1 task=a data={x:012345678901234567890123456789}
+              passed task=a taken=i put=c{a_b} data={x:012345678901234567890123456789}
+              incident incident=1 task=b kind=data detail=one step takes 120 bytes, and 100 are the most it may
+            = incident (c{a_b}) enabled b {x:012345678901234567890123456789} !data at b
+            > retry
+              cleared incident=1
+              incident incident=2 task=b kind=data detail=one step takes 120 bytes, and 100 are the most it may
+            = incident (c{a_b}) enabled b {x:012345678901234567890123456789} !data at b
+            > limit bytes 20
+            = incident (c{a_b}) enabled b {x:012345678901234567890123456789} !data at b
+            > cancel a reason that is longer than the limit
+              closed how=cancelled reason=a reason that is longer than the limit
+            = cancelled () {x:012345678901234567890123456789}
+        "#]],
+    );
+}
+
+#[test]
+fn the_data_of_a_net_is_bounded() {
+    let net = "net N
+         in x string
+         in y string
+         i > a
+         a manual xor and > o
+           take v1 string x /a/v1
+           take v2 string y /a/v2";
+    let mut driver = Driver::new(workflow(sketch::xml(net).as_bytes()).unwrap());
+    let half = "x".repeat(DATA_BYTES_MAX / 2);
+    let given = |more: &str| {
+        let fields = [("x", half.clone()), ("y", format!("{half}{more}"))];
+        let fields = fields.map(|(name, value)| (name.to_owned(), Fragment::from_text(&value)));
+        Fragment::from_children(&fields)
+    };
+    let outcome = driver.create(given("y"));
+    assert!(matches!(outcome, Outcome::Refused(Error::TooLarge { .. })), "{outcome:?}");
+    let outcome = driver.create(given(""));
+    assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
 }
 
 #[test]

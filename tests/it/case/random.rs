@@ -257,7 +257,7 @@ proptest! {
         plans in prop::collection::vec(prop::collection::vec(task_plan(), 2..6), 1..4),
         acts in prop::collection::vec((0_u8..19, any::<u8>(), any::<u8>()), 0..30),
         automated_steps_max in 1_u32..40,
-        frame_bytes in prop::sample::select(vec![1_usize, 64, 1 << 20]),
+        frame_bytes in prop::sample::select(vec![48_usize, 100, 1 << 20]),
         judged_states in prop::sample::select(vec![0_usize, 10_000]),
     ) {
         run(&plans, &acts, Limits { automated_steps_max, frame_bytes, judged_states })?;
