@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::problem::Problem;
-use crate::config;
 use crate::error::{Code, Kind};
+use crate::{api, config, engine, store};
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +118,30 @@ pub enum Error {
         /// The limit: `body_bytes_max`.
         limit_bytes: u64,
     },
+    /// The state is damaged.
+    #[error("{count} findings: the state is damaged")] // KN0665
+    NotVerified {
+        /// How many things are wrong.
+        count: usize,
+    },
+    /// The system refused something that the program needs.
+    #[error("cannot {what}")] // KN0666
+    System {
+        /// What, as a verb.
+        what: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The service cannot listen.
+    #[error(transparent)]
+    Api(#[from] api::Error),
+    /// The engine does not start.
+    #[error(transparent)]
+    Engine(#[from] engine::running::Error),
+    /// The state cannot be used.
+    #[error(transparent)]
+    Store(#[from] store::Error),
     /// The service refused, in its own words and with its own code.
     #[error("{0}")]
     Service(Box<Problem>),
@@ -130,6 +154,11 @@ impl Error {
     /// Returns the error of a command line whose parts do not go together.
     pub(super) fn usage(message: impl Into<String>, command: impl Into<String>) -> Self {
         Self::Usage { message: message.into(), command: command.into(), nearest: None }
+    }
+
+    /// Returns how to make an error of what the system said when `what` was tried.
+    pub(super) fn system<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> Self {
+        move |error| Self::System { what, source: error.into() }
     }
 
     /// Returns the permanent code; `None` for an answer that brought none.
@@ -150,6 +179,11 @@ impl Error {
             Self::Partly { .. } => 662,
             Self::NotAllowed { .. } => 663,
             Self::FileTooLarge { .. } => 664,
+            Self::NotVerified { .. } => 665,
+            Self::System { .. } => 666,
+            Self::Api(error) => return Some(error.code()),
+            Self::Engine(error) => return Some(error.code()),
+            Self::Store(error) => return Some(error.code()),
             Self::Service(problem) => return problem.code,
             Self::Configuration(error) => return Some(error.code()),
         };
@@ -169,6 +203,11 @@ impl Error {
             Self::Data { .. } => Kind::Invalid,
             Self::Partly { .. } => Kind::Conflict,
             Self::FileTooLarge { .. } => Kind::TooLarge,
+            Self::NotVerified { .. } => Kind::Corrupt,
+            Self::System { .. } => Kind::Io,
+            Self::Api(error) => error.kind(),
+            Self::Engine(error) => error.kind(),
+            Self::Store(error) => error.kind(),
             Self::Service(problem) => problem.kind,
             Self::Configuration(error) => error.kind(),
         }
@@ -188,6 +227,9 @@ impl Error {
             }
             Self::NoPage { .. } => Some("a code is KN and four digits".to_owned()),
             Self::FileTooLarge { .. } => Some("body_bytes_max sets the limit".to_owned()),
+            Self::NotVerified { .. } => Some("knhk explain CODE tells of each finding what to do".to_owned()),
+            Self::Store(error) => Some(format!("knhk explain {}", error.code())),
+            Self::Engine(error) => Some(format!("knhk explain {}", error.code())),
             Self::Service(problem) => problem.hint.clone(),
             _ => None,
         }

@@ -16,6 +16,8 @@ mod mistakes;
 mod pages;
 mod problem;
 mod reference;
+mod serve;
+mod state;
 mod table;
 mod ui;
 mod workflow;
@@ -49,8 +51,10 @@ struct Knhk {
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand)]
 enum Noun {
+    Serve(serve::Serve),
     Workflow(workflow::Workflow),
     Workitem(workitem::Workitem),
+    State(state::State),
     Config(config::ConfigNoun),
     Explain(explain::Explain),
     Completions(completions::Completions),
@@ -163,6 +167,8 @@ fn obey(context: &mut Context, asked: Asked) -> Result<(), Error> {
     }
     match command.noun {
         None => Err(Error::usage("a command is missing", "knhk")),
+        Some(Noun::Serve(command)) => serve::run(context, &command),
+        Some(Noun::State(noun)) => state::run(context, noun),
         Some(Noun::Workflow(noun)) => workflow::run(context, noun),
         Some(Noun::Workitem(noun)) => workitem::run(context, noun),
         Some(Noun::Config(noun)) => config::run(context, noun),

@@ -2,7 +2,7 @@
 
 use super::keys::Config;
 use super::value::Cores;
-use crate::{engine, store};
+use crate::{api, engine, store};
 
 const MIB: u64 = 1 << 20;
 const HOUR_US: u64 = 3_600_000_000;
@@ -30,6 +30,19 @@ impl Config {
             checkpoint_bytes: self.checkpoint_bytes,
             checkpoint_us: self.checkpoint_seconds * 1_000_000,
             reserve_bytes: self.disk_reserve_mb * MIB,
+        }
+    }
+
+    /// Returns the options of the HTTP server, on whichever sockets it listens.
+    pub fn server(&self) -> api::server::Options {
+        api::server::Options {
+            http_workers: number(self.http_workers),
+            connections_max: api::server::CONNECTIONS_MAX,
+            times: api::server::TIMES,
+            limits: api::Limits {
+                body_bytes_max: number(self.body_bytes_max),
+                batch_lines_max: number(self.batch_lines_max),
+            },
         }
     }
 
@@ -67,6 +80,7 @@ mod tests {
                 .collect();
             let config = Config::from_values(&values);
             let (engine, store) = (config.engine(), config.store());
+            assert_eq!(config.server().limits.body_bytes_max as u64, config.body_bytes_max);
             assert_eq!(engine.frame_bytes_max, store.frame_bytes_max);
             assert_eq!(engine.reserve_bytes, config.disk_reserve_mb << 20);
         }

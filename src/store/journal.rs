@@ -238,15 +238,17 @@ impl<D: Disk> Journal<D> {
             let temporary = temporary_name(&mut state.temporary_count);
             (state.end.clone(), before_n, ready, temporary)
         };
-        let needed = (HEADER_BYTES + bytes.len().next_multiple_of(FRAME_ALIGN_BYTES)) as u64;
+        let filled_bytes = HEADER_BYTES + bytes.len().next_multiple_of(FRAME_ALIGN_BYTES);
+        let needed = filled_bytes as u64;
         let (file, from, size_bytes, zeros) = match ready {
             Some(Ready { path, file, size_bytes }) if size_bytes >= needed => {
-                (file, path, size_bytes, needed)
+                (file, path, size_bytes, filled_bytes)
             }
             _ => {
                 let path = self.shared.folder.join(temporary);
                 let size = self.segment_bytes.min(HURRIED_SEGMENT_BYTES).max(needed);
-                (disk.create(&path)?, path, size, size)
+                let zeros = usize::try_from(size).expect("invariant: a hurried segment fits memory");
+                (disk.create(&path)?, path, size, zeros)
             }
         };
         let n = self.next_n;
@@ -275,14 +277,15 @@ impl<D: Disk> Journal<D> {
         from: &Path,
         header: &Header,
         bytes: &mut [u8],
-        zeros: u64,
+        zeros: usize,
     ) -> Result<(Tag, PathBuf), io::Error> {
         let (disk, folder) = (&*self.shared.disk, &self.shared.folder);
-        let mut contents = header.encode();
-        let tag = tag(&contents);
+        let encoded = header.encode();
+        let tag = tag(&encoded);
         frame::seal(bytes, tag);
-        contents.extend_from_slice(bytes);
-        contents.resize(usize::try_from(zeros).unwrap_or(contents.len()), 0);
+        let mut contents = vec![0; zeros];
+        contents[..HEADER_BYTES].copy_from_slice(&encoded);
+        contents[HEADER_BYTES..HEADER_BYTES + bytes.len()].copy_from_slice(bytes);
         file.write_at(0, &contents)?;
         file.sync()?;
         let path = folder.join(name(header.first_seq(), header.n));

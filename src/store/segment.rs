@@ -230,7 +230,7 @@ pub(super) struct Walk<'a, F> {
 impl<'a, F: DiskFile> Walk<'a, F> {
     pub(super) fn new(segment: &'a Segment, file: &'a F) -> Self {
         let end = segment.header.before.clone();
-        let window = Window { at: 0, bytes: Vec::new(), read_bytes: WALK_BYTES };
+        let window = Window { at: 0, bytes: Vec::new(), filled: 0, read_bytes: WALK_BYTES };
         Self { segment, file, offset: HEADER_BYTES as u64, end, window, frame_at: 0 }
     }
 
@@ -260,6 +260,8 @@ impl<'a, F: DiskFile> Walk<'a, F> {
 struct Window {
     at: u64,
     bytes: Vec<u8>,
+    /// How many of the bytes were read.
+    filled: usize,
     /// How much is read at once, unless a frame needs more.
     read_bytes: usize,
 }
@@ -274,18 +276,18 @@ impl Window {
         offset: u64,
     ) -> Result<Result<Decoded, &'static str>, Error> {
         let held = offset.checked_sub(self.at).and_then(|place| usize::try_from(place).ok());
-        if let Some(bytes) = held.and_then(|place| self.bytes.get(place..))
+        if let Some(bytes) = held.and_then(|place| self.bytes[..self.filled].get(place..))
             && let Ok(decoded) = frame::decode(bytes, segment.tag)
         {
             return Ok(Ok(decoded));
         }
         self.read(segment, file, offset, self.read_bytes)?;
-        match frame::length(&self.bytes, segment.tag) {
+        match frame::length(&self.bytes[..self.filled], segment.tag) {
             Ok(length) if length > self.read_bytes => self.read(segment, file, offset, length)?,
             Ok(_) => {}
             Err(reason) => return Ok(Err(reason)),
         }
-        Ok(frame::decode(&self.bytes, segment.tag))
+        Ok(frame::decode(&self.bytes[..self.filled], segment.tag))
     }
 
     fn read<F: DiskFile>(
@@ -296,9 +298,11 @@ impl Window {
         count: usize,
     ) -> Result<(), Error> {
         self.at = offset;
-        self.bytes.resize(count, 0);
-        let found = file.read_at(offset, &mut self.bytes).map_err(Error::io("read", &segment.path))?;
-        self.bytes.truncate(found);
+        if self.bytes.len() < count {
+            self.bytes = vec![0; count];
+        }
+        self.filled =
+            file.read_at(offset, &mut self.bytes[..count]).map_err(Error::io("read", &segment.path))?;
         Ok(())
     }
 }
@@ -309,7 +313,7 @@ pub(super) fn read_frame<F: DiskFile>(
     file: &F,
     offset: u64,
 ) -> Result<Result<Decoded, &'static str>, Error> {
-    Window { at: 0, bytes: Vec::new(), read_bytes: READ_BYTES }.frame(segment, file, offset)
+    Window { at: 0, bytes: Vec::new(), filled: 0, read_bytes: READ_BYTES }.frame(segment, file, offset)
 }
 
 /// What lies behind the last frame of a segment.
