@@ -1,5 +1,5 @@
 //! The `knhk` command; everything lives in the library.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    knhk::cli::run(std::env::args_os().skip(1).collect())
 }

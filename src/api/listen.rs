@@ -3,17 +3,20 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::socket::{Backlog, Shutdown, listen, shutdown};
 
 use super::Error;
 
 /// Mode of the socket file: its owner and group may use it.
 const SOCKET_MODE: u32 = 0o660;
+/// Clients that may wait to be accepted. The system's own default drops more than 128 that come at once, and
+/// each tries again only after a second.
+const WAITING_MAX: i32 = 1_024;
 /// State of a listening socket in /proc/net/tcp.
 const LISTENING: &str = "0A";
 /// Most processes that are looked at to find who has a port.
@@ -51,14 +54,17 @@ impl SocketFile {
 impl Listener {
     /// Listens on a TCP address.
     pub fn tcp(address: SocketAddr) -> Result<Self, Error> {
-        TcpListener::bind(address).map(Self::Tcp).map_err(|source| {
+        let failed = |source| Error::Listen { address: address.to_string(), source };
+        let listener = TcpListener::bind(address).map_err(|source| {
             if source.kind() == io::ErrorKind::AddrInUse {
                 let holder = holder_of(address.port()).unwrap_or_else(|| "another process".to_owned());
                 Error::AddressInUse { address: address.to_string(), holder }
             } else {
-                Error::Listen { address: address.to_string(), source }
+                failed(source)
             }
-        })
+        })?;
+        let_wait(&listener).map_err(failed)?;
+        Ok(Self::Tcp(listener))
     }
 
     /// Listens on a socket file; one that a dead process left behind is replaced, a living one is an error.
@@ -85,6 +91,7 @@ impl Listener {
             _ => {}
         }
         let listener = UnixListener::bind(&beside).map_err(failed)?;
+        let_wait(&listener).map_err(failed)?;
         fs::set_permissions(&beside, fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
         fs::rename(&beside, path).map_err(failed)?;
         let made = fs::symlink_metadata(path).map_err(failed)?;
@@ -111,6 +118,12 @@ impl Listener {
         // It fails only when it is shut already.
         let _ = shutdown(descriptor, Shutdown::Both);
     }
+}
+
+/// Lets more clients wait than the standard library does.
+fn let_wait(listener: &impl AsFd) -> io::Result<()> {
+    listen(listener, Backlog::new(WAITING_MAX)?)?;
+    Ok(())
 }
 
 /// Tells which process listens on a port, as far as /proc lets us see.

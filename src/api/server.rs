@@ -11,24 +11,40 @@ use std::time::Duration;
 use super::listen::Listener;
 use super::{Error, Limits, Request, Response, refuse, respond};
 use crate::engine::service::Service;
-use crate::telemetry::metrics::labels::Status;
+use crate::telemetry::metrics::labels::{Queue, Status};
 
-/// Longest pause between two pieces of a request.
-pub const READ_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Longest wait for a client to take a piece of an answer.
-pub const WRITE_PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Longest time between two requests of a connection.
-pub const IDLE_MAX: Duration = Duration::from_secs(75);
-/// Longest time for request line and headers.
-pub const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
-/// Longest time for a whole body.
-pub const BODY_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long a client may take for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// Longest pause between two pieces of a request.
+    pub read_pause: Duration,
+    /// Longest wait for a client to take a piece of an answer.
+    pub write_pause: Duration,
+    /// Longest time between two requests of a connection.
+    pub idle: Duration,
+    /// Longest time for request line and headers.
+    pub head: Duration,
+    /// Longest time for a whole body.
+    pub body: Duration,
+}
+
+/// The times of the service; only tests have others.
+pub const TIMES: Times = Times {
+    read_pause: Duration::from_secs(5),
+    write_pause: Duration::from_secs(10),
+    idle: Duration::from_secs(75),
+    head: Duration::from_secs(10),
+    body: Duration::from_secs(30),
+};
+
 /// Most bytes of request line and headers together.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Most headers of a request.
 pub const HEADER_COUNT_MAX: usize = 100;
 /// Most bytes of all bodies held at a time, as a multiple of the largest single one.
 pub const BODIES_MAX: usize = 64;
+/// Connections of the service; each has a thread of its own.
+pub const CONNECTIONS_MAX: usize = 8_192;
 /// Longest time that a stop waits for answers on their way out.
 const STOP_TIME_MAX: Duration = Duration::from_secs(2);
 /// Pause between two looks at whether they are out.
@@ -41,6 +57,8 @@ pub struct Options {
     pub http_workers: usize,
     /// Most connections; each has a thread of its own.
     pub connections_max: usize,
+    /// How long clients may take.
+    pub times: Times,
     /// Bounds on single requests.
     pub limits: Limits,
 }
@@ -67,13 +85,13 @@ impl Server {
         let handles: Result<Vec<_>, _> =
             listeners.iter().map(|listener| listener.try_clone().map(into_tiny)).collect();
         let refusing =
-            Refusing { service: Arc::clone(&service), body_bytes_max: options.limits.body_bytes_max };
+            Refusing { service: Arc::clone(&service), limits: options.limits, times: options.times };
         let tiny_options = tiny_http::Options {
-            read_timeout: READ_PAUSE_MAX,
-            write_timeout: WRITE_PAUSE_MAX,
-            idle_time: IDLE_MAX,
-            head_time: HEAD_TIME_MAX,
-            body_time: BODY_TIME_MAX,
+            read_timeout: options.times.read_pause,
+            write_timeout: options.times.write_pause,
+            idle_time: options.times.idle,
+            head_time: options.times.head,
+            body_time: options.times.body,
             head_bytes_max: HEAD_BYTES_MAX,
             headers_max: HEADER_COUNT_MAX,
             body_bytes_max: options.limits.body_bytes_max,
@@ -134,6 +152,7 @@ fn serve(server: &tiny_http::Server, service: &dyn Service, limits: &Limits) {
         let elapsed_us = u64::try_from(incoming.received().elapsed().as_micros()).unwrap_or(u64::MAX);
         metrics.http_request_us.of((response.route, Status::of(response.status))).observe(elapsed_us);
         metrics.http_connections.set(server.num_connections() as u64);
+        metrics.queue_depth.of(Queue::Http).set(server.num_answering() as u64);
         incoming.respond(tiny_of(response));
     }
 }
@@ -170,7 +189,8 @@ fn tiny_of(response: Response) -> tiny_http::Response {
 /// Answers what could not be read.
 struct Refusing {
     service: Arc<dyn Service>,
-    body_bytes_max: usize,
+    limits: Limits,
+    times: Times,
 }
 
 impl Refusing {
@@ -191,9 +211,9 @@ impl Refusing {
             tiny_http::Refusal::HeadTooLarge => {
                 Error::HeadTooLarge { bytes_limit: HEAD_BYTES_MAX, count_limit: HEADER_COUNT_MAX }
             }
-            tiny_http::Refusal::HeadSlow => Error::Slow { limit_ms: limit_ms(HEAD_TIME_MAX) },
-            tiny_http::Refusal::BodySlow => Error::Slow { limit_ms: limit_ms(BODY_TIME_MAX) },
-            tiny_http::Refusal::BodyTooLarge => Error::BodyTooLarge { limit: self.body_bytes_max },
+            tiny_http::Refusal::HeadSlow => Error::Slow { limit_ms: limit_ms(self.times.head) },
+            tiny_http::Refusal::BodySlow => Error::Slow { limit_ms: limit_ms(self.times.body) },
+            tiny_http::Refusal::BodyTooLarge => Error::BodyTooLarge { limit: self.limits.body_bytes_max },
             tiny_http::Refusal::BodyBroken => Error::BodyBroken,
             tiny_http::Refusal::Busy => Error::TooManyAtOnce,
             tiny_http::Refusal::Closing => Error::Failing { reasons: "it is being stopped".to_owned() },

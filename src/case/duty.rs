@@ -16,7 +16,7 @@ use crate::net::{Gate, Net, TaskKind, Workflow};
 /// Subnets may nest this deep in one case; beyond it lies a specification that calls itself for ever.
 pub const NESTING_MAX: usize = 32;
 /// Most net instances of one case that live at once: a net that calls itself twice doubles with every level.
-pub const INSTANCES_MAX: usize = 4_096;
+pub const INSTANCES_MAX: usize = 1_024;
 
 /// Reads markings for those who decide.
 pub trait Markings {
@@ -43,39 +43,66 @@ pub enum Duty {
     Rest,
 }
 
-/// Derives the next duty of a case. `touched` names the instances that may have one, in ascending order; all,
-/// for a loaded case. Carrying out duties until there is none comes to an end, but for chains of automatic tasks.
-pub fn duty(
-    case: &Case,
-    workflow: &Workflow,
-    markings: &mut impl Markings,
-    touched: &[InstanceNumber],
-) -> Duty {
+/// Net instances that may have something to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Those that may complete or have tasks that run by themselves, ascending.
+    moving: Vec<InstanceNumber>,
+    /// Those whose items may come and go, ascending.
+    offering: Vec<InstanceNumber>,
+}
+
+impl Touched {
+    /// Returns all instances of a case: nothing is known of what it has done before.
+    pub fn all(case: &Case) -> Self {
+        let all: Vec<InstanceNumber> = case.instances.iter().map(|instance| instance.number).collect();
+        Self { moving: all.clone(), offering: all }
+    }
+
+    /// Adds an instance whose tokens moved.
+    pub fn add(&mut self, instance: InstanceNumber) {
+        for list in [&mut self.moving, &mut self.offering] {
+            if let Err(place) = list.binary_search(&instance) {
+                list.insert(place, instance);
+            }
+        }
+    }
+}
+
+/// Derives the next duty of a case and forgets the touched instances that have none. Carrying out duties until
+/// there is none comes to an end, but for chains of automatic tasks.
+pub fn duty(case: &Case, workflow: &Workflow, markings: &mut impl Markings, touched: &mut Touched) -> Duty {
     let row = case.existing();
     if row.status != Status::Running || row.event_count > CASE_EVENT_COUNT_MAX {
         return Duty::Rest;
     }
-    let live = |number: &InstanceNumber| case.instance(*number);
-    for instance in touched.iter().rev().filter_map(live) {
+    for instance in touched.moving.iter().rev().filter_map(|number| case.instance(*number)) {
         if let Some(duty) = complete_net(case, workflow, markings, instance) {
             return duty;
         }
     }
-    if !is_stopped(case) {
-        for instance in touched.iter().filter_map(live) {
-            if let Some(duty) = automatic(case, workflow, markings, instance) {
-                return duty;
-            }
+    let is_stopped = is_stopped(case);
+    while let Some(number) = touched.moving.last() {
+        if let Some(instance) = case.instance(*number)
+            && !is_stopped
+            && let Some(duty) = automatic(case, workflow, markings, instance)
+        {
+            return duty;
         }
+        touched.moving.pop();
     }
     let mut events = Vec::new();
     let mut item = row.item_count;
-    for instance in touched.iter().filter_map(live) {
+    for instance in touched.offering.iter().filter_map(|number| case.instance(*number)) {
         if let Some(duty) = offers(case, workflow, markings, instance, &mut item, &mut events) {
             return duty;
         }
     }
-    if events.is_empty() { Duty::Rest } else { Duty::Facts(events) }
+    if events.is_empty() {
+        touched.offering.clear();
+        return Duty::Rest;
+    }
+    Duty::Facts(events)
 }
 
 /// Returns the event of a new incident.

@@ -1,9 +1,12 @@
 //! The table of all keys, and the struct that it fills.
 
+#![expect(clippy::doc_markdown, reason = "these sentences are also shown to people, outside Markdown")]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::value::{Cores, FromValue, Rule, Value, flag, integer, text};
+use crate::store;
 use crate::telemetry::logs::LogLevel;
 
 /// One key of the configuration.
@@ -58,6 +61,8 @@ keys! {
         "Cores of the hot threads: auto, none (not pinned), or a list such as 2,3 or 2-5.";
     warm_path_timeout_ms: u64 = integer(100), Rule::Integer(1, 60_000), "0.1.0",
         "Longest time of a command on one case; a later answer says that its outcome is unknown.";
+    bulk_timeout_ms: u64 = integer(10_000), Rule::Integer(1, 600_000), "0.1.0",
+        "Longest time of a batch, a registration or a list.";
     cache_size_mb: u64 = integer(512), Rule::Integer(16, 1_048_576), "0.1.0",
         "Memory for live cases, locked as far as the system allows.";
     automated_steps_max: u64 = integer(10_000), Rule::Integer(1, 10_000_000), "0.1.0",
@@ -71,8 +76,6 @@ keys! {
         "Threads that answer HTTP requests; each waits for the answer of one request.";
     body_bytes_max: u64 = integer(2 * MIB), Rule::Integer(4 * KIB, 256 * MIB), "0.1.0",
         "Largest body of an HTTP request; not more than frame_bytes_max.";
-    list_items_max: u64 = integer(1_000), Rule::Integer(1, 100_000), "0.1.0",
-        "Most items in one page of a list.";
     batch_lines_max: u64 = integer(10_000), Rule::Integer(1, 1_000_000), "0.1.0",
         "Most lines of one POST /batch.";
     client_timeout_ms: u64 = integer(30_000), Rule::Integer(100, 3_600_000), "0.1.0",
@@ -82,9 +85,9 @@ keys! {
         "Folder of the state: journal, history, snapshots, archive.";
     cache_dir: PathBuf = text("/var/cache/knhk"), Rule::Path, "0.1.0",
         "Folder of what can be made anew from the state.";
-    segment_bytes: u64 = integer(64 * MIB), Rule::Integer(64 * KIB, 4 * GIB), "0.1.0",
+    segment_bytes: u64 = integer(64 * MIB), Rule::Integer(64 * KIB, GIB), "0.1.0",
         "Size of one file of the journal.";
-    frame_bytes_max: u64 = integer(4 * MIB), Rule::Integer(4 * KIB, 512 * MIB), "0.1.0",
+    frame_bytes_max: u64 = integer(4 * MIB), Rule::Integer(16 * KIB, store::FRAME_BYTES_MAX as u64), "0.1.0",
         "Largest commit; not more than half of segment_bytes.";
     checkpoint_bytes: u64 = integer(256 * MIB), Rule::Integer(MIB, 64 * GIB), "0.1.0",
         "Growth of the journal after which the working environment is brought up to date.";
@@ -93,12 +96,8 @@ keys! {
     disk_reserve_mb: u64 = integer(256), Rule::Integer(1, 1_048_576), "0.1.0",
         "Free space below which the service takes no changes until there is more.";
 
-    inbox_commands_max: u64 = integer(4_096), Rule::Integer(1, 1_048_576), "0.1.0",
-        "Commands that may wait for one shard; beyond that the answer is busy.";
-    parked_commands_max: u64 = integer(64), Rule::Integer(1, 65_536), "0.1.0",
-        "Commands that may wait for one parked case; beyond that the answer is busy.";
-    helper_questions_max: u64 = integer(1_024), Rule::Integer(1, 1_048_576), "0.1.0",
-        "Questions that may wait for the helper; beyond that the answer is busy.";
+    shard_requests_max: u64 = integer(4_096), Rule::Integer(1, 1_048_576), "0.1.0",
+        "Requests that may wait for one shard; beyond that the answer is busy.";
     follower_lag_frames_max: u64 = integer(65_536), Rule::Integer(1, 16_777_216), "0.1.0",
         "Durable frames that lists may lag behind; beyond that the answer is busy.";
     idempotency_hours: u64 = integer(24), Rule::Integer(1, 8_760), "0.1.0",

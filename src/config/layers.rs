@@ -131,7 +131,7 @@ impl Reading {
         let text = match std::str::from_utf8(&bytes) {
             Ok(text) => text,
             Err(fault) => {
-                let line = 1 + bytes[..fault.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
+                let line = bytes[..fault.valid_up_to()].split(|&byte| byte == b'\n').count();
                 let message = "is not UTF-8".to_owned();
                 self.mistakes.push(mistake(&name, line, error::SYNTAX, message, "save the file as UTF-8"));
                 return;

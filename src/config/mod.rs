@@ -10,6 +10,7 @@ mod file;
 mod keys;
 mod layers;
 mod nearest;
+mod options;
 mod reference;
 mod value;
 

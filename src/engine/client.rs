@@ -51,6 +51,14 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         Ok(())
     }
 
+    /// Tells whether shards and timers move: what a watchdog wants to know.
+    pub fn is_moving(&self) -> bool {
+        let shared = self.shared();
+        let beat_us = shared.condition.timer_beat_us.load(Ordering::Acquire);
+        let is_late = shared.clock.monotonic_us().saturating_sub(beat_us) > TIMER_LATE_US;
+        !is_late && shared.condition.stuck_shard.load(Ordering::Acquire) == 0
+    }
+
     /// Makes a key for a client that gave none; it hears of it only when the outcome is unknown.
     fn own_key(&self) -> String {
         let count = KEY_COUNT.fetch_add(1, Ordering::Relaxed);

@@ -407,7 +407,7 @@ pub fn repeat<T: Tables, D: Disk>(
         Repeat::Client(partition, key) => {
             let bytes = follower.get(tables::KEYS, &tables::hash_key(partition, &key));
             let bytes = bytes.map_err(|error| answers::unreadable(&text(error)))?;
-            let bytes = bytes.ok_or_else(|| answers::unreadable("the key's row is missing"))?;
+            let bytes = bytes.ok_or_else(expired_key)?;
             tables::decode::<KeyRow>(&bytes).map_err(|reason| answers::unreadable(&reason))?
         }
     };
@@ -472,6 +472,17 @@ fn bad_token(token: &str) -> Refusal {
         kind: Kind::Invalid,
         message: format!("{token:?} is no place in this list"),
         hint: Some("give `after` the value of `next` of the page before".to_owned()),
+        key: None,
+        mistakes: Vec::new(),
+    }
+}
+
+fn expired_key() -> Refusal {
+    Refusal {
+        code: Code(312),
+        kind: Kind::Conflict,
+        message: "this idempotency key has just come to the end of its time".to_owned(),
+        hint: Some("what it was used for was done; look at the case before asking with a new key".to_owned()),
         key: None,
         mistakes: Vec::new(),
     }

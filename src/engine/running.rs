@@ -131,7 +131,8 @@ impl<D: Disk, T: Tables> Engine<D, T> {
             place,
         ));
         let ends = Ends { inboxes: receivers, questions, staged: mpsc::channel(), frames: mpsc::channel() };
-        let writer = Writer::new(journal, options.frame_bytes_max, registry, progress, state);
+        let writer =
+            Writer::new(journal, options.frame_bytes_max, registry, progress, state).map_err(Error::Store)?;
         let threads =
             start_threads(&shared, ends, shards, writer, preparer, marker, plan).map_err(Error::Thread)?;
         Ok(Self { shared, threads: Mutex::new(Some(threads)) })

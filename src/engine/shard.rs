@@ -4,7 +4,7 @@
 //! What it does is only staged: the journal's writer makes it durable, lets the answers go and says so through
 //! [`Progress`]. When the journal fails, everything since the last durable batch is forgotten and fetched anew.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -97,6 +97,7 @@ struct Undo {
     positions: Vec<(Partition, u64)>,
     cases: HashSet<CaseId>,
     keys: Vec<Hash16>,
+    expired_keys: Vec<(Hash16, KeyUse)>,
     business: Vec<Hash16>,
     specs: Vec<Arc<Registered>>,
 }
@@ -331,6 +332,8 @@ impl Shard {
         for case in undo.cases {
             self.cases.forget(case);
         }
+        self.client_key_count += undo.expired_keys.len();
+        self.keys.extend(undo.expired_keys);
         for key in undo.keys {
             if let Some(KeyUse::Client(..)) = self.keys.remove(&key) {
                 self.client_key_count -= 1;
@@ -624,7 +627,9 @@ impl Shard {
             }
         };
         turn.tally.add(&done.tally);
-        if !done.events.is_empty() {
+        // A client's key is kept also when there was nothing to do, so that a repeat is answered as the first was.
+        let is_kept = client.as_ref().is_some_and(|client| client.key.maker == Maker::Client);
+        if !done.events.is_empty() || is_kept {
             self.stage_events(turn, case, client.as_ref(), &done.events);
         }
         if let Some(client) = client {
@@ -715,21 +720,20 @@ impl Shard {
     /// Forgets clients' keys that are old enough, by a fact in each partition that has any.
     fn expire_keys(&mut self, turn: &mut Turn) {
         let before = turn.now.minus_us(self.options.key_us);
-        let mut partitions = HashSet::new();
-        self.keys.retain(|_, used| match used {
-            KeyUse::Client(at, partition) if *at < before => {
-                partitions.insert(*partition);
-                false
-            }
-            _ => true,
-        });
-        let mut partitions: Vec<_> = partitions.into_iter().collect();
-        partitions.sort_unstable();
+        let is_expired =
+            |_: &Hash16, used: &mut KeyUse| matches!(used, KeyUse::Client(at, _) if *at < before);
+        let expired: Vec<_> = self.keys.extract_if(is_expired).collect();
+        let partition = |(_, used): &(Hash16, KeyUse)| match used {
+            KeyUse::Client(_, partition) => Some(*partition),
+            KeyUse::Service(..) => None,
+        };
+        let partitions: BTreeSet<Partition> = expired.iter().filter_map(partition).collect();
+        self.client_key_count -= expired.len();
+        turn.undo.expired_keys.extend(expired);
         for partition in partitions {
             let record = Record { at: turn.now, key: None, body: Body::KeysExpired { before } };
             self.stage(turn, partition, 0, Link::default(), record.encode());
         }
-        self.client_key_count = self.keys.values().filter(|used| matches!(used, KeyUse::Client(..))).count();
     }
 }
 

@@ -3,6 +3,8 @@
 #![expect(clippy::disallowed_methods, reason = "threads are made here and nowhere else")]
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::thread::JoinHandle;
 
 /// Where the hot threads run.
@@ -76,6 +78,31 @@ fn mask() -> Vec<usize> {
 /// Lets the calling thread rest.
 pub fn pause_us(us: u64) {
     std::thread::sleep(std::time::Duration::from_micros(us));
+}
+
+/// Returns bytes that nobody can guess, for the identity of a new store.
+///
+/// # Errors
+/// The system gives none.
+pub fn random_bytes() -> io::Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Makes a process that root started the owner of `folder`, so that no file of root's own comes to lie in it.
+///
+/// # Errors
+/// The system refuses.
+pub fn become_owner(folder: &Path) -> io::Result<()> {
+    let Ok(metadata) = std::fs::metadata(folder) else { return Ok(()) };
+    if !nix::unistd::geteuid().is_root() || metadata.uid() == 0 {
+        return Ok(());
+    }
+    nix::unistd::setgroups(&[])?;
+    nix::unistd::setgid(nix::unistd::Gid::from_raw(metadata.gid()))?;
+    nix::unistd::setuid(nix::unistd::Uid::from_raw(metadata.uid()))?;
+    Ok(())
 }
 
 /// Threads of a running service, joined together.

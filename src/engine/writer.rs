@@ -13,8 +13,8 @@ use super::registry::Registry;
 use super::request::{Key, Reply, Staged};
 use super::shard::Progress;
 use super::ticket::Answerer;
-use crate::id::Time;
-use crate::store::{AppendError, Entry, Frame, Log};
+use crate::id::{Partition, Time};
+use crate::store::{self, AppendError, Entry, Frame, Log};
 
 /// What everyone may know about the journal.
 #[derive(Debug, Default)]
@@ -49,15 +49,21 @@ pub struct Writer<L> {
 }
 
 impl<L: Log> Writer<L> {
-    /// Returns a writer over an open log; `progress` has an entry for each shard.
+    /// Returns a writer over an open log, of which it becomes the owner; `progress` has an entry for each shard.
+    ///
+    /// # Errors
+    /// A partition belongs to somebody else.
     pub fn new(
-        log: L,
+        mut log: L,
         frame_bytes_max: usize,
         registry: Arc<Registry>,
         progress: Vec<Arc<Progress>>,
         state: Arc<JournalState>,
-    ) -> Self {
-        Self { log, frame_bytes_max, registry, progress, state }
+    ) -> Result<Self, store::Error> {
+        for partition in Partition::all() {
+            log.claim(partition)?;
+        }
+        Ok(Self { log, frame_bytes_max, registry, progress, state })
     }
 
     /// Returns the log, for those who prepare its files.

@@ -4,7 +4,7 @@
 //! any older one holds from its first frame on; so the journal is what is found by following these names back.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::disk::{Disk, DiskFile};
 use super::entry::StoreId;
@@ -52,9 +52,10 @@ impl Listing {
         let mut out: Vec<Segment> = Vec::new();
         let mut wanted = head_n;
         while wanted != 0 {
-            let Some(name) = self.names.get(&wanted) else { return Err(missing(&out, wanted)) };
-            let segment = Segment::open(disk, folder, name)?;
+            let Some(name) = self.names.get(&wanted) else { return Err(missing(folder, &out, wanted)) };
+            let mut segment = Segment::open(disk, folder, name)?;
             if let Some(after) = out.last() {
+                segment.is_fresh_copy &= after.is_fresh_copy;
                 check_pair(&segment, after)?;
             }
             wanted = segment.header.before_n;
@@ -69,13 +70,13 @@ impl Listing {
     }
 }
 
-fn missing(after: &[Segment], n: u64) -> Error {
+fn missing(folder: &Path, after: &[Segment], n: u64) -> Error {
     match after.last() {
-        Some(after) if after.is_copy => {
+        Some(after) if after.is_fresh_copy => {
             after.damaged(0, format!("segment {n}, which this one continues, was not copied"))
         }
         Some(after) => Error::SegmentMissing { n, seq: after.header.before.seq, path: after.path.clone() },
-        None => Error::SegmentMissing { n, seq: 1, path: PathBuf::new() },
+        None => Error::JournalMissing { path: folder.to_owned() },
     }
 }
 

@@ -49,10 +49,16 @@ pub enum Error {
         /// What is wrong there.
         reason: String,
     },
+    /// A store was made here, and its journal is gone.
+    #[error("the journal is gone: {} holds no segment, though a store was made here", path.display())]
+    JournalMissing {
+        /// The folder where it should be.
+        path: PathBuf,
+    },
     /// A segment that others continue from is not there.
     #[error("journal segment {n} is missing: {} continues from it at frame {seq}", path.display())]
     SegmentMissing {
-        /// Number of the missing segment; 0 when there is none at all.
+        /// Number of the missing segment.
         n: u64,
         /// The last frame that it must hold.
         seq: u64,
@@ -198,6 +204,7 @@ impl Error {
             Self::TooManySegments { .. } => 415,
             Self::Astray { .. } => 416,
             Self::ChainBroken { .. } => 417,
+            Self::JournalMissing { .. } => 418,
         })
     }
 
@@ -209,6 +216,7 @@ impl Error {
             Self::Damaged { .. }
             | Self::DamagedCopy { .. }
             | Self::SegmentMissing { .. }
+            | Self::JournalMissing { .. }
             | Self::Format { .. }
             | Self::Foreign { .. }
             | Self::Tables { .. }
@@ -236,6 +244,7 @@ impl Error {
             Self::Damaged { .. }
                 | Self::DamagedCopy { .. }
                 | Self::SegmentMissing { .. }
+                | Self::JournalMissing { .. }
                 | Self::Foreign { .. }
         )
     }

@@ -181,7 +181,8 @@ impl<T: Tables> Follower<T> {
         Some(Checkpoint { tables: Arc::clone(&self.tables), changes, meta: self.meta.clone() })
     }
 
-    /// Forgets what a written checkpoint holds.
+    /// Forgets what a written checkpoint holds. Whoever keeps the checkpoint until after this call frees its memory
+    /// outside of the lock around the follower.
     pub fn end_checkpoint(&mut self) {
         self.frozen = None;
         self.checkpoint_seq = self.frozen_seq;

@@ -69,7 +69,7 @@ pub(super) fn ensure<D: Disk>(
         Ok(Some(_)) => return Ok(()),
         Ok(None) if report.is_new => {}
         Ok(None) => {
-            report.notes.push("the file that names the store was missing, and was made anew".to_owned())
+            report.notes.push("the file that names the store was missing, and was made anew".to_owned());
         }
         Err(Error::Damaged { .. }) => {
             report.notes.push("the file that names the store was damaged, and was made anew".to_owned());

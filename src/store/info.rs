@@ -99,7 +99,8 @@ pub fn info<D: Disk, T: Tables>(disk: &D, tables: Option<&T>, options: &Options)
     }
     match find_end(disk, segments) {
         Ok(found) => {
-            (out.seq, out.time, out.positions) = (found.end.seq, found.end.time, found.end.positions)
+            let end = found.end;
+            (out.seq, out.time, out.positions) = (end.seq, end.time, end.positions);
         }
         Err(error) => out.damage = Some(error),
     }

@@ -5,7 +5,7 @@
 //! what lies beyond it in the old one is void. Segments of earlier processes are only read.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::chain::{Found, Listing};
@@ -71,18 +71,20 @@ impl<D: Disk> Journal<D> {
         found: Found,
     ) -> (Self, Held) {
         let Found { store, mut segments, before_last, last, end, end_offset, is_torn } = found;
-        let head = segments.last().map(|head| (head.path.clone(), head.tag));
-        let planted = match options.planted {
-            Some(PlantedBug::TrustLastFrame) => Some(None),
-            Some(PlantedBug::SkipTornTailCut) if is_torn => Some(head),
-            _ => None,
+        let way = match (options.planted, segments.last()) {
+            (Some(PlantedBug::TrustLastFrame), _) => Way::Trust,
+            (Some(PlantedBug::SkipTornTailCut), Some(head)) if is_torn => {
+                Way::WriteOn { path: head.path.clone(), tag: head.tag, end_offset }
+            }
+            _ => Way::Again,
         };
-        if planted.is_none() {
+        let is_again = matches!(way, Way::Again);
+        if is_again {
             // What holds only the last frame is void as soon as another segment holds it.
             segments.retain(|segment| segment.header.before.seq < before_last.seq);
         }
-        let held = Held { bytes: last, end: end.clone(), end_offset, planted };
-        let start = if held.planted.is_some() { end } else { before_last };
+        let held = Held { bytes: last, end: end.clone(), way };
+        let start = if is_again { before_last } else { end };
         (Self::at(disk, options, store, segments, start, listing), held)
     }
 
@@ -114,18 +116,18 @@ impl<D: Disk> Journal<D> {
     /// Holds the last good frame again, in a segment of this process, synced: its own sync may have failed, and its
     /// pages may be readable only until the power is lost.
     pub(super) fn hold(&mut self, held: Held) -> Result<(), Error> {
-        match held.planted {
-            None => {}
-            Some(None) => return Ok(()),
-            Some(Some((path, tag))) => {
+        let Held { mut bytes, end, way } = held;
+        match way {
+            Way::Again => {}
+            Way::Trust => return Ok(()),
+            Way::WriteOn { path, tag, end_offset } => {
                 let file = self.shared.disk.open(&path).map_err(Error::io("open", &path))?;
                 let size_bytes = file.length().map_err(Error::io("read", &path))?;
-                let offset = held.end_offset + FRAME_ALIGN_BYTES as u64;
+                let offset = end_offset + FRAME_ALIGN_BYTES as u64;
                 self.writer = Some(Writer { file, tag, offset, size_bytes });
                 return Ok(());
             }
         }
-        let Held { mut bytes, end, .. } = held;
         let (segment, writer) =
             self.make_segment(&mut bytes).map_err(|error| self.open_error(error_of(error)))?;
         self.writer = Some(writer);
@@ -213,7 +215,7 @@ impl<D: Disk> Journal<D> {
             match planted {
                 Some(PlantedBug::AcknowledgeBeforeSync) => {}
                 Some(PlantedBug::WriteOnAfterFailedSync) => {
-                    writer.file.sync().or_else(|_| writer.file.sync())?
+                    writer.file.sync().or_else(|_| writer.file.sync())?;
                 }
                 _ => writer.file.sync()?,
             }
@@ -236,32 +238,60 @@ impl<D: Disk> Journal<D> {
             let temporary = temporary_name(&mut state.temporary_count);
             (state.end.clone(), before_n, ready, temporary)
         };
-        let needed = (HEADER_BYTES + bytes.len().next_multiple_of(FRAME_ALIGN_BYTES)) as u64;
+        let filled_bytes = HEADER_BYTES + bytes.len().next_multiple_of(FRAME_ALIGN_BYTES);
+        let needed = filled_bytes as u64;
         let (file, from, size_bytes, zeros) = match ready {
             Some(Ready { path, file, size_bytes }) if size_bytes >= needed => {
-                (file, path, size_bytes, needed)
+                (file, path, size_bytes, filled_bytes)
             }
             _ => {
                 let path = self.shared.folder.join(temporary);
                 let size = self.segment_bytes.min(HURRIED_SEGMENT_BYTES).max(needed);
-                (disk.create(&path)?, path, size, size)
+                let zeros = usize::try_from(size).expect("invariant: a hurried segment fits memory");
+                (disk.create(&path)?, path, size, zeros)
             }
         };
         let n = self.next_n;
         self.next_n += 1;
-        let header = Header { store: self.store, n, before_n, before: end, stamp: file.stamp()? };
-        let mut contents = header.encode();
-        let tag = tag(&contents);
+        let filled = file.stamp().and_then(|stamp| {
+            let header = Header { store: self.store, n, before_n, before: end, stamp };
+            let (tag, path) = self.fill_and_name(&file, &from, &header, bytes, zeros)?;
+            Ok(Segment { path, header, tag, is_copy: false, is_fresh_copy: false })
+        });
+        match filled {
+            Ok(segment) => {
+                let writer = Writer { file, tag: segment.tag, offset: needed, size_bytes };
+                Ok((segment, writer))
+            }
+            Err(error) => {
+                // Its space may be what is needed next. If it has its name already, this does nothing.
+                let _ = disk.unlink(&from);
+                Err(error)
+            }
+        }
+    }
+
+    fn fill_and_name(
+        &self,
+        file: &D::File,
+        from: &Path,
+        header: &Header,
+        bytes: &mut [u8],
+        zeros: usize,
+    ) -> Result<(Tag, PathBuf), io::Error> {
+        let (disk, folder) = (&*self.shared.disk, &self.shared.folder);
+        let encoded = header.encode();
+        let tag = tag(&encoded);
         frame::seal(bytes, tag);
-        contents.extend_from_slice(bytes);
-        contents.resize(usize::try_from(zeros).unwrap_or(contents.len()), 0);
+        let mut contents = vec![0; zeros];
+        contents[..HEADER_BYTES].copy_from_slice(&encoded);
+        contents[HEADER_BYTES..HEADER_BYTES + bytes.len()].copy_from_slice(bytes);
         file.write_at(0, &contents)?;
         file.sync()?;
-        let path = self.shared.folder.join(name(header.first_seq(), n));
-        disk.rename(&from, &path)?;
-        disk.sync_folder(&self.shared.folder)?;
-        let writer = Writer { file, tag, offset: needed, size_bytes };
-        Ok((Segment { path, header, tag, is_copy: false }, writer))
+        let path = folder.join(name(header.first_seq(), header.n));
+        disk.rename(from, &path)?;
+        disk.sync_folder(folder)?;
+        Ok((tag, path))
     }
 }
 
@@ -269,9 +299,17 @@ impl<D: Disk> Journal<D> {
 pub(super) struct Held {
     bytes: Vec<u8>,
     end: End,
-    end_offset: u64,
-    /// For planted bugs: nothing is held; perhaps the head is written on.
-    planted: Option<Option<(PathBuf, Tag)>>,
+    way: Way,
+}
+
+/// What becomes of the last good frame.
+enum Way {
+    /// It is held again.
+    Again,
+    /// A planted bug: it is believed.
+    Trust,
+    /// A planted bug: its segment is written on behind the torn tail.
+    WriteOn { path: PathBuf, tag: Tag, end_offset: u64 },
 }
 
 struct Written {

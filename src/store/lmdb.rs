@@ -23,7 +23,7 @@ const LOCK_NAME: &str = "live.mdb-lock";
 const META_NAME: &str = "meta";
 const META_KEY: &[u8] = b"meta";
 /// Address space that a new environment reserves; the file itself grows as rows come.
-const MAP_BYTES_START: usize = 256 * 1024 * 1024;
+const MAP_BYTES_START: usize = if cfg!(test) { MAP_BYTES_UNIT } else { 256 * MAP_BYTES_UNIT };
 /// Most address space: 16 TiB.
 const MAP_BYTES_MAX: usize = 1 << 44;
 const MAP_BYTES_UNIT: usize = 1024 * 1024;
@@ -77,6 +77,16 @@ impl LmdbTables {
     /// Returns why the environment found at opening was thrown away, if it was.
     pub fn discarded(&self) -> Option<&str> {
         self.discarded.as_deref()
+    }
+
+    /// Takes a row away as damage would, past the sums.
+    #[cfg(test)]
+    pub(super) fn remove_unseen(&self, table: Table, key: &[u8]) {
+        let guard = self.lock();
+        let inside = guard.as_ref().expect("invariant: a test has not cleared it");
+        let mut transaction = inside.env.write_txn().unwrap();
+        assert!(inside.tables[usize::from(table.0)].delete(&mut transaction, key).unwrap());
+        transaction.commit().unwrap();
     }
 
     fn lock(&self) -> RwLockReadGuard<'_, Option<Inside>> {
@@ -244,12 +254,14 @@ fn read_meta(inside: &Inside, transaction: &RoTxn<'_, WithoutTls>) -> Result<Opt
     stored.map(row::decode_meta).transpose()
 }
 
+type VisitRow<'a> = dyn FnMut(&[u8], Partition, &[u8]) -> bool + 'a;
+
 fn each(
     inside: &Inside,
     transaction: &RoTxn<'_, WithoutTls>,
     table: Table,
     from: &[u8],
-    visit: &mut dyn FnMut(&[u8], Partition, &[u8]) -> bool,
+    visit: &mut VisitRow<'_>,
 ) -> Result<(), Error> {
     // LMDB takes no empty key, even to begin at.
     let start = if from.is_empty() { Bound::Unbounded } else { Bound::Included(from) };
@@ -301,7 +313,7 @@ fn create_tables(env: &Env<WithoutTls>) -> Result<[Rows; DATABASE_COUNT], Error>
         for place in 0..DATABASE_COUNT {
             out.push(creator.create_database::<Bytes, Bytes>(transaction, Some(&table_name(place)))?);
         }
-        let out: [_; DATABASE_COUNT] = out.try_into().ok().expect("invariant: one for each place");
+        let out: [_; DATABASE_COUNT] = out.try_into().expect("invariant: one for each place");
         Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(out))
     });
     created.map_err(lmdb_error)?.commit().ok_or_else(closed)
@@ -317,7 +329,7 @@ fn find_tables(env: &Env<WithoutTls>) -> Result<[Rows; DATABASE_COUNT], Error> {
                 None => return Ok(CommitOrAbort::Abort(())),
             }
         }
-        let out: [_; DATABASE_COUNT] = out.try_into().ok().expect("invariant: one for each place");
+        let out: [_; DATABASE_COUNT] = out.try_into().expect("invariant: one for each place");
         Ok::<_, heed::Error>(CommitOrAbort::Commit(out))
     });
     let missing = || Error::Tables { reason: "tables are missing in it".to_owned() };

@@ -29,6 +29,9 @@ mod segment;
 mod tables;
 mod verify;
 
+#[cfg(test)]
+mod tests;
+
 pub use disk::{Disk, DiskFile, Lock, RealDisk, Stamp};
 pub use entry::{Entry, Frame, Link, Positions, StoreId};
 pub use error::{AppendError, Error};

@@ -145,7 +145,7 @@ fn find<D: Disk>(
 ) -> Result<Option<Found>, Error> {
     if listing.names.is_empty() {
         return match identity::read(disk, &options.state_dir)? {
-            Some(_) => Err(Error::SegmentMissing { n: 0, seq: 1, path: folder.to_owned() }),
+            Some(_) => Err(Error::JournalMissing { path: folder.to_owned() }),
             None => Ok(None),
         };
     }

@@ -112,6 +112,7 @@ impl<D: Disk> Clone for JournalReader<D> {
 struct Part {
     segment: Arc<Segment>,
     last_seq: u64,
+    last_hash: [u8; 32],
     is_head: bool,
 }
 
@@ -140,8 +141,8 @@ impl<D: Disk> JournalReader<D> {
             return Err(segment.damaged(0, format!("entry {n} of partition {} is not here", partition.0)));
         };
         let file = self.open(segment)?;
-        let decoded = read_frame(segment, &file, offset, &mut Vec::new())?
-            .map_err(|reason| segment.damaged(offset, reason))?;
+        let decoded =
+            read_frame(segment, &file, offset)?.map_err(|reason| segment.damaged(offset, reason))?;
         let time = decoded.frame.time;
         let entry =
             decoded.frame.entries.into_iter().find(|entry| entry.partition == partition && entry.n == n);
@@ -197,11 +198,9 @@ impl<D: Disk> JournalReader<D> {
         let segments = &state.segments[start.min(state.segments.len())..];
         let part = |(place, segment): (usize, &Arc<Segment>)| {
             let next = segments.get(place + 1);
-            Part {
-                segment: Arc::clone(segment),
-                last_seq: next.map_or(state.end.seq, |next| next.header.before.seq),
-                is_head: next.is_none(),
-            }
+            let end = next.map_or(&state.end, |next| &next.header.before);
+            let is_head = next.is_none();
+            Part { segment: Arc::clone(segment), last_seq: end.seq, last_hash: end.hash, is_head }
         };
         segments.iter().enumerate().map(part).collect()
     }
@@ -270,7 +269,10 @@ impl<D: Disk> JournalReader<D> {
                 }
             }
         }
-        Ok(true)
+        if walk.end.hash == part.last_hash {
+            return Ok(true);
+        }
+        Err(part.segment.damaged(0, format!("frame {} is not the one that was continued", part.last_seq)))
     }
 }
 

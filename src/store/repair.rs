@@ -102,7 +102,7 @@ fn find_good<D: Disk>(
 ) -> Result<(Option<Found>, Option<Error>), Error> {
     let mut damage = None;
     if listing.names.is_empty() && identity::read(disk, &options.state_dir)?.is_some() {
-        damage = Some(Error::SegmentMissing { n: 0, seq: 1, path: folder.to_owned() });
+        damage = Some(Error::JournalMissing { path: folder.to_owned() });
     }
     for &head_n in listing.names.keys().rev() {
         let found = listing.chain(disk, folder, head_n).and_then(|segments| walk_good(disk, segments));

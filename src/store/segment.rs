@@ -9,7 +9,7 @@ use super::bytes::Fields;
 use super::disk::{Disk, DiskFile, Stamp};
 use super::entry::{Positions, StoreId};
 use super::error::Error;
-use super::frame::{self, Decoded, FRAME_ALIGN_BYTES, FRAME_BYTES_MAX, Tag};
+use super::frame::{self, Decoded, FRAME_ALIGN_BYTES, Tag};
 use crate::id::{PARTITION_COUNT, Time};
 
 /// Bytes of the header; the first frame begins here.
@@ -20,8 +20,10 @@ const KIND: &[u8; 8] = b"KNHKJRNL";
 const ENDING: &str = ".jnl";
 /// The ending of names that an opening ignores.
 pub(super) const TEMPORARY: &str = ".tmp";
-/// How much is read at once when looking for the next frame.
+/// How much is read at once when looking at one frame.
 const READ_BYTES: usize = 16 * 1024;
+/// How much is read at once when walking.
+const WALK_BYTES: usize = 256 * 1024;
 /// How much is read at once when looking for a good frame behind a bad one.
 const SEARCH_BYTES: usize = 1024 * 1024;
 const _: () =
@@ -159,6 +161,9 @@ pub(super) struct Segment {
     pub(super) tag: Tag,
     /// Whether the file is not the one that the header was written to.
     pub(super) is_copy: bool,
+    /// Whether all later segments are copies too: nothing was written here since the copying. Only then can the
+    /// copying be what is wrong with it.
+    pub(super) is_fresh_copy: bool,
 }
 
 impl Segment {
@@ -188,13 +193,13 @@ impl Segment {
         }
         let tag = tag(&bytes);
         let is_copy = stamp != header.stamp;
-        Ok(Self { path, header, tag, is_copy })
+        Ok(Self { path, header, tag, is_copy, is_fresh_copy: is_copy })
     }
 
     /// Returns the error for damage here.
     pub(super) fn damaged(&self, offset: u64, reason: impl Into<String>) -> Error {
         let (path, reason) = (self.path.clone(), reason.into());
-        if self.is_copy {
+        if self.is_fresh_copy {
             Error::DamagedCopy { path, offset, reason }
         } else {
             Error::Damaged { path, offset, reason }
@@ -217,22 +222,27 @@ pub(super) struct Walk<'a, F> {
     offset: u64,
     /// The end after the frames walked over.
     pub(super) end: End,
-    buffer: Vec<u8>,
+    window: Window,
+    /// Where in the window the last frame lies.
+    frame_at: usize,
 }
 
 impl<'a, F: DiskFile> Walk<'a, F> {
     pub(super) fn new(segment: &'a Segment, file: &'a F) -> Self {
         let end = segment.header.before.clone();
-        Self { segment, file, offset: HEADER_BYTES as u64, end, buffer: Vec::new() }
+        let window = Window { at: 0, bytes: Vec::new(), filled: 0, read_bytes: WALK_BYTES };
+        Self { segment, file, offset: HEADER_BYTES as u64, end, window, frame_at: 0 }
     }
 
-    /// Returns what comes next; after something bad, the same again.
+    /// Returns what comes next; after something bad, the same again, read anew.
     pub(super) fn step(&mut self) -> Result<Step, Error> {
         let offset = self.offset;
-        let decoded = match read_frame(self.segment, self.file, offset, &mut self.buffer)? {
+        let decoded = match self.window.frame(self.segment, self.file, offset)? {
             Ok(decoded) => decoded,
             Err(reason) => return Ok(Step::Bad { offset, reason: reason.to_owned() }),
         };
+        self.frame_at =
+            usize::try_from(offset - self.window.at).expect("invariant: the frame is in the window");
         if let Err(reason) = self.end.follow(&decoded) {
             return Ok(Step::Bad { offset, reason });
         }
@@ -242,30 +252,68 @@ impl<'a, F: DiskFile> Walk<'a, F> {
 
     /// Returns the bytes of the frame that the last step gave.
     pub(super) fn frame_bytes(&self, length_bytes: usize) -> &[u8] {
-        &self.buffer[..length_bytes]
+        &self.window.bytes[self.frame_at..self.frame_at + length_bytes]
     }
 }
 
-/// Reads the frame at a place into `buffer`; the inner error says why it is none.
+/// Bytes of a segment that were read at once.
+struct Window {
+    at: u64,
+    bytes: Vec<u8>,
+    /// How many of the bytes were read.
+    filled: usize,
+    /// How much is read at once, unless a frame needs more.
+    read_bytes: usize,
+}
+
+impl Window {
+    /// Returns the frame at a place; what the window holds is believed only if it makes a good frame, because a
+    /// running service may have written since. The inner error says why there is none.
+    fn frame<F: DiskFile>(
+        &mut self,
+        segment: &Segment,
+        file: &F,
+        offset: u64,
+    ) -> Result<Result<Decoded, &'static str>, Error> {
+        let held = offset.checked_sub(self.at).and_then(|place| usize::try_from(place).ok());
+        if let Some(bytes) = held.and_then(|place| self.bytes[..self.filled].get(place..))
+            && let Ok(decoded) = frame::decode(bytes, segment.tag)
+        {
+            return Ok(Ok(decoded));
+        }
+        self.read(segment, file, offset, self.read_bytes)?;
+        match frame::length(&self.bytes[..self.filled], segment.tag) {
+            Ok(length) if length > self.read_bytes => self.read(segment, file, offset, length)?,
+            Ok(_) => {}
+            Err(reason) => return Ok(Err(reason)),
+        }
+        Ok(frame::decode(&self.bytes[..self.filled], segment.tag))
+    }
+
+    fn read<F: DiskFile>(
+        &mut self,
+        segment: &Segment,
+        file: &F,
+        offset: u64,
+        count: usize,
+    ) -> Result<(), Error> {
+        self.at = offset;
+        if self.bytes.len() < count {
+            self.bytes = vec![0; count];
+        }
+        self.filled =
+            file.read_at(offset, &mut self.bytes[..count]).map_err(Error::io("read", &segment.path))?;
+        Ok(())
+    }
+}
+
+/// Reads the frame at a place; the inner error says why there is none.
 pub(super) fn read_frame<F: DiskFile>(
     segment: &Segment,
     file: &F,
     offset: u64,
-    buffer: &mut Vec<u8>,
 ) -> Result<Result<Decoded, &'static str>, Error> {
-    let io = || Error::io("read", &segment.path);
-    buffer.resize(READ_BYTES.max(buffer.len()), 0);
-    let mut count = file.read_at(offset, &mut buffer[..READ_BYTES]).map_err(io())?;
-    match frame::length(&buffer[..count], segment.tag) {
-        Ok(length) if length > READ_BYTES && count == READ_BYTES => {
-            buffer.resize(length.max(buffer.len()), 0);
-            count +=
-                file.read_at(offset + READ_BYTES as u64, &mut buffer[READ_BYTES..length]).map_err(io())?;
-        }
-        Ok(_) => {}
-        Err(reason) => return Ok(Err(reason)),
-    }
-    Ok(frame::decode(&buffer[..count], segment.tag))
+    Window { at: 0, bytes: Vec::new(), filled: 0, read_bytes: READ_BYTES }.frame(segment, file, offset)
 }
 
 /// What lies behind the last frame of a segment.
@@ -282,7 +330,6 @@ pub(super) enum Tail {
 /// Looks at everything from `from` on, where a walk found something bad.
 pub(super) fn tail<F: DiskFile>(segment: &Segment, file: &F, from: u64) -> Result<Tail, Error> {
     let mut chunk = vec![0; SEARCH_BYTES];
-    let mut frame_bytes = Vec::with_capacity(FRAME_BYTES_MAX.min(SEARCH_BYTES));
     let mut found = Tail::Empty;
     let mut offset = from;
     loop {
@@ -293,7 +340,7 @@ pub(super) fn tail<F: DiskFile>(segment: &Segment, file: &F, from: u64) -> Resul
                 found = Tail::Torn;
             }
             let at = offset + place as u64;
-            if sector.starts_with(&segment.tag) && read_frame(segment, file, at, &mut frame_bytes)?.is_ok() {
+            if sector.starts_with(&segment.tag) && read_frame(segment, file, at)?.is_ok() {
                 return Ok(Tail::Good(at));
             }
         }

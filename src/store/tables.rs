@@ -39,7 +39,7 @@ pub trait Changes {
     fn each(&self, visit: &mut dyn FnMut(Change<'_>) -> Result<(), Error>) -> Result<(), Error>;
 }
 
-impl Changes for [Change<'_>] {
+impl Changes for Vec<Change<'_>> {
     fn each(&self, visit: &mut dyn FnMut(Change<'_>) -> Result<(), Error>) -> Result<(), Error> {
         self.iter().try_for_each(|&change| visit(change))
     }

@@ -61,6 +61,8 @@ pub fn verify<D: Disk, T: Tables>(
     progress: &mut dyn FnMut(u64),
 ) -> VerifyReport {
     let mut report = VerifyReport::default();
+    // Read before the journal is: what the environment holds was durable then.
+    let meta = tables.map(Tables::meta).transpose();
     let segments = match chain(disk, options, &mut report) {
         Ok(segments) => segments,
         Err(error) => {
@@ -75,9 +77,15 @@ pub fn verify<D: Disk, T: Tables>(
     if let Some(tables) = tables {
         verify_sums(tables, &mut report);
     }
+    let meta = meta.map(Option::flatten).and_then(|meta| check_store(meta, &segments));
+    let comparison = meta.map(|wanted| Comparison { tables, wanted, count: 0 });
+    let comparison = comparison.unwrap_or_else(|error| {
+        report.findings.push(error);
+        Comparison { tables: None, wanted: None, count: 0 }
+    });
     let done = match level {
-        Level::Quick => verify_end(disk, &segments, tables, &mut report),
-        Level::Full => verify_all(disk, &segments, tables, fold, &mut report, progress),
+        Level::Quick => verify_end(disk, &segments, &mut report),
+        Level::Full => verify_all(disk, &segments, comparison, fold, &mut report, progress),
     };
     if let Err(error) = done {
         report.findings.push(error);
@@ -94,7 +102,7 @@ fn chain<D: Disk>(disk: &D, options: &Options, report: &mut VerifyReport) -> Res
     let known = identity::read(disk, &options.state_dir)?;
     if listing.names.is_empty() {
         return match known {
-            Some(_) => Err(Error::SegmentMissing { n: 0, seq: 1, path: folder }),
+            Some(_) => Err(Error::JournalMissing { path: folder }),
             None => Ok(Vec::new()),
         };
     }
@@ -120,12 +128,7 @@ fn note_torn(is_torn: bool, report: &mut VerifyReport) {
     }
 }
 
-fn verify_end<D: Disk, T: Tables>(
-    disk: &D,
-    segments: &[Segment],
-    tables: Option<&T>,
-    report: &mut VerifyReport,
-) -> Result<(), Error> {
+fn verify_end<D: Disk>(disk: &D, segments: &[Segment], report: &mut VerifyReport) -> Result<(), Error> {
     let walked = walk_all(disk, &segments[segments.len() - 1..], &mut |decoded, _, _| {
         report.frames += 1;
         report.entries += decoded.frame.entries.len() as u64;
@@ -133,18 +136,16 @@ fn verify_end<D: Disk, T: Tables>(
         Ok(())
     })?;
     note_torn(walked.is_torn, report);
-    let (Some(tables), Some(head)) = (tables, segments.last()) else { return Ok(()) };
-    if let Some(meta) = tables.meta()? {
-        check_store(&meta, head)?;
-    }
     Ok(())
 }
 
-fn check_store(meta: &Meta, head: &Segment) -> Result<(), Error> {
-    if meta.store == head.header.store {
-        return Ok(());
+fn check_store(meta: Option<Meta>, segments: &[Segment]) -> Result<Option<Meta>, Error> {
+    match (&meta, segments.last()) {
+        (Some(found), Some(head)) if found.store != head.header.store => {
+            Err(Error::Astray { reason: format!("it belongs to store {}", found.store) })
+        }
+        _ => Ok(meta),
     }
-    Err(Error::Astray { reason: format!("it belongs to store {}", meta.store) })
 }
 
 fn verify_sums<T: Tables>(tables: &T, report: &mut VerifyReport) {
@@ -170,18 +171,13 @@ fn verify_sums<T: Tables>(tables: &T, report: &mut VerifyReport) {
 fn verify_all<D: Disk, T: Tables>(
     disk: &D,
     segments: &[Segment],
-    tables: Option<&T>,
+    mut comparison: Comparison<'_, T>,
     fold: Arc<dyn Fold>,
     report: &mut VerifyReport,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), Error> {
     let head = segments.last().expect("invariant: called with at least one segment");
     let mut model = Follower::new(Arc::new(MemTables::default()), fold, Meta::empty(head.header.store));
-    let mut comparison = Comparison { tables, wanted: None, count: 0 };
-    if let Err(error) = comparison.begin(head) {
-        report.findings.push(error);
-        comparison.tables = None;
-    }
     comparison.compare_at(&model, report)?;
     let mut links = HashMap::new();
     let mut broken_chains = 0_u64;
@@ -240,15 +236,6 @@ struct Comparison<'a, T> {
 }
 
 impl<T: Tables> Comparison<'_, T> {
-    fn begin(&mut self, head: &Segment) -> Result<(), Error> {
-        let Some(tables) = self.tables else { return Ok(()) };
-        self.wanted = tables.meta()?;
-        match &self.wanted {
-            Some(meta) => check_store(meta, head),
-            None => Ok(()),
-        }
-    }
-
     /// Compares if the model stands where the environment does; when a checkpoint comes in between, later again.
     fn compare_at(&mut self, model: &Follower<MemTables>, report: &mut VerifyReport) -> Result<(), Error> {
         let Some(tables) = self.tables else { return Ok(()) };

@@ -3,6 +3,8 @@
 //! `journalctl -u knhk | grep -i "tick\|performance\|slow"` must find what is slow, hence `slow` or `tick` in those.
 //! Use them as `tracing::warn!(ticks, "{}", words::SLOW_STEPS)`.
 
+#![expect(clippy::doc_markdown, reason = "these sentences are also shown to people, outside Markdown")]
+
 use super::logs::LogLevel;
 
 /// One message: its text, its level, and when it is written.

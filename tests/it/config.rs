@@ -1,5 +1,7 @@
 //! Configuration: layers, origins, and every kind of mistake.
 
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
+
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -145,7 +147,7 @@ fn every_mistake_is_told_at_once_with_its_place() {
             KN0606 site.toml:7: hot_path_cores = "3-1" is not auto, none, or core numbers such as 2,3 or 2-5 []
             KN0601 site.toml:8: duplicate key [write one `key = value` a line]
             KN0601 site.toml:9: key with no value, expected `=` [write one `key = value` a line]
-            KN0604 site.toml:10: segment_bytes = 99999999999999999999999 is not a number from 65536 to 4294967296 []
+            KN0604 site.toml:10: segment_bytes = 99999999999999999999999 is not a number from 65536 to 1073741824 []
             KN0603 site.toml:11: otel_enabled must be true or false []
             KN0603 site.toml:12: warm_path_timeout_ms must be a number from 1 to 60000, not float []
             KN0606 site.toml:13: otel_endpoint = "localhost:4317" is not an address such as http://127.0.0.1:4317 []

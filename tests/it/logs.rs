@@ -1,5 +1,8 @@
 //! The log as lines, and the messages that people search for.
 
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
+
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -120,7 +123,7 @@ The message of an error begins `error: `, that of a warning `warning: `.
     .to_owned();
     for words in words::ALL {
         let name = LogLevel::ALL.iter().find(|(level, _)| *level == words.level).unwrap().1;
-        page.push_str(&format!("| {name} | `{}` | {} |\n", words.text, words.when));
+        writeln!(page, "| {name} | `{}` | {} |", words.text, words.when).unwrap();
     }
     expect_file!["../../docs/reference/logs.md"].assert_eq(&page);
     for slow in [words::SLOW_STEPS, words::SLOW_COMMIT, words::CORES_NOT_PINNED, words::MEMORY_NOT_LOCKED] {

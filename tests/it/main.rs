@@ -1,9 +1,12 @@
 //! The integration tests: one binary, a module a theme.
 #![expect(clippy::unwrap_used, reason = "a test that fails by panic says where")]
 
+mod api;
 mod case;
+mod cli;
 mod config;
 mod expr;
+mod http;
 mod kernel;
 mod logs;
 mod metrics;

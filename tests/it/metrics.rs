@@ -1,5 +1,10 @@
 //! The figures as text, and what Prometheus' own checker says of them.
 
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
+#![expect(clippy::too_many_lines, reason = "snapshots are long")]
+#![expect(clippy::disallowed_methods, reason = "whether this is CI is known from the environment alone")]
+
+use std::fmt::Write as _;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -169,7 +174,7 @@ Written from the names in src/telemetry/metrics/names.rs; a test fails when the 
         assert!(about.unit.is_empty() || about.name.ends_with(about.unit), "{}", about.name);
         assert_eq!(about.kind == Kind::Counter, about.name.ends_with("_total"), "{}", about.name);
         let kind = format!("{:?}", about.kind).to_lowercase();
-        reference.push_str(&format!("| `{}` | {kind} | {} |\n", about.name, about.help));
+        writeln!(reference, "| `{}` | {kind} | {} |", about.name, about.help).unwrap();
     }
     assert_eq!(page.matches("# HELP ").count(), ALL.len());
     expect_file!["../../docs/reference/metrics.md"].assert_eq(&reference);

@@ -6,11 +6,16 @@ use std::sync::Arc;
 
 use knhk::id::{Partition, Time};
 use knhk::store::{
-    AppendError, Entry, Error, Fold, Link, Log, MemTables, Opened, Options, PlantedBug, Rows, Start, StoreId,
-    Table, open,
+    AppendError, Entry, Error, Fold, Level, Link, Log, MemTables, Opened, Options, Rows, Start, StoreId,
+    Table, VerifyReport, open, verify,
 };
 
-use crate::sim::disk::{Faults, SimDisk};
+use crate::sim::disk::SimDisk;
+
+mod crash;
+mod damage;
+mod lmdb;
+mod rules;
 
 const SUBJECTS: Table = Table(0);
 const FACTS: Table = Table(1);
@@ -144,38 +149,45 @@ impl Bench {
                 return Err(format!("positions of partition {} have a gap before {expected}", partition.0));
             }
         }
-        self.check_rows(store)
+        check_rows(store)
     }
 
-    fn check_rows(&self, store: &Store) -> Result<(), String> {
-        let mut ends: BTreeMap<Vec<u8>, Link> = BTreeMap::new();
-        let mut facts: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-        let frames = store.journal.reader().frames(1, &mut |frame| {
-            for entry in &frame.entries {
-                let key = entry.subject.to_be_bytes().to_vec();
-                ends.insert(key.clone(), entry.link());
-                match entry.payload[0] {
-                    255 => drop(facts.remove(&key)),
-                    first if first % 2 == 0 => drop(facts.insert(key, entry.payload.clone())),
-                    _ => {}
-                }
-            }
-            Ok(true)
-        });
-        frames.map_err(|error| error.to_string())?;
-        let found_ends = rows(store, SUBJECTS);
-        let found_ends =
-            found_ends.into_iter().map(|(key, row)| (key, link(&row))).collect::<BTreeMap<_, _>>();
-        if found_ends != ends || rows(store, FACTS) != facts {
-            return Err("the rows are not those that the journal gives".to_owned());
-        }
-        Ok(())
+    fn verify(&self, level: Level) -> VerifyReport {
+        let fold = Arc::new(Chains);
+        let report = verify(&self.disk, Some(&*self.tables), fold, &self.options, level, &mut |_| {});
+        assert!(report.segments > 0 || !report.findings.is_empty(), "nothing was looked at");
+        report
     }
 
     fn segments(&self) -> Vec<PathBuf> {
         let files = self.disk.files(Path::new("/state/journal"));
         files.into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "jnl")).collect()
     }
+}
+
+/// Checks that the rows are those that the journal gives.
+fn check_rows(store: &Store) -> Result<(), String> {
+    let mut ends: BTreeMap<Vec<u8>, Link> = BTreeMap::new();
+    let mut facts: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    let frames = store.journal.reader().frames(1, &mut |frame| {
+        for entry in &frame.entries {
+            let key = entry.subject.to_be_bytes().to_vec();
+            ends.insert(key.clone(), entry.link());
+            match entry.payload[0] {
+                255 => drop(facts.remove(&key)),
+                first if first % 2 == 0 => drop(facts.insert(key, entry.payload.clone())),
+                _ => {}
+            }
+        }
+        Ok(true)
+    });
+    frames.map_err(|error| error.to_string())?;
+    let found_ends = rows(store, SUBJECTS);
+    let found_ends = found_ends.into_iter().map(|(key, row)| (key, link(&row))).collect::<BTreeMap<_, _>>();
+    if found_ends != ends || rows(store, FACTS) != facts {
+        return Err("the rows are not those that the journal gives".to_owned());
+    }
+    Ok(())
 }
 
 fn rows(store: &Store, table: Table) -> BTreeMap<Vec<u8>, Vec<u8>> {
@@ -186,125 +198,4 @@ fn rows(store: &Store, table: Table) -> BTreeMap<Vec<u8>, Vec<u8>> {
     });
     scanned.unwrap();
     out
-}
-
-#[test]
-fn what_was_appended_is_there_after_the_power_was_lost() {
-    let mut bench = Bench::new(1);
-    for _ in 0..5 {
-        let mut store = bench.open().unwrap();
-        for step in 0..20 {
-            bench.append(&mut store).unwrap();
-            if step == 11 {
-                store.follower.checkpoint().unwrap();
-            }
-        }
-        bench.check(&store).unwrap();
-        drop(store);
-        bench.disk.power_cycle();
-    }
-    let store = bench.open().unwrap();
-    bench.check(&store).unwrap();
-    assert!(bench.segments().len() > 10, "segments are rolled: {:?}", bench.segments());
-}
-
-/// How a run is interrupted.
-#[derive(Debug, Clone, Copy)]
-enum End {
-    Restart,
-    PowerCycle,
-}
-
-/// Opens, appends and checkpoints until the disk crashes or the work is done; errors of the disk are taken as they come.
-fn work(bench: &mut Bench, frames: u64) -> Result<(), String> {
-    let mut store = match bench.open() {
-        Ok(store) => store,
-        Err(_) if bench.disk.is_crashed() => return Ok(()),
-        Err(Error::Io { .. }) => return Ok(()),
-        Err(error) => return Err(error.to_string()),
-    };
-    bench.check(&store).or_else(|error| if bench.disk.is_crashed() { Ok(()) } else { Err(error) })?;
-    let mut preparer = store.journal.preparer();
-    for step in 0..frames {
-        if step % 5 == 3 {
-            let _ = preparer.step();
-        }
-        if let Err(error) = bench.append(&mut store)
-            && !error.is_outcome_unknown()
-        {
-            return Err(error.to_string());
-        }
-        if step % 7 == 6 {
-            store.follower.checkpoint().map_err(|error| error.to_string())?;
-        }
-    }
-    let _ = store.marker.stopped();
-    Ok(())
-}
-
-/// Works, crashes after `crash_at` calls, works on, loses power, and checks.
-fn run(seed: u64, crash_at: u64, faults: Faults, planted: Option<PlantedBug>) -> Result<(), String> {
-    let mut bench = Bench::new(seed);
-    bench.options.planted = planted;
-    bench.disk.set_faults(faults);
-    bench.disk.crash_at(Some(crash_at));
-    let ends = if seed.is_multiple_of(2) {
-        [End::PowerCycle, End::PowerCycle, End::PowerCycle]
-    } else {
-        [End::Restart, End::PowerCycle, End::Restart]
-    };
-    for end in ends {
-        work(&mut bench, 12)?;
-        match end {
-            End::Restart => bench.disk.restart(),
-            End::PowerCycle => bench.disk.power_cycle(),
-        }
-    }
-    bench.disk.set_faults(Faults::default());
-    bench.disk.power_cycle();
-    let store = bench.open().map_err(|error| error.to_string())?;
-    bench.check(&store)
-}
-
-const ROUGH: Faults = Faults { write_errors: 20, sync_errors: 60, late_syncs: 20 };
-
-#[test]
-fn a_crash_between_any_two_disk_calls_loses_nothing_acknowledged() {
-    for seed in 0..4 {
-        let mut bench = Bench::new(seed);
-        work(&mut bench, 12).unwrap();
-        let calls = bench.disk.calls();
-        assert!(calls > 30, "{calls}");
-        for crash_at in 0..=calls {
-            run(seed, crash_at, Faults::default(), None)
-                .unwrap_or_else(|error| panic!("SEED={seed} crash at {crash_at}: {error}"));
-        }
-    }
-}
-
-#[test]
-fn errors_of_the_disk_lose_nothing_acknowledged() {
-    for seed in 0..150 {
-        run(seed, 20 + seed * 7 % 100, ROUGH, None).unwrap_or_else(|error| panic!("SEED={seed}: {error}"));
-    }
-}
-
-/// Returns the first seed that finds a planted bug.
-fn first_finding(planted: PlantedBug) -> Option<(u64, String)> {
-    (0..300).find_map(|seed| {
-        run(seed, 20 + seed * 7 % 100, ROUGH, Some(planted)).err().map(|error| (seed, error))
-    })
-}
-
-#[test]
-fn planted_bugs_are_found() {
-    for planted in [
-        PlantedBug::AcknowledgeBeforeSync,
-        PlantedBug::WriteOnAfterFailedSync,
-        PlantedBug::TrustLastFrame,
-        PlantedBug::SkipTornTailCut,
-    ] {
-        let found = first_finding(planted).unwrap_or_else(|| panic!("{planted:?} is not found"));
-        println!("{planted:?}: SEED={} {}", found.0, found.1);
-    }
 }

@@ -6,11 +6,11 @@ use super::judgements::{Join, Judgements};
 use super::slabs::{Fired, Slabs};
 use super::{Answer, Done, Entry, Job, Limits, Outcome, Question, Tally, What, how_it_went};
 use crate::case::command::{Command, Error};
-use crate::case::duty::{Duty, Markings, duty, incident};
+use crate::case::duty::{Duty, Markings, Touched, duty, incident};
 use crate::case::encode::event_len;
 use crate::case::event::{Event, IncidentKind, InstanceNumber, ItemNumber, TaskNumber};
 use crate::case::fold::fold;
-use crate::case::plan::{Plan, Step, plan};
+use crate::case::plan::{Plan, Step, facts_bytes, plan};
 use crate::case::row::ItemRow;
 use crate::case::settle::settle;
 use crate::case::state::{Instance, Live};
@@ -54,8 +54,7 @@ struct Work {
     asked: Asked,
     events: Vec<Event>,
     bytes: usize,
-    /// Instances that may have something to do, ascending.
-    touched: Vec<InstanceNumber>,
+    touched: Touched,
 }
 
 /// Who asked, and for what.
@@ -139,13 +138,8 @@ impl Line {
 
     fn begin(&mut self, at: usize, job: Job, turn: &mut Turn<'_>) {
         let case = &self.entry.case;
-        let mut work = Work {
-            at,
-            asked: Asked::Nobody,
-            events: Vec::new(),
-            bytes: 0,
-            touched: case.instances.iter().map(|instance| instance.number).collect(),
-        };
+        let mut work =
+            Work { at, asked: Asked::Nobody, events: Vec::new(), bytes: 0, touched: Touched::all(case) };
         let is_there = case.row.is_some();
         let command = match job.what {
             What::Command(command) => command,
@@ -170,12 +164,19 @@ impl Line {
         work.asked = self.asked(&command);
         self.entry.chain = 0;
         if self.entry.is_settled && !matches!(command, Command::Execute) {
-            work.touched.clear();
+            work.touched = Touched::default();
         }
         self.work = Some(work);
+        let is_cancel = matches!(command, Command::Cancel(_));
         match plan(&self.entry.case, &self.entry.registered.workflow, command) {
-            Ok(Plan::Facts(events)) => self.apply(events, turn),
+            Ok(Plan::Facts(events)) => match check_bytes(facts_bytes(&events), turn.limits) {
+                Err(error) if !is_cancel => self.refuse(error, turn),
+                _ => self.apply(events, turn),
+            },
             Ok(Plan::Step(step)) => {
+                if let Err(error) = check_bytes(step.bytes(), turn.limits) {
+                    return self.refuse(error, turn);
+                }
                 self.step = Some(Pending { step: *step, is_asked: true, is_widened: false });
             }
             Err(error) => self.refuse(error, turn),
@@ -205,7 +206,7 @@ impl Line {
 
     /// Derives what the case has to do next, and does what moves no tokens.
     fn go_on(&mut self, turn: &mut Turn<'_>) {
-        let work = self.work.as_ref().expect("invariant: there is a job at work");
+        let work = self.work.as_mut().expect("invariant: there is a job at work");
         let is_full = !work.events.is_empty() && work.bytes >= turn.limits.frame_bytes;
         let mut reader = Reader {
             slabs: turn.slabs,
@@ -213,7 +214,7 @@ impl Line {
             spec: self.entry.registered.number,
             states_max: turn.limits.judged_states,
         };
-        match duty(&self.entry.case, &self.entry.registered.workflow, &mut reader, &work.touched) {
+        match duty(&self.entry.case, &self.entry.registered.workflow, &mut reader, &mut work.touched) {
             Duty::Rest => self.finish(Ending::Rest, turn),
             Duty::Step(_) | Duty::Facts(_) if is_full => self.finish(Ending::Unfinished, turn),
             Duty::Step(step) => self.take_on(*step, turn),
@@ -235,6 +236,11 @@ impl Line {
             let event = incident(case, step.instance, None, IncidentKind::Chain, detail);
             return self.apply(vec![event], turn);
         }
+        if let Err(error) = check_bytes(step.bytes(), turn.limits) {
+            let Step { instance, task, .. } = step;
+            let event = incident(case, instance, Some(task), IncidentKind::Data, error.to_string());
+            return self.apply(vec![event], turn);
+        }
         self.entry.chain = self.entry.chain.saturating_add(1);
         self.step = Some(Pending { step, is_asked: false, is_widened: false });
     }
@@ -249,13 +255,10 @@ impl Line {
             work.bytes += event_len(&event);
             match &event {
                 Event::Stepped { instance, .. } | Event::Opened { instance, .. } => {
-                    if let Err(place) = work.touched.binary_search(instance) {
-                        work.touched.insert(place, *instance);
-                    }
+                    work.touched.add(*instance);
                 }
-                Event::IncidentCleared { .. } | Event::Resumed | Event::Reoffered { .. } => {
-                    let all = self.entry.case.instances.iter();
-                    work.touched = all.map(|instance| instance.number).collect();
+                Event::IncidentCleared { .. } | Event::Resumed => {
+                    work.touched = Touched::all(&self.entry.case);
                 }
                 _ => {}
             }
@@ -320,8 +323,8 @@ impl Line {
             _ => None,
         });
         let data = started.or_else(|| row.data.clone());
-        let row = ItemRow { since: turn.now, data, ..row.clone() };
-        let word = how_it_went(&work.events, number).unwrap_or("withdrawn");
+        let (word, reason) = how_it_went(&work.events, number);
+        let row = ItemRow { since: turn.now, data, reason, ..row.clone() };
         let id = ItemId { case: case.id, number };
         let net = &registered.workflow.nets[usize::from(*net)];
         Answer::Item(Box::new(view::item(id, &row, word, None, net, &registered.workflow.uri)))
@@ -351,6 +354,12 @@ enum Ending {
     Rest,
     Unfinished,
     Parked(Question),
+}
+
+/// Checks that what cannot be parted fits a frame.
+fn check_bytes(bytes: usize, limits: Limits) -> Result<(), Error> {
+    let limit = limits.frame_bytes;
+    if bytes > limit { Err(Error::TooLarge { what: "one step", bytes, limit }) } else { Ok(()) }
 }
 
 fn learn(judgements: &mut Judgements, question: &Question, judgement: Judgement) {

@@ -1,5 +1,7 @@
 //! Every figure's name, help text and unit. The four names that the operations guide asks for never change.
 
+#![expect(clippy::doc_markdown, reason = "these sentences are also shown to people, outside Markdown")]
+
 /// What a figure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

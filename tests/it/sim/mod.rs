@@ -1,3 +1,93 @@
-//! The simulator: the real code over a simulated world, replayed from a seed.
+//! The simulator: the real engine, journal and recovery in one thread, over a simulated world, replayed from a seed.
+//!
+//! `KNHK_SIM_SEEDS` says how many seeds, `KNHK_SIM_SEED` runs one and prints what happened. Start at [`world::World`].
 
+mod check;
+mod client;
 pub(crate) mod disk;
+mod node;
+mod random;
+mod world;
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use knhk::store::PlantedBug;
+use world::{Plan, Stats, World};
+
+/// Seeds in the suite.
+const SEEDS: u64 = 2_000;
+/// Within so many seeds each planted bug is found.
+const PLANTED_SEEDS_MAX: u64 = 3_000;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs one seed; a violated check and a panic of the engine are both what the simulator looks for.
+fn run(seed: u64, plan: Plan) -> Result<Stats, String> {
+    catch_unwind(AssertUnwindSafe(|| World::new(seed, plan).run())).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default())
+    })
+}
+
+#[test]
+fn every_seed_keeps_what_was_acknowledged_and_doubles_nothing() {
+    let mut out = std::io::stdout();
+    if let Some(seed) = number("KNHK_SIM_SEED") {
+        writeln!(out, "SEED={seed}").unwrap();
+        let stats = run(seed, Plan { is_loud: true, ..Plan::default() });
+        writeln!(out, "{stats:?}").unwrap();
+        stats.unwrap();
+        return;
+    }
+    let seeds = number("KNHK_SIM_SEEDS").unwrap_or(SEEDS);
+    let mut total = Stats::default();
+    for seed in 0..seeds {
+        match run(seed, Plan::default()) {
+            Ok(stats) => total.add(&stats),
+            Err(why) => panic!("SEED={seed}: {why}"),
+        }
+        if seeds > SEEDS && seed % 1_000 == 999 {
+            writeln!(out, "sim: {} seeds of {seeds}", seed + 1).unwrap();
+        }
+    }
+    writeln!(out, "sim: {seeds} seeds, {total}").unwrap();
+    assert!(
+        total.crashes > 0 && total.acknowledged > 0 && total.failed_appends > 0,
+        "nothing was put to the test"
+    );
+}
+
+fn finds(plan: Plan, name: &str) {
+    let found = (0..PLANTED_SEEDS_MAX).find_map(|seed| run(seed, plan).err().map(|why| (seed, why)));
+    let (seed, why) = found.unwrap_or_else(|| panic!("the planted bug {name} was not found"));
+    let why = why.lines().next().unwrap_or_default();
+    writeln!(std::io::stdout(), "sim: {name}: found by SEED={seed}: {why}").unwrap();
+}
+
+#[test]
+fn a_frame_acknowledged_before_its_sync_is_found() {
+    finds(Plan::with_bug(PlantedBug::AcknowledgeBeforeSync), "acknowledge before sync");
+}
+
+#[test]
+fn writing_on_after_a_failed_sync_is_found() {
+    finds(Plan::with_bug(PlantedBug::WriteOnAfterFailedSync), "write on after a failed sync");
+}
+
+#[test]
+fn trusting_the_last_frame_at_opening_is_found() {
+    finds(Plan::with_bug(PlantedBug::TrustLastFrame), "trust the last frame");
+}
+
+#[test]
+fn skipping_the_torn_tail_cut_is_found() {
+    finds(Plan::with_bug(PlantedBug::SkipTornTailCut), "skip the torn tail cut");
+}
+
+#[test]
+fn forgetting_a_key_after_replay_is_found() {
+    finds(Plan { forgets_keys: true, ..Plan::default() }, "forget a key after replay");
+}

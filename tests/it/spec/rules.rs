@@ -449,14 +449,20 @@ fn a_net_has_room_for_so_many_tasks() {
             (0..count).map(|number| task(&format!("t{number}"), &flow("o"), "and", "")).collect();
         root("", &["<inputCondition id='i'>", &flows, "</inputCondition>", &tasks, OUTPUT].concat())
     };
-    check(net(4_096), expect![[r#"
+    check(
+        net(4_096),
+        expect![[r#"
         accepted: "u" nets 1 tasks 4096 gateways 1 data_root false
-    "#]]);
-    check(net(4_097), expect![[r#"
+    "#]],
+    );
+    check(
+        net(4_097),
+        expect![[r#"
         refused
         3:20: error[KN0112]: net "N" has 4097 tasks, more than 4096
         hint: make a part of it a net of its own
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -466,7 +472,9 @@ fn a_long_circle_is_named_in_part() {
         let next = [flow(&format!("t{}", (number + 1) % 10)), flow("o")].concat();
         elements += &task(&format!("t{number}"), &next, "and", "").replace("<decomposesTo id='G'/>", "");
     }
-    check(root("", &(elements + OUTPUT)), expect![[r#"
+    check(
+        root("", &(elements + OUTPUT)),
+        expect![[r#"
         refused
         3:20: warning[KN0183]: net "N" may complete without any work
         hint: nothing to do, if this is meant: there is a way on which no task has a decomposition
@@ -474,7 +482,8 @@ fn a_long_circle_is_named_in_part() {
         hint: give one of these tasks a decomposition that does work, or break the circle
         17:20: warning[KN0182]: no task uses decomposition "G"
         hint: take it out, or use it
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -1,0 +1,121 @@
+//! `knhk config`: what is configured, where from, and what is wrong with it.
+
+use argh::{ArgsInfo, FromArgs};
+use serde_json::{Map, Value as Json, json};
+
+use super::table::{self, Side};
+use super::ui::{Color, Form};
+use super::{Context, Error};
+use crate::config::{KEYS, Key, Origin, Value};
+
+/// Show and check the configuration
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "config", help_triggers("-h", "--help", "help"))]
+pub(super) struct ConfigNoun {
+    #[argh(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand)]
+enum Verb {
+    Show(Show),
+    Validate(Validate),
+}
+
+/// Print every key with its value
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "show", help_triggers("-h", "--help", "help"))]
+struct Show {
+    /// add where each value comes from
+    #[argh(switch)]
+    origin: bool,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+    /// when to use colours: auto, always, never
+    #[argh(option)]
+    color: Option<Color>,
+}
+
+/// Find every mistake in the configuration
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "validate", help_triggers("-h", "--help", "help"))]
+struct Validate {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+pub(super) fn run(context: &mut Context, noun: ConfigNoun) -> Result<(), Error> {
+    match noun.verb {
+        Verb::Show(command) => show(context, &command),
+        Verb::Validate(command) => validate(context, &command),
+    }
+}
+
+fn show(context: &mut Context, command: &Show) -> Result<(), Error> {
+    context.ui.set_json(command.json);
+    context.ui.set_color(command.color);
+    let loaded = context.load()?;
+    if context.ui.form() == Form::Json {
+        let members: Map<String, Json> = KEYS
+            .iter()
+            .zip(&loaded.values)
+            .map(|(key, (value, origin))| {
+                let value = json_of(value);
+                let member = if command.origin {
+                    json!({ "value": value, "origin": origin_of(origin) })
+                } else {
+                    value
+                };
+                (key.name.to_owned(), member)
+            })
+            .collect();
+        return context.ui.document(&Json::Object(members));
+    }
+    let mut columns = vec![("KEY", Side::Left), ("VALUE", Side::Left)];
+    if command.origin {
+        columns.push(("ORIGIN", Side::Left));
+    }
+    let rows: Vec<Vec<String>> = KEYS
+        .iter()
+        .zip(&loaded.values)
+        .map(|(key, (value, origin))| vec![shown_name(key), value.to_string(), origin.to_string()])
+        .collect();
+    context.ui.table(&table::render(&columns, &rows, true))
+}
+
+/// Returns the name as `config show` prints it: people look for telemetry with `grep OTEL`.
+fn shown_name(key: &Key) -> String {
+    if key.name.starts_with("otel_") { key.name.to_uppercase() } else { key.name.to_owned() }
+}
+
+fn json_of(value: &Value) -> Json {
+    match value {
+        Value::Integer(value) => json!(value),
+        Value::Flag(value) => json!(value),
+        Value::Text(value) => json!(value),
+    }
+}
+
+fn origin_of(origin: &Origin) -> Json {
+    match origin {
+        Origin::BuiltIn => json!({ "from": "built-in" }),
+        Origin::File { path, line } => {
+            json!({ "from": "file", "file": path.display().to_string(), "line": line })
+        }
+        Origin::Variable(name) => json!({ "from": "environment", "variable": name }),
+    }
+}
+
+fn validate(context: &mut Context, command: &Validate) -> Result<(), Error> {
+    context.ui.set_json(command.json);
+    let loaded = context.load()?;
+    let files: Vec<String> = loaded.files.iter().map(|path| path.display().to_string()).collect();
+    if context.ui.form() == Form::Json {
+        return context.ui.document(&json!({ "valid": true, "files": files, "mistakes": [] }));
+    }
+    let read = if files.is_empty() { "built-in values only".to_owned() } else { files.join(", ") };
+    context.ui.answer(&format!("valid: {read}\n"))
+}

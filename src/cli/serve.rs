@@ -1,0 +1,174 @@
+//! `knhk serve`: the service, from the first thread to the last.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use argh::{ArgsInfo, FromArgs};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::{Context, Error};
+use crate::api::{Listener, Server};
+use crate::config::Config;
+use crate::engine::clock::{Clock, SystemClock};
+use crate::engine::running::{Engine, open_store};
+use crate::engine::service::Service;
+use crate::engine::threads::{Threads, random_bytes};
+use crate::store::{LmdbTables, Opened, Progress, RealDisk, Start, StoreId};
+use crate::telemetry::logs;
+use crate::telemetry::metrics::Metrics;
+
+/// How often the main thread looks around when no signal comes, in milliseconds.
+const LOOK_MS: u16 = 1_000;
+/// Frames between two lines about a long start.
+const PROGRESS_FRAMES: u64 = 100_000;
+
+/// Run the service until SIGTERM
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "serve", help_triggers("-h", "--help", "help"))]
+pub(super) struct Serve {}
+
+type Node = Engine<RealDisk, LmdbTables>;
+
+/// Everything that runs.
+struct Running {
+    engine: Arc<Node>,
+    server: Server,
+    threads: Threads,
+}
+
+pub(super) fn run(context: &Context, _command: &Serve) -> Result<(), Error> {
+    let config = context.config()?;
+    // Before any thread, so that all inherit it and only the main thread hears signals.
+    let signals = block_signals().map_err(Error::system("block signals"))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let metrics = Arc::new(Metrics::new());
+    start_log(context, &config, &clock, &metrics);
+    raise_file_limit();
+    let running = start(&config, &clock, &metrics)?;
+    tracing::info!(listen = %config.listen, socket = %config.socket.display(), "knhk serves on {}", config.listen);
+    notify(&[sd_notify::NotifyState::Ready]);
+    wait(&signals, &running).map_err(Error::system("wait for signals"))?;
+    notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("knhk stops");
+    stop(running);
+    Ok(())
+}
+
+fn block_signals() -> nix::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
+fn start_log(context: &Context, config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) {
+    let clock = Arc::clone(clock);
+    logs::start(logs::Options {
+        level: config.log_level,
+        lines_per_second_max: config.log_lines_per_second_max,
+        journal_stream: context.environment.journal_stream.clone(),
+        now: Arc::new(move || clock.now()),
+        metrics: Arc::clone(metrics),
+    });
+}
+
+/// Every connection takes a file descriptor: as many as the system allows.
+fn raise_file_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!(soft, hard, "cannot raise the limit on open files: {error}");
+    }
+}
+
+fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Result<Running, Error> {
+    // The port first: whether it can be had is known at once, opening a large store takes seconds.
+    let listeners = vec![Listener::tcp(config.listen)?, Listener::unix(&config.socket)?];
+    metrics.start_time_seconds.set(clock.now().0 / 1_000_000);
+    let disk = Arc::new(RealDisk);
+    let opened = open(config, &disk, clock.as_ref())?;
+    let place = (disk, config.state_dir.clone());
+    let engine = Engine::start(config.engine(), opened, Arc::clone(clock), Arc::clone(metrics), place)?;
+    let engine = Arc::new(engine);
+    let threads = Mutex::new(Threads::default());
+    let spawn = |name: String, work: Box<dyn FnOnce() + Send>| {
+        threads.lock().unwrap_or_else(PoisonError::into_inner).spawn(&name, work)
+    };
+    let service: Arc<dyn Service> = Arc::clone(&engine) as Arc<dyn Service>;
+    let server = Server::start(listeners, &config.server(), service, &spawn)?;
+    let threads = threads.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Running { engine, server, threads })
+}
+
+fn open(
+    config: &Config,
+    disk: &Arc<RealDisk>,
+    clock: &dyn Clock,
+) -> Result<Opened<RealDisk, LmdbTables>, Error> {
+    let tables = Arc::new(LmdbTables::open(&config.cache_dir)?);
+    if let Some(reason) = tables.discarded() {
+        tracing::warn!("the working environment was thrown away and is made anew: {reason}");
+    }
+    let fresh_id = StoreId(random_bytes().map_err(Error::system("read random bytes"))?);
+    let start = Start { now: clock.now(), fresh_id };
+    let mut tell = |progress: Progress| {
+        if progress.seq.is_multiple_of(PROGRESS_FRAMES) {
+            tracing::info!(seq = progress.seq, end = progress.end_seq, "folding the journal");
+        }
+    };
+    let (opened, report) = open_store(Arc::clone(disk), tables, &config.store(), start, &mut tell)?;
+    if report.is_new {
+        tracing::info!(state_dir = %config.state_dir.display(), "a new store was made");
+    }
+    if let Some(reason) = &report.discarded {
+        tracing::warn!("the working environment was discarded and made anew: {reason}");
+    }
+    for note in &report.notes {
+        tracing::info!("{note}");
+    }
+    Ok(opened)
+}
+
+/// Waits for a signal to stop, and tells systemd meanwhile that the service moves.
+fn wait(signals: &SignalFd, running: &Running) -> nix::Result<()> {
+    let watchdog = sd_notify::watchdog_enabled();
+    loop {
+        let mut fds = [PollFd::new(std::os::fd::AsFd::as_fd(signals), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::from(LOOK_MS)) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error),
+        }
+        while let Some(signal) = signals.read_signal()? {
+            let number = i32::try_from(signal.ssi_signo).unwrap_or_default();
+            if number != Signal::SIGHUP as i32 {
+                return Ok(());
+            }
+            tracing::info!("the configuration is read at the start only; restart to change it");
+        }
+        let metrics = running.engine.metrics();
+        metrics.http_connections.set(u64::try_from(running.server.connections()).unwrap_or(u64::MAX));
+        if watchdog.is_some() && running.engine.is_moving() {
+            notify(&[sd_notify::NotifyState::Watchdog]);
+        }
+    }
+}
+
+fn stop(running: Running) {
+    let Running { engine, server, threads } = running;
+    server.stop();
+    let mut failed = engine.stop();
+    failed.extend(threads.join());
+    for name in failed {
+        tracing::error!(thread = name, "a thread ended by a fault");
+    }
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    // Without systemd there is nobody to tell.
+    drop(sd_notify::notify(states));
+}

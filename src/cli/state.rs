@@ -1,0 +1,253 @@
+//! `knhk state`: the state on disk, looked at, verified and repaired.
+
+use std::sync::Arc;
+
+use argh::{ArgsInfo, FromArgs};
+use serde_json::{Value, json};
+
+use super::table::{self, Side};
+use super::ui::Form;
+use super::{Context, Error};
+use crate::config::Config;
+use crate::engine::clock::Clock;
+use crate::engine::fold::EngineFold;
+use crate::engine::tables;
+use crate::engine::threads::become_owner;
+use crate::store::{self, Act, Info, Level, LmdbTables, RealDisk, VerifyReport};
+
+/// Look at, verify and repair the state on disk
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "state", help_triggers("-h", "--help", "help"))]
+pub(super) struct State {
+    #[argh(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand)]
+enum Verb {
+    Verify(Verify),
+    Info(InfoCommand),
+    Repair(Repair),
+}
+
+/// Verify journal, chains, rows and sums, beside a running service or without one
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "verify", help_triggers("-h", "--help", "help"))]
+struct Verify {
+    /// verify heads and sums only
+    #[argh(switch)]
+    quick: bool,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+    /// show no progress
+    #[argh(switch)]
+    quiet: bool,
+}
+
+/// Print sizes and positions of the state
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "info", help_triggers("-h", "--help", "help"))]
+struct InfoCommand {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+/// Cut a damaged journal where it is damaged, and move the rest aside
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "repair", help_triggers("-h", "--help", "help"))]
+struct Repair {
+    /// do it without asking
+    #[argh(switch)]
+    yes: bool,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+pub(super) fn run(context: &mut Context, noun: State) -> Result<(), Error> {
+    let config = context.config()?;
+    become_owner(&config.state_dir).map_err(Error::system("become the owner of the state folder"))?;
+    match noun.verb {
+        Verb::Verify(command) => verify(context, &config, &command),
+        Verb::Info(command) => info(context, &config, &command),
+        Verb::Repair(command) => repair(context, &config, &command),
+    }
+}
+
+fn verify(context: &mut Context, config: &Config, command: &Verify) -> Result<(), Error> {
+    context.ui.set_json(command.json);
+    if command.quiet {
+        context.ui.be_quiet();
+    }
+    let (tables, unreadable) = match LmdbTables::open_existing(&config.cache_dir) {
+        Ok(tables) => (tables, None),
+        Err(error) => (None, Some(error)),
+    };
+    let level = if command.quick { Level::Quick } else { Level::Full };
+    let (ui, clock) = (&mut context.ui, &context.clock);
+    let mut tell = |seq: u64| ui.progress(clock.monotonic_us(), &format!("verified up to frame {seq}"));
+    let mut report =
+        store::verify(&RealDisk, tables.as_ref(), Arc::new(EngineFold), &config.store(), level, &mut tell);
+    report.findings.extend(unreadable);
+    let findings: Vec<Value> = report
+        .findings
+        .iter()
+        .map(|finding| json!({ "code": finding.code().to_string(), "message": finding.to_string() }))
+        .collect();
+    if context.ui.form() == Form::Json {
+        context.ui.document(&json!({
+            "ok": findings.is_empty(),
+            "findings": findings,
+            "notes": report.notes,
+            "segments": report.segments,
+            "frames": report.frames,
+            "entries": report.entries,
+            "rows": report.rows,
+            "seq": report.seq,
+        }))?;
+    } else {
+        context.ui.answer(&verified(&report))?;
+    }
+    match report.findings.len() {
+        0 => Ok(()),
+        count => Err(Error::NotVerified { count }),
+    }
+}
+
+fn verified(report: &VerifyReport) -> String {
+    let mut text: String = report
+        .findings
+        .iter()
+        .map(|finding| format!("damaged [{}]: {finding}\n", finding.code()))
+        .chain(report.notes.iter().map(|note| format!("note: {note}\n")))
+        .collect();
+    text.push_str(&table::facts(&[
+        ("segments", report.segments.to_string()),
+        ("frames", report.frames.to_string()),
+        ("entries", report.entries.to_string()),
+        ("rows", report.rows.to_string()),
+        ("last frame", report.seq.to_string()),
+        ("verdict", if report.findings.is_empty() { "ok".to_owned() } else { "damaged".to_owned() }),
+    ]));
+    text
+}
+
+fn info(context: &mut Context, config: &Config, command: &InfoCommand) -> Result<(), Error> {
+    context.ui.set_json(command.json);
+    // An environment that cannot be read is shown as none; `state verify` says what is wrong with it.
+    let tables = LmdbTables::open_existing(&config.cache_dir).ok().flatten();
+    let info = store::info(&RealDisk, tables.as_ref(), &config.store())?;
+    let lmdb_bytes = std::fs::metadata(config.cache_dir.join("live.mdb")).map_or(0, |file| file.len());
+    if context.ui.form() == Form::Json {
+        return context.ui.document(&info_json(&info, lmdb_bytes));
+    }
+    let none = || "none".to_owned();
+    context.ui.answer(&table::facts(&[
+        ("store", info.store.map_or_else(none, |store| store.to_string())),
+        ("last frame", info.seq.to_string()),
+        ("last frame at", super::duration::rfc3339(info.time)),
+        ("journal bytes", info.journal_bytes.to_string()),
+        ("void segments", info.void_segments.to_string()),
+        ("environment bytes", lmdb_bytes.to_string()),
+        ("environment at frame", info.environment.as_ref().map_or_else(none, |meta| meta.seq.to_string())),
+        ("free bytes", info.free_bytes.to_string()),
+        ("damage", info.damage.as_ref().map_or_else(none, ToString::to_string)),
+    ]))?;
+    let rows: Vec<Vec<String>> = info
+        .segments
+        .iter()
+        .map(|segment| {
+            let kind = if segment.is_copy { "copy" } else { "own" };
+            vec![
+                segment.name.clone(),
+                segment.bytes.to_string(),
+                segment.first_seq.to_string(),
+                kind.to_owned(),
+            ]
+        })
+        .collect();
+    let columns =
+        [("SEGMENT", Side::Left), ("BYTES", Side::Right), ("FIRST FRAME", Side::Right), ("KIND", Side::Left)];
+    context.ui.table(&table::render(&columns, &rows, true))?;
+    let rows: Vec<Vec<String>> =
+        row_counts(&info).iter().map(|(name, count)| vec![(*name).to_owned(), count.to_string()]).collect();
+    context.ui.table(&table::render(&[("TABLE", Side::Left), ("ROWS", Side::Right)], &rows, true))
+}
+
+/// Rows of the environment by table, up to its own frame.
+fn row_counts(info: &Info) -> Vec<(&'static str, u64)> {
+    let count = |table| info.sums.iter().filter(|((of, _), _)| *of == table).map(|(_, sum)| sum.rows).sum();
+    tables::ALL.iter().map(|(table, name)| (*name, count(*table))).collect()
+}
+
+fn info_json(info: &Info, lmdb_bytes: u64) -> Value {
+    let segments: Vec<Value> = info
+        .segments
+        .iter()
+        .map(|segment| {
+            json!({
+                "name": segment.name,
+                "bytes": segment.bytes,
+                "first_seq": segment.first_seq,
+                "is_copy": segment.is_copy,
+            })
+        })
+        .collect();
+    let rows: serde_json::Map<String, Value> =
+        row_counts(info).into_iter().map(|(name, count)| (name.to_owned(), json!(count))).collect();
+    json!({
+        "store": info.store.map(|store| store.to_string()),
+        "seq": info.seq,
+        "time": super::duration::rfc3339(info.time),
+        "journal_bytes": info.journal_bytes,
+        "void_segments": info.void_segments,
+        "environment_bytes": lmdb_bytes,
+        "environment_seq": info.environment.as_ref().map(|meta| meta.seq),
+        "free_bytes": info.free_bytes,
+        "damage": info.damage.as_ref().map(ToString::to_string),
+        "segments": segments,
+        "rows": rows,
+    })
+}
+
+fn repair(context: &mut Context, config: &Config, command: &Repair) -> Result<(), Error> {
+    context.ui.set_json(command.json);
+    let disk = Arc::new(RealDisk);
+    let now = context.clock.now();
+    let planned = store::repair(&disk, &config.store(), now, Act::Tell)?;
+    let Some(damage) = &planned.damage else {
+        if context.ui.form() == Form::Json {
+            return context.ui.document(&json!({ "repaired": false, "damage": null, "moved": [] }));
+        }
+        return context.ui.answer("the journal is not damaged; nothing was done\n");
+    };
+    let what = format!(
+        "cutting the journal after frame {}, of {}, and moving {} files to {}",
+        planned.kept_seq,
+        super::duration::rfc3339(planned.kept_time),
+        planned.moved.len(),
+        planned.aside.display()
+    );
+    context.ui.note(&format!("{damage}\n{what} loses what was acknowledged after that frame"));
+    if !command.yes && context.ui.ask("do it?") != Some(true) {
+        return Err(Error::NotAgreed { what });
+    }
+    let done = store::repair(&disk, &config.store(), now, Act::Do)?;
+    if context.ui.form() == Form::Json {
+        return context.ui.document(&json!({
+            "repaired": true,
+            "damage": done.damage.map(|damage| damage.to_string()),
+            "kept_seq": done.kept_seq,
+            "moved": done.moved,
+            "aside": done.aside.display().to_string(),
+        }));
+    }
+    context.ui.answer(&format!(
+        "the journal ends with frame {} now; the rest lies in {}\n",
+        done.kept_seq,
+        done.aside.display()
+    ))
+}

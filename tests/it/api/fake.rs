@@ -1,0 +1,280 @@
+//! A service of canned answers that writes down what it was asked.
+
+use std::sync::{Arc, Mutex};
+
+use knhk::case::row::Status;
+use knhk::case::view::{
+    CaseState, CaseView, Detail, HistoryView, IncidentView, ItemView, NetView, Value, ValueKind,
+};
+use knhk::engine::service::{
+    Answer, CaseFilter, CaseSummary, Fragment, Health, IsNew, ItemFilter, Once, Operation, Page, PageOf,
+    Refusal, Service, SpecificationView,
+};
+use knhk::error::{Code, Kind};
+use knhk::id::{CaseId, ItemId, Partition, SpecNumber, Time};
+use knhk::net::Net;
+use knhk::spec::{Mistake, Position, Severity};
+use knhk::telemetry::metrics::Metrics;
+
+/// 2026-03-01T12:00:00Z.
+const NOW: Time = Time(1_772_366_400_000_000);
+
+/// Id of the case that exists.
+pub(crate) fn case_id() -> CaseId {
+    CaseId::next(NOW, Partition(7), None)
+}
+
+pub(crate) struct Fake {
+    /// What was asked, a line each.
+    pub(crate) calls: Mutex<Vec<String>>,
+    /// What the requests were known by.
+    pub(crate) requests: Mutex<Vec<[u8; 32]>>,
+    pub(crate) health: Health,
+    pub(crate) metrics: Metrics,
+    /// Called at the beginning of `case`: a test may wait there.
+    pub(crate) before_case: Box<dyn Fn() + Send + Sync>,
+    /// Text of the variable `note`.
+    pub(crate) note: String,
+}
+
+impl Fake {
+    pub(crate) fn new() -> Self {
+        Self {
+            calls: Mutex::default(),
+            requests: Mutex::default(),
+            health: Health::default(),
+            metrics: Metrics::new(),
+            before_case: Box::new(|| {}),
+            note: "a < b".to_owned(),
+        }
+    }
+
+    fn called(&self, call: String) {
+        self.calls.lock().unwrap().push(call);
+    }
+
+    pub(crate) fn calls(&self) -> Vec<String> {
+        std::mem::take(&mut self.calls.lock().unwrap())
+    }
+
+    fn view(&self, id: CaseId) -> CaseView {
+        let child = NetView {
+            number: 2,
+            net: "Sub".to_owned(),
+            busy: vec!["Inner".to_owned()],
+            ..NetView::default()
+        };
+        CaseView {
+            id,
+            workflow: "urn:x:order".to_owned(),
+            version: 3,
+            state: CaseState::Incident,
+            status: Status::Running,
+            business_key: Some("k-1".to_owned()),
+            created: NOW,
+            changed: NOW.plus_us(1),
+            event_count: 5,
+            root: NetView {
+                number: 1,
+                net: "New Net #1".to_owned(),
+                marking: vec![("c{a_b}".to_owned(), 2)],
+                busy: vec!["c".to_owned()],
+                enabled: vec!["B".to_owned()],
+                data: self.values(),
+                children: vec![("C".to_owned(), vec![child])],
+            },
+            incidents: vec![IncidentView {
+                kind: "failed",
+                instance: 1,
+                task: Some("B".to_owned()),
+                item: Some(ItemId { case: id, number: 2 }),
+                detail: "no stock".to_owned(),
+                since: NOW,
+            }],
+        }
+    }
+
+    fn values(&self) -> Vec<Value> {
+        let value = |name: &str, kind, text: &str| Value {
+            name: name.to_owned(),
+            kind,
+            value: Fragment::from_text(text),
+        };
+        vec![
+            value("note", ValueKind::Text, &self.note),
+            value("count", ValueKind::Number, "12"),
+            value("ok", ValueKind::Boolean, "true"),
+        ]
+    }
+
+    fn item_view(&self, id: ItemId) -> ItemView {
+        ItemView {
+            id,
+            workflow: "urn:x:order".to_owned(),
+            instance: 1,
+            task: "B".to_owned(),
+            name: Some("Pack".to_owned()),
+            state: "executing",
+            since: NOW,
+            data: self.values(),
+            outputs: vec!["ok".to_owned()],
+            reason: None,
+        }
+    }
+}
+
+pub(crate) fn refusal(code: u16, kind: Kind, message: &str) -> Refusal {
+    Refusal {
+        code: Code(code),
+        kind,
+        message: message.to_owned(),
+        hint: None,
+        key: None,
+        mistakes: Vec::new(),
+    }
+}
+
+fn no_case() -> Refusal {
+    refusal(350, Kind::NotFound, "there is no such case")
+}
+
+/// A net as it is compiled from a specification.
+pub(crate) fn nets() -> Vec<Arc<Net>> {
+    let source = include_bytes!("../../data/spec/sequence.yawl");
+    let reading = knhk::spec::read(source);
+    let specification = reading.specification.expect("the specification can be read");
+    knhk::net::compile(&specification, None).expect("it can be compiled").workflow.nets
+}
+
+impl Service for Fake {
+    fn register(&self, source: &[u8], once: &Once) -> Result<SpecificationView, Refusal> {
+        self.called(format!("register {} bytes, key {:?}", source.len(), once.key));
+        match source {
+            b"wrong" => {
+                let mut refusal = refusal(100, Kind::Unacceptable, "the specification has 1 mistake");
+                refusal.mistakes.push(Mistake {
+                    code: Code(123),
+                    severity: Severity::Error,
+                    at: Position { line: 4, column: 7, offset: 90 },
+                    message: "flow to nowhere".to_owned(),
+                    hint: "name a task".to_owned(),
+                });
+                Err(refusal)
+            }
+            b"full" => {
+                let mut refusal = refusal(310, Kind::Busy, "the queue is full");
+                refusal.hint = Some("ask again".to_owned());
+                refusal.key = Some("made-1".to_owned());
+                Err(refusal)
+            }
+            source => self
+                .specification("urn:x:order")
+                .map(|view| SpecificationView { is_new: source != b"same", ..view }),
+        }
+    }
+
+    fn operate(&self, operations: Vec<(Operation, Once)>) -> Vec<Result<Answer, Refusal>> {
+        let answer = |(operation, once): (Operation, Once)| {
+            self.called(format!("{operation:?} key {:?}", once.key));
+            self.requests.lock().unwrap().push(once.request);
+            match operation {
+                Operation::Create { workflow, .. } if workflow == "nowhere" => {
+                    Err(refusal(351, Kind::NotFound, "there is no such specification"))
+                }
+                Operation::Create { business_key, .. } => {
+                    let is_new = if business_key.as_deref() == Some("old") { IsNew::No } else { IsNew::Yes };
+                    Ok(Answer::Created(Box::new(self.view(case_id())), is_new))
+                }
+                Operation::Case(id, _) if id != case_id() => Err(no_case()),
+                Operation::Case(id, _) => Ok(Answer::Case(Box::new(self.view(id)))),
+                Operation::Item(id, _) if id.number > 9 => {
+                    Err(refusal(356, Kind::Conflict, "the work item is not enabled"))
+                }
+                Operation::Item(id, _) => Ok(Answer::Item(Box::new(self.item_view(id)), CaseState::Running)),
+            }
+        };
+        operations.into_iter().map(answer).collect()
+    }
+
+    fn case(&self, id: CaseId) -> Result<CaseView, Refusal> {
+        (self.before_case)();
+        if id == case_id() { Ok(self.view(id)) } else { Err(no_case()) }
+    }
+
+    fn item(&self, id: ItemId) -> Result<ItemView, Refusal> {
+        if id.case == case_id() { Ok(self.item_view(id)) } else { Err(no_case()) }
+    }
+
+    fn cases(&self, filter: &CaseFilter, page: &PageOf) -> Result<Page<CaseSummary>, Refusal> {
+        self.called(format!("{filter:?} {page:?}"));
+        let case = self.view(case_id());
+        let item = CaseSummary {
+            id: case.id,
+            workflow: case.workflow,
+            version: case.version,
+            state: case.state,
+            business_key: case.business_key,
+            created: case.created,
+            changed: case.changed,
+            enabled_count: 1,
+        };
+        Ok(Page { items: vec![item], next: Some("token".to_owned()) })
+    }
+
+    fn items(&self, filter: &ItemFilter, page: &PageOf) -> Result<Page<ItemView>, Refusal> {
+        self.called(format!("{filter:?} {page:?}"));
+        Ok(Page { items: vec![self.item_view(ItemId { case: case_id(), number: 2 })], next: None })
+    }
+
+    fn history(&self, id: CaseId, page: &PageOf) -> Result<Page<HistoryView>, Refusal> {
+        self.called(format!("history {page:?}"));
+        if id != case_id() {
+            return Err(no_case());
+        }
+        let event = HistoryView {
+            seq: 1,
+            time: NOW,
+            event: "created",
+            details: vec![
+                ("task", Detail::Text("A".to_owned())),
+                ("instance", Detail::Number(1)),
+                ("put", Detail::List(vec!["c{A_B}".to_owned()])),
+                ("data", Detail::Data(self.values())),
+            ],
+        };
+        Ok(Page { items: vec![event], next: None })
+    }
+
+    fn specifications(&self, _: &PageOf) -> Result<Page<SpecificationView>, Refusal> {
+        Ok(Page { items: vec![self.specification("urn:x:order")?], next: None })
+    }
+
+    fn specification(&self, id: &str) -> Result<SpecificationView, Refusal> {
+        self.called(format!("specification {id}"));
+        if id == "nowhere" {
+            return Err(refusal(351, Kind::NotFound, "there is no such specification"));
+        }
+        Ok(SpecificationView {
+            number: SpecNumber(1),
+            id: id.to_owned(),
+            version: 3,
+            name: None,
+            registered: NOW,
+            nets: nets(),
+            warnings: vec!["layout is kept without effect".to_owned()],
+            is_new: false,
+        })
+    }
+
+    fn nets_of(&self, id: CaseId) -> Result<Vec<Arc<Net>>, Refusal> {
+        if id == case_id() { Ok(nets()) } else { Err(no_case()) }
+    }
+
+    fn health(&self) -> Health {
+        self.health.clone()
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+}

@@ -1,0 +1,180 @@
+//! What must hold whenever the service has come back, told from the journal's own bytes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use knhk::case::event::{Event, Phase};
+use knhk::case::{encode, view};
+use knhk::engine::record::{Body, Hash16, Record};
+use knhk::engine::service::{Answer, IsNew};
+use knhk::engine::{queries, tables};
+use knhk::id::CaseId;
+use knhk::net::Net;
+use knhk::store::{self, Entry, MemTables, Options};
+
+use super::client::{Clients, Told};
+use super::disk::SimDisk;
+use super::node::{Node, fold};
+use crate::support::interpreter::Interpreter;
+
+fn entries(node: &Node) -> Result<Vec<Entry>, String> {
+    let mut entries = Vec::new();
+    node.reader
+        .frames(1, &mut |frame| {
+            entries.extend(frame.entries.iter().cloned());
+            Ok(true)
+        })
+        .map_err(|error| format!("reading the journal: {error}"))?;
+    Ok(entries)
+}
+
+/// Every key has at most one entry, and whatever was acknowledged has its own.
+pub(crate) fn acknowledged_is_there_once(node: &Node, clients: &Clients) -> Result<(), String> {
+    let mut counts: HashMap<Hash16, u32> = HashMap::new();
+    let mut created: BTreeSet<CaseId> = BTreeSet::new();
+    for entry in entries(node)? {
+        let record = Record::decode(&entry.payload)?;
+        if let Some(key) = record.key {
+            *counts.entry(key.key).or_default() += 1;
+        }
+        if entry.subject != 0 && entry.previous.n == 0 && !created.insert(CaseId(entry.subject)) {
+            return Err(format!("case {} was created twice", CaseId(entry.subject)));
+        }
+    }
+    for sent in &clients.sent {
+        let count = counts.get(&sent.hash).copied().unwrap_or(0);
+        if count > 1 {
+            return Err(format!("done {count} times under one key: {:?}", sent.asked));
+        }
+        let must_be_there = match &sent.told {
+            Told::Done(answer) => match answer.as_ref() {
+                Answer::Created(_, is_new) => *is_new == IsNew::Yes,
+                Answer::Item(..) => true,
+                // Without a key of the client's, an `execute` that found nothing to do leaves nothing behind.
+                Answer::Case(_) => sent.once.key.is_some(),
+            },
+            Told::Registered(view) => view.is_new,
+            Told::Unknown | Told::Refused => false,
+        };
+        if must_be_there && count == 0 {
+            return Err(format!("acknowledged and lost: {:?}", sent.asked));
+        }
+        if let Told::Done(answer) = &sent.told
+            && let Answer::Created(view, _) = answer.as_ref()
+            && !created.contains(&view.id)
+        {
+            return Err(format!("case {} was acknowledged and is lost", view.id));
+        }
+    }
+    Ok(())
+}
+
+/// Whatever a client was shown is still so, or has gone on from there.
+pub(crate) fn shown_is_durable(node: &Node, clients: &Clients) -> Result<(), String> {
+    for shown in &clients.shown {
+        let view = queries::case(&node.follower, &node.registry, shown.case)
+            .map_err(|refusal| format!("case {} was shown and is gone: {refusal}", shown.case))?;
+        if view.event_count < shown.event_count || view.changed < shown.changed {
+            return Err(format!(
+                "case {} was shown with {} events and has {}",
+                shown.case, shown.event_count, view.event_count
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The marking of every live case is the one that the plain interpreter comes to by the same steps.
+pub(crate) fn markings_are_the_interpreters(node: &Node) -> Result<(), String> {
+    let mut histories: BTreeMap<CaseId, Vec<Event>> = BTreeMap::new();
+    for entry in entries(node)? {
+        if let Body::Case(payload) = Record::decode(&entry.payload)?.body {
+            let events = encode::events_from_bytes(payload).map_err(|error| error.to_string())?;
+            histories.entry(CaseId(entry.subject)).or_default().extend(events);
+        }
+    }
+    for (case, events) in histories {
+        let rows = queries::case_rows(&node.follower, case)?.ok_or("a case without a row")?;
+        if view::state(&rows.case).is_closed() {
+            continue;
+        }
+        let spec = node.registry.get(rows.case.spec).ok_or("a case without its specification")?;
+        let nets = interpret(&events, &spec.workflow.nets)?;
+        let stored: BTreeMap<u32, Vec<(u16, u16)>> =
+            rows.instances.into_iter().map(|(number, row)| (number, row.tokens)).collect();
+        let told: BTreeMap<u32, Vec<(u16, u16)>> =
+            nets.iter().map(|(number, net)| (*number, net.marking())).collect();
+        if stored != told {
+            return Err(format!("case {case}: rows say {stored:?}, the interpreter {told:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn interpret<'a>(events: &[Event], nets: &'a [Arc<Net>]) -> Result<BTreeMap<u32, Interpreter<'a>>, String> {
+    let mut running: BTreeMap<u32, Interpreter<'a>> = BTreeMap::new();
+    for event in events {
+        match event {
+            Event::Opened { instance, net, .. } => {
+                running.insert(*instance, Interpreter::new(&nets[usize::from(*net)]));
+            }
+            Event::Ended { instance, .. } => drop(running.remove(instance)),
+            Event::Stepped { instance, task, phase, put, .. } => {
+                let net = running.get_mut(instance).ok_or("a step of a net that does not run")?;
+                let busy = net.net.tasks[usize::from(*task)].busy;
+                let chosen = put.iter().copied().filter(|place| *place != busy).collect();
+                let phase = match phase {
+                    Phase::Start => knhk::kernel::Phase::Start,
+                    Phase::Complete => knhk::kernel::Phase::Complete,
+                    Phase::Pass => knhk::kernel::Phase::Pass,
+                };
+                net.step(*task, phase, &chosen)
+                    .ok_or_else(|| format!("the interpreter refuses {event:?}"))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(running)
+}
+
+/// What shards hold is what the follower's rows say. Only when nothing is under way.
+pub(crate) fn memory_is_rows(node: &mut Node) -> Result<(), String> {
+    let mut live = Vec::new();
+    node.follower
+        .scan(tables::CASES, &[], &mut |key, _| {
+            live.extend(tables::case_of(key));
+            true
+        })
+        .map_err(|error| error.to_string())?;
+    for case in live {
+        let rows = queries::case_rows(&node.follower, case)?.ok_or("a live case without its row")?;
+        let shard = knhk::engine::loading::shard_of(case.partition(), node.shards.len());
+        // A case that the journal's failure made a shard forget is fetched when it is next asked for.
+        let Some(memory) = node.shards[shard].cases().rows(case) else { continue };
+        if memory != rows {
+            return Err(format!("case {case}: in memory {memory:?}, in rows {rows:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// `state verify` has nothing to say.
+pub(crate) fn verify_is_clean(
+    disk: &SimDisk,
+    tables: &Arc<MemTables>,
+    options: &Options,
+    forgets_keys: bool,
+) -> Result<(), String> {
+    let report = store::verify(
+        disk,
+        Some(tables.as_ref()),
+        fold(forgets_keys),
+        options,
+        store::Level::Full,
+        &mut |_| {},
+    );
+    match report.findings.first() {
+        None => Ok(()),
+        Some(finding) => Err(format!("verify: {finding}")),
+    }
+}

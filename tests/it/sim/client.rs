@@ -1,0 +1,286 @@
+//! The clients: what they ask, what they were told, and what they may therefore rely on.
+
+use knhk::engine::record::Hash16;
+use knhk::engine::request::Reply;
+use knhk::engine::service::{
+    Answer, CaseAct, Fragment, IsNew, ItemAct, Once, Operation, PageOf, Refusal, SpecificationView,
+};
+use knhk::engine::ticket::Ticket;
+use knhk::engine::{prepare, queries};
+use knhk::error::{Code, Kind};
+use knhk::id::{CaseId, ItemId, Time};
+
+use super::node::{FRAME_BYTES_MAX, Node};
+use super::random::Random;
+
+/// Sources that clients register: every kind of join, split and task that the engine runs.
+const SOURCES: [&[u8]; 4] = [
+    include_bytes!("../../data/spec/sequence.yawl"),
+    include_bytes!("../../data/spec/choice.yawl"),
+    include_bytes!("../../data/spec/parallel.yawl"),
+    include_bytes!("../../data/spec/subnet.yawl"),
+];
+const URIS: [&str; 4] = ["sequence", "choice", "parallel", "subnet"];
+
+const KEY_EXPIRED: Code = Code(312);
+
+/// Something that a client asked.
+#[derive(Debug, Clone)]
+pub(crate) enum Asked {
+    Register(usize),
+    Operate(Operation),
+}
+
+/// One request, under one key, however often it was sent.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) asked: Asked,
+    pub(crate) once: Once,
+    /// The key that the service made, when the client gave none.
+    pub(crate) own: String,
+    pub(crate) hash: Hash16,
+    pub(crate) at: Time,
+    pub(crate) told: Told,
+}
+
+/// What a client was told of a request.
+#[derive(Debug, Clone)]
+pub(crate) enum Told {
+    /// Nothing certain.
+    Unknown,
+    /// That it was done.
+    Done(Box<Answer>),
+    /// That it is registered.
+    Registered(Box<SpecificationView>),
+    /// That it was refused and nothing changed. A repeat may fare better.
+    Refused,
+}
+
+/// A journal entry that a client's reading rested on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown {
+    pub(crate) case: CaseId,
+    pub(crate) event_count: u32,
+    pub(crate) changed: Time,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    pub(crate) sent: Vec<Sent>,
+    pending: Vec<(usize, Ticket<Reply>)>,
+    pub(crate) shown: Vec<Shown>,
+    counter: u64,
+}
+
+/// What hearing an answer brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Heard {
+    pub(crate) acknowledged: u64,
+    pub(crate) repeated: u64,
+    pub(crate) refused: u64,
+    pub(crate) unknown: u64,
+}
+
+impl Clients {
+    /// Makes up something new to ask, from what is durable.
+    pub(crate) fn invent(&mut self, random: &mut Random, node: &Node, now: Time) -> Option<usize> {
+        self.counter += 1;
+        let asked = match random.below(16) {
+            0 => Asked::Register(random.index(SOURCES.len())),
+            1..=4 => {
+                let business_key = random.is_one_in(3).then(|| format!("order {}", random.below(12)));
+                Asked::Operate(Operation::Create {
+                    workflow: (*random.pick(&URIS).unwrap()).to_owned(),
+                    data: Vec::new(),
+                    business_key,
+                })
+            }
+            5 => Asked::Operate(Operation::Case(self.any_case(random)?, any_act(random))),
+            _ => {
+                let (item, act) = any_item(random, node, now)?;
+                Asked::Operate(Operation::Item(item, act))
+            }
+        };
+        let key = (!random.is_one_in(4)).then(|| format!("key {}", self.counter));
+        let request = *blake3::hash(format!("{asked:?}").as_bytes()).as_bytes();
+        let own = prepare::own_key(now, 1, self.counter);
+        self.sent.push(Sent {
+            asked,
+            once: Once { key, request },
+            own,
+            hash: [0; 16],
+            at: now,
+            told: Told::Unknown,
+        });
+        Some(self.sent.len() - 1)
+    }
+
+    fn any_case(&self, random: &mut Random) -> Option<CaseId> {
+        let cases: Vec<CaseId> = self
+            .sent
+            .iter()
+            .filter_map(|sent| match &sent.told {
+                Told::Done(answer) => match answer.as_ref() {
+                    Answer::Created(view, _) => Some(view.id),
+                    _ => None,
+                },
+                _ => None,
+            })
+            .collect();
+        random.pick(&cases).copied()
+    }
+
+    /// Sends a request, perhaps again.
+    pub(crate) fn send(&mut self, at: usize, node: &mut Node) {
+        let sent = &mut self.sent[at];
+        let own = || sent.own.clone();
+        let prepared = match &sent.asked {
+            Asked::Register(source) => {
+                prepare::registration(SOURCES[*source], FRAME_BYTES_MAX, &sent.once, own)
+            }
+            Asked::Operate(operation) => {
+                prepare::operation(&node.registry, operation.clone(), &sent.once, own)
+            }
+        };
+        // Refused before it came near a shard: the specification is not registered yet.
+        let Ok(prepared) = prepared else { return };
+        let (ticket, key) = node.ask(prepared);
+        self.sent[at].hash = key.hash;
+        self.pending.push((at, ticket));
+    }
+
+    /// Hears what answers have come.
+    pub(crate) fn listen(&mut self, node: &mut Node) -> Result<Heard, String> {
+        let mut heard = Heard::default();
+        let mut waiting = Vec::new();
+        for (at, ticket) in std::mem::take(&mut self.pending) {
+            match ticket.poll() {
+                None => waiting.push((at, ticket)),
+                Some(reply) => self.hear(at, reply, node, &mut heard)?,
+            }
+        }
+        self.pending = waiting;
+        Ok(heard)
+    }
+
+    fn hear(&mut self, at: usize, reply: Reply, node: &mut Node, heard: &mut Heard) -> Result<(), String> {
+        match reply {
+            Reply::Done(answer) => {
+                heard.acknowledged += 1;
+                self.told(at, Told::Done(Box::new(answer)))
+            }
+            Reply::Registered(view) => {
+                heard.acknowledged += 1;
+                self.told(at, Told::Registered(Box::new(view)))
+            }
+            Reply::Refused(refusal) => self.refused(at, &refusal, heard),
+            Reply::Repeat(repeat) => {
+                node.follow(usize::MAX)?;
+                let mut request = [0; 16];
+                request.copy_from_slice(&self.sent[at].once.request[..16]);
+                let repeated =
+                    queries::repeat(&node.follower, &node.reader, &node.registry, *repeat, &request);
+                heard.repeated += 1;
+                let repeated = match repeated {
+                    // The key came to its end between the shard's answer and now.
+                    Err(refusal) if refusal.code == KEY_EXPIRED => return Ok(()),
+                    repeated => {
+                        repeated.map_err(|refusal| format!("a repeated request was refused: {refusal}"))?
+                    }
+                };
+                match repeated {
+                    queries::Repeated::Answer(answer) => self.told(at, Told::Done(Box::new(answer))),
+                    // A specification of that number is registered, or the repeat would have failed.
+                    queries::Repeated::Specification(_) => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn refused(&mut self, at: usize, refusal: &Refusal, heard: &mut Heard) -> Result<(), String> {
+        let sent = &mut self.sent[at];
+        if refusal.kind == Kind::Unknown {
+            heard.unknown += 1;
+            return Ok(());
+        }
+        heard.refused += 1;
+        if let Told::Done(answer) = &sent.told {
+            // A create whose business key has its case stays answered whatever else happens.
+            return Err(format!("was acknowledged as {answer:?} and is refused now: {refusal}"));
+        }
+        if matches!(sent.told, Told::Unknown) {
+            sent.told = Told::Refused;
+        }
+        Ok(())
+    }
+
+    fn told(&mut self, at: usize, told: Told) -> Result<(), String> {
+        let sent = &mut self.sent[at];
+        match (&sent.told, &told) {
+            (Told::Done(before), Told::Done(now)) if !is_same(before, now) => {
+                Err(format!("one key, two answers: {before:?} and {now:?}"))
+            }
+            (Told::Done(_) | Told::Registered(_), _) => Ok(()),
+            _ => {
+                sent.told = told;
+                Ok(())
+            }
+        }
+    }
+
+    /// The process died: whoever waits is left with nothing certain.
+    pub(crate) fn lose_connections(&mut self) {
+        self.pending.clear();
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Reads a case and remembers what it was shown.
+    pub(crate) fn read(&mut self, random: &mut Random, node: &mut Node) -> Result<(), String> {
+        let Some(case) = self.any_case(random) else { return Ok(()) };
+        node.follow(usize::MAX)?;
+        let view = queries::case(&node.follower, &node.registry, case)
+            .map_err(|refusal| format!("case {case} was acknowledged and is not shown: {refusal}"))?;
+        self.shown.push(Shown { case, event_count: view.event_count, changed: view.changed });
+        Ok(())
+    }
+}
+
+/// A create under a business key is answered by the case as it is now; every other answer is kept as it was.
+fn is_same(before: &Answer, now: &Answer) -> bool {
+    match (before, now) {
+        (Answer::Created(before, _), Answer::Created(now, IsNew::No)) => before.id == now.id,
+        _ => before == now,
+    }
+}
+
+fn any_act(random: &mut Random) -> CaseAct {
+    match random.below(8) {
+        0 => CaseAct::Cancel { reason: "no longer wanted".to_owned() },
+        1 | 2 => CaseAct::Suspend,
+        3..=5 => CaseAct::Resume,
+        6 => CaseAct::Retry,
+        _ => CaseAct::Execute,
+    }
+}
+
+fn any_item(random: &mut Random, node: &Node, _now: Time) -> Option<(ItemId, ItemAct)> {
+    let page = PageOf { after: None, limit: 50 };
+    let items =
+        queries::items(&node.follower, &node.registry, &knhk::engine::service::ItemFilter::default(), &page);
+    let items = items.ok()?.items;
+    let item = random.pick(&items)?;
+    let value = |random: &mut Random| {
+        let text = *random.pick(&["true", "false", "1", "2000", "words"]).unwrap();
+        Fragment::from_text(text)
+    };
+    let act = match random.below(10) {
+        0 | 1 => ItemAct::Start,
+        2 => ItemAct::Fail { reason: "could not".to_owned() },
+        3 => ItemAct::Skip { reason: "need not".to_owned() },
+        _ => ItemAct::Complete(item.outputs.iter().map(|name| (name.clone(), value(random))).collect()),
+    };
+    Some((item.id, act))
+}

@@ -1,0 +1,205 @@
+//! The service without threads: the parts that threads drive, driven one call at a time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use knhk::engine::fold::EngineFold;
+use knhk::engine::loading::{self, shard_of};
+use knhk::engine::registry::Registry;
+use knhk::engine::request::{Key, Message, Question, Reply, Request, Staged};
+use knhk::engine::shard::{Progress, Shard};
+use knhk::engine::ticket::{Ticket, ticket};
+use knhk::engine::turn::NoTimer;
+use knhk::engine::writer::{JournalState, Writer};
+use knhk::engine::{HotCores, Options, prepare, queries, record, tables};
+use knhk::id::Time;
+use knhk::store::{
+    self, Checkpoint, Entry, Fold, Follower, Frame, Journal, JournalReader, MemTables, Opened, Preparer,
+    Rows, StoreId,
+};
+
+use super::disk::SimDisk;
+
+pub(crate) const FRAME_BYTES_MAX: usize = 48 * 1024;
+pub(crate) const KEY_US: u64 = 86_400_000_000;
+
+pub(crate) fn options() -> Options {
+    Options {
+        hot_cores: HotCores::Unpinned,
+        hot_path_ticks_max: 8,
+        command_us_max: 100_000,
+        bulk_us_max: 1_000_000,
+        automated_steps_max: 100,
+        frame_bytes_max: FRAME_BYTES_MAX,
+        shard_requests_max: 1_000,
+        follower_lag_max: 1_000,
+        key_us: KEY_US,
+        keys_max: 10_000,
+        checkpoint_bytes: 100_000,
+        checkpoint_us: 1_000_000,
+        reserve_bytes: 0,
+    }
+}
+
+/// The engine's fold with the fifth planted bug: keys are not kept in the rows, so a replay forgets them.
+struct Forgetful;
+
+impl Fold for Forgetful {
+    fn fold(&self, rows: &mut Rows<'_>, time: Time, entry: &Entry) -> Result<(), String> {
+        EngineFold.fold(rows, time, entry)?;
+        let Some(key) = record::Record::decode(&entry.payload)?.key else { return Ok(()) };
+        rows.delete(tables::KEYS, &tables::hash_key(entry.partition, &key.key))
+    }
+}
+
+pub(crate) fn fold(forgets_keys: bool) -> Arc<dyn Fold> {
+    if forgets_keys { Arc::new(Forgetful) } else { Arc::new(EngineFold) }
+}
+
+/// A running service.
+pub(crate) struct Node {
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) inboxes: Vec<VecDeque<Message>>,
+    pub(crate) staged: Vec<VecDeque<Staged>>,
+    pub(crate) frames: VecDeque<Arc<Frame>>,
+    pub(crate) questions: VecDeque<(usize, Question)>,
+    pub(crate) writer: Writer<Journal<SimDisk>>,
+    pub(crate) follower: Follower<MemTables>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) reader: JournalReader<SimDisk>,
+    pub(crate) journal: Arc<JournalState>,
+    pub(crate) checkpoint: Option<Checkpoint<MemTables>>,
+    preparer: Preparer<SimDisk>,
+    pub(crate) last_failure: Option<String>,
+}
+
+impl Node {
+    /// Opens the store and loads everything that lives.
+    pub(crate) fn open(
+        disk: &SimDisk,
+        tables: &Arc<MemTables>,
+        options: &store::Options,
+        shard_count: usize,
+        now: Time,
+        forgets_keys: bool,
+    ) -> Result<Self, String> {
+        let start = store::Start { now, fresh_id: StoreId([7; 16]) };
+        let fold = fold(forgets_keys);
+        let disk = Arc::new(disk.clone());
+        let opened = store::open(disk, Arc::clone(tables), fold, options, start, &mut |_| {})
+            .map_err(|error| format!("opening: {error}"))?;
+        let Opened { journal, follower, .. } = opened;
+        let registry = Arc::new(Registry::default());
+        let progress: Vec<_> = (0..shard_count).map(|_| Arc::new(Progress::default())).collect();
+        let reader = journal.reader();
+        let shards = loading::shards(&follower, &reader, &registry, &self::options(), &progress, now)
+            .map_err(|error| format!("loading: {error}"))?;
+        let state = Arc::new(JournalState::default());
+        state.durable_seq.store(journal.seq(), Ordering::Release);
+        let preparer = journal.preparer();
+        let writer =
+            Writer::new(journal, FRAME_BYTES_MAX, Arc::clone(&registry), progress, Arc::clone(&state))
+                .map_err(|error| format!("claiming: {error}"))?;
+        Ok(Self {
+            shards,
+            inboxes: (0..shard_count).map(|_| VecDeque::new()).collect(),
+            staged: (0..shard_count).map(|_| VecDeque::new()).collect(),
+            frames: VecDeque::new(),
+            questions: VecDeque::new(),
+            writer,
+            follower,
+            registry,
+            reader,
+            journal: state,
+            checkpoint: None,
+            preparer,
+            last_failure: None,
+        })
+    }
+
+    /// Puts a request into its shard's inbox.
+    pub(crate) fn ask(&mut self, prepared: prepare::Prepared) -> (Ticket<Reply>, Key) {
+        let prepare::Prepared { act, key, .. } = prepared;
+        let (waits, answerer) = ticket();
+        let shard = shard_of(act.partition(), self.shards.len());
+        self.inboxes[shard].push_back(Message::Requests(vec![Request { act, key, answerer }]));
+        (waits, key)
+    }
+
+    /// One turn of a shard with its first `count` messages.
+    pub(crate) fn turn(&mut self, shard: usize, count: usize, now: Time) {
+        let count = count.min(self.inboxes[shard].len());
+        let messages: Vec<_> = self.inboxes[shard].drain(..count).collect();
+        let turned = self.shards[shard].turn(now, messages, &mut NoTimer);
+        self.questions.extend(turned.questions.into_iter().map(|question| (shard, question)));
+        if !turned.staged.is_empty() {
+            self.staged[shard].push_back(turned.staged);
+        }
+    }
+
+    /// One step of the journal's writer with everything that `take` picks of each shard's staged batches.
+    /// Returns the answers that may leave; the caller drops them if the disk died meanwhile.
+    pub(crate) fn write(
+        &mut self,
+        take: &mut dyn FnMut(usize) -> usize,
+        now: Time,
+    ) -> Vec<(knhk::engine::ticket::Answerer<Reply>, Reply)> {
+        let mut batches = Vec::new();
+        for staged in &mut self.staged {
+            let count = take(staged.len()).min(staged.len());
+            batches.extend(staged.drain(..count));
+        }
+        let written =
+            if batches.is_empty() { self.writer.probe(now) } else { self.writer.step(now, batches) };
+        self.last_failure = written.failed.map(|e| format!("{e:?}"));
+        self.frames.extend(written.frames);
+        written.replies
+    }
+
+    /// Folds up to `count` durable frames.
+    pub(crate) fn follow(&mut self, count: usize) -> Result<(), String> {
+        for _ in 0..count {
+            let Some(frame) = self.frames.pop_front() else { break };
+            self.follower.apply(&frame).map_err(|error| format!("follower: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Answers the oldest question, as the helper does: once the follower has folded what is durable.
+    pub(crate) fn answer(&mut self) -> Result<(), String> {
+        let Some((shard, question)) = self.questions.pop_front() else { return Ok(()) };
+        self.follow(usize::MAX)?;
+        let told = queries::answer(&self.follower, question);
+        self.inboxes[shard].push_back(Message::Told(told));
+        Ok(())
+    }
+
+    /// Goes one step on with a checkpoint.
+    pub(crate) fn checkpoint(&mut self) {
+        match self.checkpoint.take() {
+            None => self.checkpoint = self.follower.begin_checkpoint(),
+            Some(checkpoint) => match checkpoint.write() {
+                Ok(()) => self.follower.end_checkpoint(),
+                Err(_) => self.follower.abort_checkpoint(),
+            },
+        }
+    }
+
+    /// Fills a part of the next segment with zeros; a disk that fails shows elsewhere.
+    pub(crate) fn prepare(&mut self) {
+        drop(self.preparer.step());
+    }
+
+    pub(crate) fn is_failing(&self) -> bool {
+        self.journal.is_failing.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing is under way.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.inboxes.iter().all(VecDeque::is_empty)
+            && self.staged.iter().all(VecDeque::is_empty)
+            && self.questions.is_empty()
+            && self.frames.is_empty()
+    }
+}

@@ -1,0 +1,385 @@
+//! One simulated world: a disk, a clock, clients and a service that dies and comes back, all from one seed.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use knhk::engine::request::Message;
+use knhk::id::Time;
+use knhk::store::{MemTables, Options, PlantedBug};
+
+use super::check;
+use super::client::Clients;
+use super::disk::{Faults, SimDisk};
+use super::node::{FRAME_BYTES_MAX, Node};
+use super::random::Random;
+
+const STEPS: u64 = 260;
+const SEGMENT_BYTES: u64 = 256 * 1024;
+/// A world that has been left alone so long must have come to rest.
+const REST_STEPS_MAX: u32 = 400;
+const START_US: u64 = 1_800_000_000_000_000;
+
+/// What a world is set up with.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Plan {
+    pub(crate) planted: Option<PlantedBug>,
+    pub(crate) forgets_keys: bool,
+    pub(crate) is_loud: bool,
+}
+
+impl Plan {
+    pub(crate) fn with_bug(bug: PlantedBug) -> Self {
+        Self { planted: Some(bug), ..Self::default() }
+    }
+}
+
+/// What happened, to show that things did happen.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Stats {
+    pub(crate) acknowledged: u64,
+    pub(crate) repeated: u64,
+    pub(crate) refused: u64,
+    pub(crate) unknown: u64,
+    pub(crate) crashes: u64,
+    pub(crate) failed_appends: u64,
+    pub(crate) checkpoints: u64,
+}
+
+impl Stats {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.acknowledged += other.acknowledged;
+        self.repeated += other.repeated;
+        self.refused += other.refused;
+        self.unknown += other.unknown;
+        self.crashes += other.crashes;
+        self.failed_appends += other.failed_appends;
+        self.checkpoints += other.checkpoints;
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} acknowledged, {} repeated, {} refused, {} unknown, {} crashes, {} failed appends, {} checkpoints",
+            self.acknowledged,
+            self.repeated,
+            self.refused,
+            self.unknown,
+            self.crashes,
+            self.failed_appends,
+            self.checkpoints
+        )
+    }
+}
+
+pub(crate) struct World {
+    random: Random,
+    plan: Plan,
+    disk: SimDisk,
+    tables: Arc<MemTables>,
+    options: Options,
+    clock: u64,
+    shard_count: usize,
+    node: Option<Node>,
+    clients: Clients,
+    stats: Stats,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, plan: Plan) -> Self {
+        let mut random = Random::new(seed);
+        let options = Options {
+            state_dir: PathBuf::from("/state"),
+            cache_dir: PathBuf::from("/cache"),
+            segment_bytes: SEGMENT_BYTES,
+            frame_bytes_max: FRAME_BYTES_MAX * 2,
+            planted: plan.planted,
+        };
+        let shard_count = 1 + random.index(3);
+        Self {
+            disk: SimDisk::new(random.next()),
+            random,
+            plan,
+            tables: Arc::new(MemTables::default()),
+            options,
+            clock: START_US,
+            shard_count,
+            node: None,
+            clients: Clients::default(),
+            stats: Stats::default(),
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time(self.clock)
+    }
+
+    fn say(&self, what: impl FnOnce() -> String) {
+        if self.plan.is_loud {
+            use std::io::Write;
+            drop(writeln!(std::io::stdout(), "{:>10} {}", self.disk.calls(), what()));
+        }
+    }
+
+    /// Runs the world to its end.
+    pub(crate) fn run(mut self) -> Result<Stats, String> {
+        self.come_back()?;
+        for _ in 0..STEPS {
+            self.clock += self.random.below(2_000);
+            self.clock += self.disk.take_late_us();
+            self.step()?;
+            if self.disk.is_crashed() {
+                self.crash()?;
+            }
+        }
+        // In the end all faults are gone: everything must come to rest, be there, and go on.
+        self.disk.crash_at(None);
+        self.disk.set_faults(Faults::default());
+        self.disk.set_budget(None);
+        if self.disk.is_crashed() {
+            self.crash()?;
+        }
+        self.rest()?;
+        self.crash_now()?;
+        self.repeat_everything()?;
+        self.rest()?;
+        self.check()?;
+        Ok(self.stats)
+    }
+
+    fn node(&mut self) -> &mut Node {
+        self.node.as_mut().expect("the service runs")
+    }
+
+    fn step(&mut self) -> Result<(), String> {
+        let now = self.now();
+        match self.random.below(40) {
+            0..=9 => {
+                let node = self.node.as_mut().expect("the service runs");
+                if let Some(at) = self.clients.invent(&mut self.random, node, now) {
+                    self.clients.send(at, node);
+                }
+            }
+            10..=11 => self.repeat_one(),
+            12..=20 => {
+                let shard = self.random.index(self.shard_count);
+                let count = 1 + self.random.index(4);
+                self.node().turn(shard, count, now);
+            }
+            21..=27 => self.write()?,
+            28..=30 => {
+                let count = 1 + self.random.index(4);
+                self.node().follow(count)?;
+            }
+            31..=32 => self.node().answer()?,
+            33 => {
+                self.node().checkpoint();
+                self.stats.checkpoints += 1;
+            }
+            34 => self.node().prepare(),
+            35 => {
+                let node = self.node.as_mut().expect("the service runs");
+                self.clients.read(&mut self.random, node)?;
+            }
+            36 => self.weather(),
+            37 => self.compare()?,
+            38 => self.jump(),
+            _ => {
+                let after = self.disk.calls() + self.random.below(30);
+                self.disk.crash_at(Some(after));
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), String> {
+        let now = self.now();
+        let node = self.node.as_mut().expect("the service runs");
+        let was_failing = node.is_failing();
+        let random = &mut self.random;
+        let replies = node.write(&mut |count| random.index(count + 1).max(1), now);
+        if node.is_failing() && !was_failing {
+            self.stats.failed_appends += 1;
+        }
+
+        if self.disk.is_crashed() {
+            return Ok(()); // The process is dead: no answer leaves it.
+        }
+        for (answerer, reply) in replies {
+            answerer.answer(reply);
+        }
+        let heard = self.clients.listen(node)?;
+        self.stats.acknowledged += heard.acknowledged;
+        self.stats.repeated += heard.repeated;
+        self.stats.refused += heard.refused;
+        self.stats.unknown += heard.unknown;
+        Ok(())
+    }
+
+    fn repeat_one(&mut self) {
+        let count = self.clients.sent.len();
+        if count == 0 {
+            return;
+        }
+        let at = self.random.index(count);
+        if self.may_repeat(at) {
+            let node = self.node.as_mut().expect("the service runs");
+            self.clients.send(at, node);
+        }
+    }
+
+    /// A key is good for its time only. A key that the service made, and its clients hear of when the outcome is
+    /// unknown, is repeated as a key of the client's own.
+    fn may_repeat(&self, at: usize) -> bool {
+        let sent = &self.clients.sent[at];
+        let kept_us = if sent.once.key.is_some() { super::node::KEY_US } else { 0 };
+        sent.at.plus_us(kept_us) > Time(self.clock.max(self.latest()))
+    }
+
+    fn latest(&self) -> u64 {
+        self.clients.sent.iter().map(|sent| sent.at.0).max().unwrap_or(0)
+    }
+
+    /// Sends everything again whose outcome is acknowledged or unknown: each must be done once.
+    fn repeat_everything(&mut self) -> Result<(), String> {
+        for at in 0..self.clients.sent.len() {
+            if self.may_repeat(at) {
+                let node = self.node.as_mut().expect("the service runs");
+                self.clients.send(at, node);
+            }
+            if at % 16 == 15 {
+                self.rest()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn weather(&mut self) {
+        let faults = match self.random.below(4) {
+            0 => Faults { write_errors: self.random.below(200), ..Faults::default() },
+            1 => Faults { sync_errors: self.random.below(300), late_syncs: 100, ..Faults::default() },
+            _ => Faults::default(),
+        };
+        self.disk.set_faults(faults);
+        let budget = self
+            .random
+            .is_one_in(3)
+            .then(|| self.disk.used_bytes() + usize::try_from(self.random.below(400_000)).expect("small"));
+        self.disk.set_budget(budget);
+        self.say(|| format!("weather: {faults:?}, budget {budget:?}"));
+    }
+
+    fn jump(&mut self) {
+        match self.random.below(6) {
+            0 => self.clock += self.random.below(2 * super::node::KEY_US),
+            1 => self.clock = self.clock.saturating_sub(self.random.below(7_200_000_000)),
+            2 => {
+                let shard = self.random.index(self.shard_count);
+                self.node().inboxes[shard].push_back(Message::Minute);
+            }
+            _ => self.clock += self.random.below(60_000_000),
+        }
+    }
+
+    /// Lets everything under way come to its end.
+    fn rest(&mut self) -> Result<(), String> {
+        for _ in 0..REST_STEPS_MAX {
+            let now = self.now();
+            self.clock += 1_000;
+            for shard in 0..self.shard_count {
+                self.node().turn(shard, usize::MAX, now);
+            }
+            self.write()?;
+            self.node().follow(usize::MAX)?;
+            self.node().answer()?;
+            if self.disk.is_crashed() {
+                return self.crash();
+            }
+            if self.node().is_quiet() && !self.clients.is_waiting() && !self.node().is_failing() {
+                return Ok(());
+            }
+        }
+        Err("the service does not come to rest".to_owned())
+    }
+
+    /// What shards hold in memory is what their durable events fold to.
+    fn compare(&mut self) -> Result<(), String> {
+        self.disk.crash_at(None);
+        self.disk.set_faults(Faults::default());
+        self.disk.set_budget(None);
+        self.rest()?;
+        check::memory_is_rows(self.node())
+    }
+
+    fn crash_now(&mut self) -> Result<(), String> {
+        self.disk.crash_at(Some(self.disk.calls()));
+        self.crash()
+    }
+
+    fn crash(&mut self) -> Result<(), String> {
+        self.stats.crashes += 1;
+        self.node = None;
+        self.clients.lose_connections();
+        self.disk.crash_at(None);
+        self.disk.set_faults(Faults::default());
+        self.disk.set_budget(None);
+        if self.random.is_one_in(3) {
+            self.say(|| "the process dies".to_owned());
+            self.disk.restart();
+        } else {
+            self.say(|| "the power is lost".to_owned());
+            self.disk.power_cycle();
+        }
+        if self.random.is_one_in(5) {
+            // The working environment is derived: it may be gone.
+            self.tables = Arc::new(MemTables::default());
+        }
+        self.shard_count = 1 + self.random.index(3);
+        self.come_back()?;
+        self.check()
+    }
+
+    /// Opens the store, perhaps dying on the way a few times.
+    fn come_back(&mut self) -> Result<(), String> {
+        for _ in 0..20 {
+            if self.random.is_one_in(4) {
+                let after = self.disk.calls() + self.random.below(20);
+                self.disk.crash_at(Some(after));
+            }
+            let opened = Node::open(
+                &self.disk,
+                &self.tables,
+                &self.options,
+                self.shard_count,
+                self.now(),
+                self.plan.forgets_keys,
+            );
+            if self.disk.is_crashed() {
+                drop(opened);
+                self.disk.crash_at(None);
+                if self.random.is_one_in(2) {
+                    self.disk.restart()
+                } else {
+                    self.disk.power_cycle()
+                }
+                continue;
+            }
+            self.disk.crash_at(None);
+            self.node = Some(opened?);
+            self.say(|| "the service runs".to_owned());
+            return Ok(());
+        }
+        Err("the service does not come back".to_owned())
+    }
+
+    fn check(&mut self) -> Result<(), String> {
+        let node = self.node.as_mut().expect("the service runs");
+        node.follow(usize::MAX)?;
+        check::acknowledged_is_there_once(node, &self.clients)?;
+        check::shown_is_durable(node, &self.clients)?;
+        check::markings_are_the_interpreters(node)?;
+        check::verify_is_clean(&self.disk, &self.tables, &self.options, self.plan.forgets_keys)
+    }
+}
