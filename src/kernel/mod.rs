@@ -40,7 +40,6 @@ pub struct NetHandle {
     number: u32,
     first_row: u32,
     task_count: u16,
-    is_narrow: bool,
     /// Most numbers that the outcome of one step of a wider net lists.
     list_max: u32,
 }
@@ -135,7 +134,6 @@ impl Kernel {
             number,
             first_row,
             task_count: u16::try_from(net.tasks.len()).expect("invariant: a net has at most 4,096 tasks"),
-            is_narrow: table.is_narrow,
             list_max: table.list_max,
         };
         self.many.push(ManySlab::new(net.places.len()));
