@@ -93,6 +93,9 @@ fn fire_far(row: &Row, cell: &mut Planes, put: u64) -> Moved {
 unsafe fn walk<L: Lanes>(rows: &[Row], more: &[Chunk], cells: &mut [Planes], wave: &mut TallyWave) {
     let (steps, records) = (&wave.steps[..], &mut wave.records[..]);
     let count = steps.len().min(records.len());
+    for step in steps.iter().take(PREFETCH_AHEAD) {
+        prefetch(cells, step.slot as usize);
+    }
     for at in 0..count {
         let ahead = at.wrapping_add(PREFETCH_AHEAD).min(count.wrapping_sub(1));
         // SAFETY: `at` and `ahead` are below `count`.

@@ -190,6 +190,9 @@ pub(super) fn prefetch<T>(cells: &[T], index: usize) {
 unsafe fn walk<L: Lanes>(rows: &[Row], more: &[Chunk], words: &mut [u64], wave: &mut WordWave) {
     let (steps, records) = (&wave.steps[..], &mut wave.records[..]);
     let count = steps.len().min(records.len());
+    for step in steps.iter().take(PREFETCH_AHEAD) {
+        prefetch(words, step.slot as usize);
+    }
     // Plain indices: with iterators and checked sums the loop's own bookkeeping cost a third of a step.
     for at in 0..count {
         let ahead = at.wrapping_add(PREFETCH_AHEAD).min(count.wrapping_sub(1));
