@@ -3,7 +3,7 @@
 use super::many::{ALL_AFTER, ALL_BEFORE, Ending, ManyRecord, SOME_AFTER, SOME_BEFORE, TASK};
 use super::table::{NO_TASK, Row, Table, mask};
 use super::wave::Wave;
-use super::word::{OVERFLOW, REFUSED, take};
+use super::word::{OVERFLOW, REFUSED, fire, take};
 use super::{Form, Kernel, NetHandle};
 use crate::net::Gate;
 
@@ -167,7 +167,7 @@ impl<'a> Outcome<'a> {
             Form::Word => {
                 let (step, record) = (&wave.word.steps[at], &wave.word.records[at]);
                 let (row, number) = narrow(step.row);
-                let flags = record.now & (REFUSED | OVERFLOW);
+                let (_, flags) = fire(row, record.before, step.put);
                 let (taken, _) = take(row, record.before);
                 Seen::Narrow(Narrow {
                     row,
@@ -175,7 +175,7 @@ impl<'a> Outcome<'a> {
                     before: record.before,
                     after: record.after,
                     was: record.was,
-                    now: record.now & !flags,
+                    now: record.now,
                     flags,
                     removed: record.before & !taken & row.remove,
                     put: step.put,

@@ -9,9 +9,9 @@ use super::table::{Chunk, Row};
 
 /// A step is looked at this many steps before it is taken, so that its marking is in the cache by then.
 pub(super) const PREFETCH_AHEAD: usize = 16;
-/// In [`Record::now`]: the step was not enabled.
+/// The step was not enabled; a bit beyond those of all lanes.
 pub(super) const REFUSED: u64 = 1 << 63;
-/// In [`Record::now`]: the step would have put a second token.
+/// The step would have put a token too many.
 pub(super) const OVERFLOW: u64 = 1 << 62;
 
 /// How the enabling of tasks is computed.
@@ -46,7 +46,8 @@ pub(super) struct WordStep {
     pub(super) put: u64,
 }
 
-/// What a step did. The rest follows from the row: `before`, `after`, and which lanes were and are enabled.
+/// What a step did: the marking before and after, and which lanes were and are enabled. The rest follows from the
+/// row and the step.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C, align(32))]
 pub(super) struct Record {
@@ -75,9 +76,10 @@ pub(super) fn take(row: &Row, marking: u64) -> (u64, u64) {
     (taken, enabled)
 }
 
-/// Returns the marking after a step, which is that before it when the step is undone, and why.
+/// Returns the marking after a step, which is that before it when the step is undone, and why it is: the loop has
+/// no use for that and leaves it out, so it is asked anew when an outcome is read.
 #[inline(always)]
-fn fire(row: &Row, marking: u64, put: u64) -> (u64, u64) {
+pub(super) fn fire(row: &Row, marking: u64, put: u64) -> (u64, u64) {
     let (taken, enabled) = take(row, marking);
     let rest = marking & !taken & !row.remove;
     let put = put | row.put;
@@ -205,11 +207,11 @@ unsafe fn walk<L: Lanes>(rows: &[Row], more: &[Chunk], words: &mut [u64], wave: 
         let (row, word) =
             unsafe { (rows.get_unchecked(step.row as usize), words.get_unchecked_mut(step.slot as usize)) };
         let before = *word;
-        let (after, flags) = fire(row, before, step.put);
+        let (after, _) = fire(row, before, step.put);
         *word = after;
         // SAFETY: the caller's promise about the processor; rows are made together with their chunks.
         let (was, now) = unsafe { compare_all::<L>(row, more, before, after) };
-        *record = Record { before, after, was, now: now | flags };
+        *record = Record { before, after, was, now };
     }
 }
 
