@@ -108,6 +108,7 @@ pub(super) static PAGES: &[(u16, &str)] = &[
     (362, include_str!("../../docs/errors/KN0362.md")),
     (363, include_str!("../../docs/errors/KN0363.md")),
     (364, include_str!("../../docs/errors/KN0364.md")),
+    (365, include_str!("../../docs/errors/KN0365.md")),
     (400, include_str!("../../docs/errors/KN0400.md")),
     (401, include_str!("../../docs/errors/KN0401.md")),
     (402, include_str!("../../docs/errors/KN0402.md")),
