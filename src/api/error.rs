@@ -212,6 +212,12 @@ pub enum Error {
     /// More connections, or more bytes of bodies, than the service holds at a time.
     #[error("too many requests at once")]
     TooManyAtOnce,
+    /// A page of another site asks a browser to change something here.
+    #[error("a page of {origin:?} may not change anything here")]
+    Origin {
+        /// The site, shortened.
+        origin: String,
+    },
     /// Headers or body did not come in time.
     #[error("the request did not come within {limit_ms} ms, or paused for too long")]
     Slow {
@@ -287,6 +293,7 @@ impl Error {
             Self::Http { .. } => 525,
             Self::HeadTooLarge { .. } => 526,
             Self::TooManyAtOnce => 527,
+            Self::Origin { .. } => 528,
             Self::AddressInUse { .. } => 530,
             Self::Listen { .. } => 531,
             Self::SocketInUse { .. } => 532,
@@ -316,6 +323,7 @@ impl Error {
     /// Returns the status of the answer: that of the kind, except where HTTP has a word of its own.
     pub fn status(&self) -> u16 {
         match self {
+            Self::Origin { .. } => 403,
             Self::Method { .. } => 405,
             Self::NotAcceptable { .. } => 406,
             Self::Slow { .. } => 408,
@@ -355,6 +363,9 @@ impl Error {
             }
             Self::BatchKey => "give each line a member \"key\"",
             Self::XmlShape { .. } => "send one root element with one child element for each parameter",
+            Self::Origin { .. } => {
+                "send it from a program, or through a proxy that serves both from one address"
+            }
             Self::Slow { .. } => "send the request without pauses",
             Self::Http { .. } => "send HTTP/1.1 with lines that end in CR LF",
             Self::HeadTooLarge { .. } => "send fewer or shorter headers",

@@ -123,6 +123,21 @@ fn check(request: &Request, limits: &Limits) -> Result<(), Problem> {
     if request.body.len() > limits.body_bytes_max {
         return Err(Error::BodyTooLarge { limit: limits.body_bytes_max }.into());
     }
+    check_origin(request)
+}
+
+/// Refuses changes that a page of another site asks a user's browser for: everybody on this machine may use the
+/// service, and the browser is on this machine, but the page is not. Reading is safe, because a browser does not
+/// show such a page the answer.
+fn check_origin(request: &Request) -> Result<(), Problem> {
+    let Some(origin) = header::find(request, "origin").filter(|_| request.method == "POST") else {
+        return Ok(());
+    };
+    let host = header::find(request, "host").unwrap_or_default();
+    let site = origin.split_once("://").map_or("", |(_, site)| site);
+    if site.is_empty() || !site.eq_ignore_ascii_case(host) {
+        return Err(Error::Origin { origin: query::shorten(origin) }.into());
+    }
     Ok(())
 }
 

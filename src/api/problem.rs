@@ -127,6 +127,7 @@ fn mistake(mistake: &Mistake) -> Value {
 /// Returns a few words that are the same for every problem of one kind.
 fn title(status: u16, kind: Kind) -> &'static str {
     match status {
+        403 => return "not from another site",
         405 => return "method not possible here",
         406 => return "type cannot be given",
         408 => return "request came too slowly",

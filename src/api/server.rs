@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::listen::Listener;
 use super::{Error, Limits, Request, Response, refuse, respond};
 use crate::engine::service::Service;
-use crate::telemetry::metrics::labels::Status;
+use crate::telemetry::metrics::labels::{Queue, Status};
 
 /// How long a client may take for what.
 #[derive(Debug, Clone, Copy)]
@@ -152,6 +152,7 @@ fn serve(server: &tiny_http::Server, service: &dyn Service, limits: &Limits) {
         let elapsed_us = u64::try_from(incoming.received().elapsed().as_micros()).unwrap_or(u64::MAX);
         metrics.http_request_us.of((response.route, Status::of(response.status))).observe(elapsed_us);
         metrics.http_connections.set(server.num_connections() as u64);
+        metrics.queue_depth.of(Queue::Http).set(server.num_answering() as u64);
         incoming.respond(tiny_of(response));
     }
 }

@@ -195,8 +195,9 @@ fn net_table(net: &Net, view: &SpecificationView) -> Json {
 }
 
 fn task_table(net: &Net, task: &Task, view: &SpecificationView) -> Json {
+    // By name: the list has the root first, so its order is not that of the numbers.
     let subnet = match task.kind {
-        TaskKind::Composite(number) => view.nets.get(usize::from(number)).map(|net| net.id.clone()),
+        TaskKind::Composite(_) => view.nets.iter().find(|net| net.id == task.document_root),
         _ => None,
     };
     json!({
@@ -208,7 +209,7 @@ fn task_table(net: &Net, task: &Task, view: &SpecificationView) -> Json {
             TaskKind::Empty => "empty",
             TaskKind::Composite(_) => "composite",
         },
-        "net": subnet,
+        "net": subnet.map(|net| net.id.clone()),
         "join": gate(task.join),
         "split": gate(task.split),
         "from": task.preset.iter().filter_map(|&number| place(net, number)).collect::<Vec<_>>(),

@@ -110,6 +110,16 @@ pub enum Error {
         /// The limit.
         limit: u32,
     },
+    /// More data than there is room for.
+    #[error("{what} takes {bytes} bytes, and {limit} are the most it may")]
+    TooLarge {
+        /// What.
+        what: &'static str,
+        /// So many.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// Bytes that are not what was written.
     #[error("stored {what} cannot be read from byte {at} on")]
     Bytes {
@@ -159,6 +169,7 @@ impl Error {
             Self::Bytes { .. } => 362,
             Self::Format { .. } => 363,
             Self::Rows { .. } => 364,
+            Self::TooLarge { .. } => 365,
         })
     }
 
@@ -176,6 +187,7 @@ impl Error {
             | Self::RepeatedParameter { .. }
             | Self::Type { .. }
             | Self::Expression { .. } => Kind::Unacceptable,
+            Self::TooLarge { .. } => Kind::TooLarge,
             Self::Bytes { .. } | Self::Format { .. } | Self::Rows { .. } => Kind::Corrupt,
         }
     }

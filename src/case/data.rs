@@ -4,6 +4,8 @@
 //! element. Unset and empty are the same: an empty value is of every type, and a mapping whose result is
 //! empty leaves its variable unset, whatever it held before.
 
+use std::borrow::Cow;
+
 use super::command::Error;
 use super::event::Writes;
 use super::lexical;
@@ -11,30 +13,35 @@ use super::row::InstanceRow;
 use crate::expr::{Document, Expression, Fragment};
 use crate::net::{DataType, Mapping, Net, Parameter, Predicate, Task};
 
+/// Most bytes that the variables of one net instance may hold together; its row holds them all.
+pub const DATA_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most characters of an expression that an error repeats.
+const EXPRESSION_QUOTED_CHARS_MAX: usize = 200;
+
 /// Names and values as a document shows them.
 pub(super) struct Values<'a> {
     root: &'a str,
-    values: Vec<(&'a str, std::borrow::Cow<'a, Fragment>)>,
+    values: Vec<(&'a str, Cow<'a, Fragment>)>,
 }
 
 impl<'a> Values<'a> {
     /// Returns the data of a net instance as it will be after `wrote`.
     pub(super) fn of_net(net: &'a Net, row: &'a InstanceRow, wrote: &'a Writes) -> Self {
-        use std::borrow::Cow;
         let mut values: Vec<(&str, Cow<'_, Fragment>)> = net
             .variables
             .iter()
             .map(|variable| (variable.name.as_str(), Cow::Owned(Fragment::empty())))
             .collect();
         for (variable, value) in row.data.iter().chain(wrote) {
-            values[usize::from(*variable)].1 = Cow::Borrowed(value);
+            if let Some(entry) = values.get_mut(usize::from(*variable)) {
+                entry.1 = Cow::Borrowed(value);
+            }
         }
         Self { root: &net.document_root, values }
     }
 
     /// Returns the output of a task as its mappings see it; `given` has one element a parameter.
     fn of_outputs(task: &'a Task, given: &Fragment) -> Self {
-        use std::borrow::Cow;
         let given = given.children();
         let value = |name: &str| {
             let found = given.iter().find(|(given, _)| given == name);
@@ -50,12 +57,12 @@ impl<'a> Values<'a> {
     /// # Errors
     /// It cannot be evaluated on this data.
     pub(super) fn holds(&self, task: &Task, predicate: &Predicate) -> Result<bool, Error> {
-        let place = || format!("predicate {:?} of task {:?}", predicate.text, task.id);
+        let place = || format!("predicate {:?} of task {:?}", shortened(&predicate.text), task.id);
         self.ask(&predicate.expression, place, Expression::holds)
     }
 
     fn value(&self, task: &Task, mapping: &Mapping) -> Result<Fragment, Error> {
-        let place = || format!("mapping {:?} of task {:?}", mapping.text, task.id);
+        let place = || format!("mapping {:?} of task {:?}", shortened(&mapping.text), task.id);
         self.ask(&mapping.expression, place, Expression::evaluate)
     }
 
@@ -70,6 +77,21 @@ impl<'a> Values<'a> {
         how(expression, &Document { root: self.root, variables: &variables })
             .map_err(|error| Error::Expression { place: place(), message: error.to_string() })
     }
+}
+
+fn shortened(text: &str) -> &str {
+    text.char_indices().nth(EXPRESSION_QUOTED_CHARS_MAX).map_or(text, |(end, _)| &text[..end])
+}
+
+/// Checks that the variables of a net instance keep within their limit.
+fn check_bytes(row: &[(u16, Fragment)], wrote: &[(u16, Fragment)]) -> Result<(), Error> {
+    let stays = |variable: u16| wrote.iter().all(|(written, _)| *written != variable);
+    let kept = row.iter().filter(|(variable, _)| stays(*variable));
+    let bytes: usize = kept.chain(wrote).map(|(_, value)| value.len_bytes()).sum();
+    if bytes > DATA_BYTES_MAX {
+        return Err(Error::TooLarge { what: "the data of a net", bytes, limit: DATA_BYTES_MAX });
+    }
+    Ok(())
 }
 
 fn check(name: &str, data_type: &DataType, value: &Fragment) -> Result<(), Error> {
@@ -126,7 +148,9 @@ pub(super) fn initial(net: &Net, given: &Fragment) -> Result<Writes, Error> {
         let number = u16::try_from(at).expect("invariant: variables are numbered in 16 bits");
         value.filter(|value| !value.is_empty()).map(|value| (number, value))
     });
-    Ok(numbered.collect())
+    let data: Writes = numbered.collect();
+    check_bytes(&[], &data)?;
+    Ok(data)
 }
 
 /// Returns the input of a task: what its starting mappings give, one element a parameter.
@@ -167,15 +191,15 @@ pub(super) fn check_output(task: &Task, given: &Fragment) -> Result<(), Error> {
 ///
 /// # Errors
 /// A mapping cannot be evaluated on this data, or its value is not of its variable's type.
-pub(super) fn output(net: &Net, task: &Task, given: &Fragment) -> Result<Writes, Error> {
+pub(super) fn output(net: &Net, task: &Task, row: &InstanceRow, given: &Fragment) -> Result<Writes, Error> {
     if task.completed.is_empty() {
         return Ok(Writes::new());
     }
     let values = Values::of_outputs(task, given);
-    task.completed
-        .iter()
-        .map(|mapping| assigned(net, task, &values, mapping).map(|value| (mapping.target, value)))
-        .collect()
+    let assign = |mapping: &Mapping| Ok((mapping.target, assigned(net, task, &values, mapping)?));
+    let wrote = task.completed.iter().map(assign).collect::<Result<Writes, Error>>()?;
+    check_bytes(&row.data, &wrote)?;
+    Ok(wrote)
 }
 
 /// Returns what the completed mappings write when the task is skipped: the outputs are unset, and so is every
@@ -205,7 +229,7 @@ pub(super) fn echo(task: &Task, input: &Fragment) -> Fragment {
 /// Returns the output of a net instance that is done: its output parameters that are set.
 pub(super) fn result(net: &Net, row: &InstanceRow) -> Fragment {
     let set = row.data.iter().filter_map(|(number, value)| {
-        let variable = &net.variables[usize::from(*number)];
+        let variable = net.variables.get(usize::from(*number))?;
         variable.is_output.then(|| (variable.name.clone(), value.clone()))
     });
     Fragment::from_children(&set.collect::<Vec<_>>())

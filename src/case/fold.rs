@@ -234,7 +234,7 @@ pub fn move_counts(
         let at = tokens
             .binary_search_by_key(place, |entry| entry.0)
             .map_err(|_| format!("a token is taken from place {place}, which has none"))?;
-        tokens[at].1 -= 1;
+        tokens[at].1 = tokens[at].1.saturating_sub(1);
         if tokens[at].1 == 0 {
             tokens.remove(at);
         }

@@ -21,3 +21,4 @@ mod tests;
 pub mod view;
 
 pub use command::{Command, Error};
+pub use data::DATA_BYTES_MAX;

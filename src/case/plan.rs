@@ -2,6 +2,7 @@
 
 use super::command::{Command, Error};
 use super::data;
+use super::encode::event_len;
 use super::ending::{close, end_subtree};
 use super::event::{End, Event, Finish, InstanceNumber, ItemNumber, Phase, PlaceNumber, TaskNumber, Writes};
 use super::row::{InstanceRow, ItemRow, ItemState, Status};
@@ -29,6 +30,19 @@ pub struct Step {
     pub before: Vec<Event>,
     /// Facts that come after it.
     pub after: Vec<Event>,
+}
+
+impl Step {
+    /// Returns about how many bytes the step's facts will take.
+    pub fn bytes(&self) -> usize {
+        let wrote: usize = self.wrote.iter().map(|(_, value)| value.len_bytes()).sum();
+        facts_bytes(&self.before) + facts_bytes(&self.after) + wrote
+    }
+}
+
+/// Returns how many bytes facts take.
+pub fn facts_bytes(events: &[Event]) -> usize {
+    events.iter().map(event_len).sum()
 }
 
 /// What a command comes to.
@@ -155,7 +169,7 @@ fn complete(case: &Case, workflow: &Workflow, item: ItemNumber, output: Fragment
         return found.refuse("complete");
     }
     data::check_output(found.task, &output)?;
-    let wrote = data::output(found.net, found.task, &output)?;
+    let wrote = data::output(found.net, found.task, &found.instance.row, &output)?;
     let put = choose(found.net, found.task, &found.instance.row, &wrote)?;
     let finished = Event::Finished { item, how: Finish::Completed, data: output };
     Ok(if found.row.state == ItemState::Enabled {
@@ -286,7 +300,7 @@ pub(super) fn complete_composite(
     let net = &workflow.nets[usize::from(parent.row.net)];
     let task = &net.tasks[usize::from(number)];
     let child_net = &workflow.nets[usize::from(child.row.net)];
-    let wrote = data::output(net, task, &data::result(child_net, &child.row))?;
+    let wrote = data::output(net, task, &parent.row, &data::result(child_net, &child.row))?;
     Ok(Step {
         instance: parent.number,
         task: number,
@@ -307,7 +321,7 @@ pub(super) fn pass_automated(net: &Net, instance: &Instance, number: TaskNumber)
     let input = data::input(net, task, &instance.row)?;
     let echo = data::echo(task, &input);
     data::check_output(task, &echo)?;
-    let wrote = data::output(net, task, &echo)?;
+    let wrote = data::output(net, task, &instance.row, &echo)?;
     Ok(Step {
         instance: instance.number,
         task: number,

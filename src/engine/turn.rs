@@ -44,7 +44,8 @@ pub struct Registered {
 pub struct Limits {
     /// Most steps that a case takes by itself after one command; then there is an incident.
     pub automated_steps_max: u32,
-    /// Once its facts take so many bytes, a command ends at the next wave's boundary.
+    /// Once its facts take so many bytes, a command ends at the next wave's boundary; no single step takes more,
+    /// so that twice as much always has room for a command.
     pub frame_bytes: usize,
     /// Most states that an OR-join is searched for on the spot; beyond that the case is parked.
     pub judged_states: usize,
@@ -449,12 +450,15 @@ fn check(rows: &Rows, registered: &Registered) -> Result<(), String> {
     }
 }
 
-/// Tells how an item went in these facts, if it did.
-fn how_it_went(events: &[Event], number: ItemNumber) -> Option<&'static str> {
-    events.iter().rev().find_map(|event| match event {
-        Event::Finished { item, how: Finish::Completed, .. } if *item == number => Some("completed"),
-        Event::Finished { item, how: Finish::Skipped { .. }, .. } if *item == number => Some("skipped"),
-        Event::Withdrawn { item, .. } if *item == number => Some("withdrawn"),
+/// Tells how an item that is gone went, and what was said about it.
+fn how_it_went(events: &[Event], number: ItemNumber) -> (&'static str, Option<String>) {
+    let finished = events.iter().find_map(|event| match event {
+        Event::Finished { item, how, .. } if *item == number => Some(how),
         _ => None,
-    })
+    });
+    match finished {
+        Some(Finish::Completed) => ("completed", None),
+        Some(Finish::Skipped { reason }) => ("skipped", Some(reason.clone())),
+        None => ("withdrawn", None),
+    }
 }

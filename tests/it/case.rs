@@ -1,8 +1,20 @@
 //! What cases do: a net and commands in, history and state out.
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them so")]
+
+mod random;
 
 use expect_test::{Expect, expect};
 
-use crate::support::driver::play;
+use knhk::case::event::End;
+use knhk::case::row::Status;
+use knhk::case::view::CaseState;
+use knhk::case::{Command, DATA_BYTES_MAX, Error};
+use knhk::engine::turn::{Cases, Job, Outcome, Registered, Rows, Timer, What};
+use knhk::expr::Fragment;
+use knhk::id::{CaseId, SpecNumber, Time};
+use knhk::kernel::WAVE_STEPS_MAX;
+
+use crate::support::driver::{Driver, LIMITS, play, workflow};
 use crate::support::sketch;
 
 /// Plays a script on the case of a sketched net (`support::sketch`, `support::driver`) and compares the tale.
@@ -866,7 +878,7 @@ fn a_command_whose_facts_fill_a_frame_goes_on_in_the_next() {
          a auto xor and > b
          b auto xor and > m
          m manual xor and > o",
-        "limit bytes 8
+        "limit bytes 20
          create
          complete m
          continue
@@ -874,23 +886,12 @@ fn a_command_whose_facts_fill_a_frame_goes_on_in_the_next() {
          complete m
          continue",
         expect![[r#"
-            > limit bytes 8
+            > limit bytes 20
             > create
               unfinished
               created workflow=sketch
               opened net=N number=0
-              unfinished
-            = running (i) enabled a
-            > complete m
-              held
-            = running (i) enabled a
-            > continue
-              unfinished
               passed task=a taken=i put=c{a_b}
-              unfinished
-            = running (c{a_b}) enabled b
-            > continue
-              unfinished
               passed task=b taken=c{a_b} put=c{b_m}
               unfinished
             = running (c{b_m})
@@ -900,14 +901,100 @@ fn a_command_whose_facts_fill_a_frame_goes_on_in_the_next() {
             > continue
               offered item=1 task=m
             = running (c{b_m}) enabled m
+            > continue
+            = running (c{b_m}) enabled m
+            > complete m
+              started item=1 task=m
+              completed item=1 task=m
+              passed task=m taken=c{b_m} put=o
+              closed how=completed
+            = completed ()
+            > continue
+            = completed ()
         "#]],
     );
 }
 
 #[test]
+fn a_step_that_no_frame_holds_is_refused_or_an_incident() {
+    check(
+        "net N
+         in x string
+         i > a
+         a manual xor and > b
+           take x string x /a/x
+         b auto xor and > o
+           give x string concat(/N/x, /N/x, /N/x, /N/x)
+           take x string x /b/x",
+        "limit bytes 40
+         create <x>0123456789012345678901234567890123456789</x>
+         create
+         limit bytes 100
+         complete a <x>01234567890123456789012345678901234567890123456789</x>
+         complete a <x>012345678901234567890123456789</x>
+         retry
+         limit bytes 20
+         cancel a reason that is longer than the limit",
+        expect![[r#"
+            > limit bytes 40
+            > create <x>0123456789012345678901234567890123456789</x>
+              refused KN0365: one step takes 51 bytes, and 40 are the most it may
+            > create
+              created workflow=sketch
+              opened net=N number=0
+              offered item=1 task=a
+            = running (i) enabled a
+            > limit bytes 100
+            = running (i) enabled a
+            > complete a <x>01234567890123456789012345678901234567890123456789</x>
+              refused KN0365: one step takes 114 bytes, and 100 are the most it may
+            = running (i) enabled a
+            > complete a <x>012345678901234567890123456789</x>
+              started item=1 task=a
+              completed item=1 task=a data={x:012345678901234567890123456789}
+              passed task=a taken=i put=c{a_b} data={x:012345678901234567890123456789}
+              incident incident=1 task=b kind=data detail=one step takes 120 bytes, and 100 are the most it may
+            = incident (c{a_b}) enabled b {x:012345678901234567890123456789} !data at b
+            > retry
+              cleared incident=1
+              incident incident=2 task=b kind=data detail=one step takes 120 bytes, and 100 are the most it may
+            = incident (c{a_b}) enabled b {x:012345678901234567890123456789} !data at b
+            > limit bytes 20
+            = incident (c{a_b}) enabled b {x:012345678901234567890123456789} !data at b
+            > cancel a reason that is longer than the limit
+              closed how=cancelled reason=a reason that is longer than the limit
+            = cancelled () {x:012345678901234567890123456789}
+        "#]],
+    );
+}
+
+#[test]
+fn the_data_of_a_net_is_bounded() {
+    let net = "net N
+         in x string
+         in y string
+         i > a
+         a manual xor and > o
+           take v1 string x /a/v1
+           take v2 string y /a/v2";
+    let mut driver = Driver::new(workflow(sketch::xml(net).as_bytes()).unwrap());
+    let half = "x".repeat(DATA_BYTES_MAX / 2);
+    let given = |more: &str| {
+        let fields = [("x", half.clone()), ("y", format!("{half}{more}"))];
+        let fields = fields.map(|(name, value)| (name.to_owned(), Fragment::from_text(&value)));
+        Fragment::from_children(&fields)
+    };
+    let outcome = driver.create(given("y"));
+    assert!(matches!(outcome, Outcome::Refused(Error::TooLarge { .. })), "{outcome:?}");
+    let outcome = driver.create(given(""));
+    assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+}
+
+#[test]
 fn subnets_nest_to_their_limit() {
     let net = "net N
-         i > deeper
+         i > a
+         a auto xor and > deeper
          deeper net:N xor and > o";
     let text = play(&sketch::xml(net), "create\n reload\n continue");
     let last = text.lines().last().unwrap();
@@ -919,7 +1006,7 @@ fn subnets_nest_to_their_limit() {
 fn net_instances_of_a_case_are_bounded() {
     let net = "net N
          i > s
-         s empty xor and > x y
+         s auto xor and > x y
          x net:N xor and > o
          y net:N xor and > o";
     let text = play(&sketch::xml(net), "create");
@@ -1062,6 +1149,136 @@ fn an_or_join_beyond_the_bound_on_the_spot_parks_its_case() {
             = running (c1 c2) enabled j
         "#]],
     );
+}
+
+/// Every pass of `a` leaves a token on c2.
+const FILLING: &str = "net N
+     i > a
+     a KIND xor and > i2 c2
+     i2 > a
+     c2 > b
+     b manual and and > o";
+
+#[test]
+fn a_place_that_can_hold_no_more_tokens_is_an_incident_of_an_automatic_task() {
+    let text = play(&sketch::xml(&FILLING.replace("KIND", "auto")), "create");
+    let last = text.lines().last().unwrap();
+    assert_eq!(last, "= incident (c2*255 i2) enabled a,b !tokens at a");
+}
+
+#[test]
+fn a_place_that_can_hold_no_more_tokens_refuses_the_command() {
+    let mut script = "create\n".to_owned();
+    script.push_str(&"complete a\n".repeat(255));
+    let before = play(&sketch::xml(&FILLING.replace("KIND", "manual")), &script);
+    assert!(before.ends_with("= running (c2*255 i2) enabled a,b\n"), "{before}");
+    script.push_str("complete a\n");
+    let after = play(&sketch::xml(&FILLING.replace("KIND", "manual")), &script);
+    assert_eq!(
+        after.strip_prefix(&before),
+        Some(
+            "> complete a\n  refused KN0358: task \"a\" would put more tokens on a place than it can hold\n\
+             = running (c2*255 i2) enabled a,b\n"
+        )
+    );
+}
+
+#[test]
+fn a_marking_of_bits_goes_over_to_counters_when_a_second_token_comes() {
+    let mut workflow = workflow(sketch::xml(&FILLING.replace("KIND", "manual")).as_bytes()).unwrap();
+    // No net that is shown safe gets a second token; one that only says so must not lose it.
+    std::sync::Arc::get_mut(&mut workflow.nets[0]).unwrap().is_safe = true;
+    let mut driver = Driver::new(workflow);
+    driver.create(Fragment::empty());
+    for _ in 0..3 {
+        let item = driver.item("a", None).unwrap();
+        let outcome = driver.command(Command::Complete(item, Fragment::empty()));
+        assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+    }
+    let marking = driver.view().unwrap().root.marking;
+    assert_eq!(marking, [("c2".to_owned(), 3), ("i2".to_owned(), 1)]);
+}
+
+#[test]
+fn damaged_rows_are_refused_when_a_case_is_loaded() {
+    let source = sketch::xml(&FILLING.replace("KIND", "manual"));
+    let mut driver = Driver::new(workflow(source.as_bytes()).unwrap());
+    driver.create(Fragment::empty());
+    let rows = driver.cases.rows(driver.id).unwrap();
+    let registered = driver.cases.registered(driver.id).unwrap().clone();
+    let damages: [fn(&mut Rows); 12] = [
+        |rows| rows.case.spec.0 += 1,
+        |rows| rows.instances[0].1.net = 9,
+        |rows| rows.instances[0].1.tokens = vec![(999, 1)],
+        |rows| rows.instances[0].1.tokens = vec![(0, 300)],
+        |rows| rows.instances[0].1.parent = Some((0, 0)),
+        |rows| rows.instances[0].1.data = vec![(5, Fragment::empty())],
+        |rows| rows.instances[0].0 = 4,
+        |rows| rows.instances.clear(),
+        |rows| rows.items[0].1.task = 7,
+        |rows| rows.items[0].1.instance = 7,
+        |rows| rows.items.insert(0, (9, rows.items[0].1.clone())),
+        |rows| rows.case.status = Status::Closed(End::Completed),
+    ];
+    for (at, damage) in damages.into_iter().enumerate() {
+        let mut damaged = rows.clone();
+        damage(&mut damaged);
+        let error = driver.cases.load(CaseId(128), damaged, registered.clone()).unwrap_err();
+        assert_eq!(error.code().to_string(), "KN0364", "damage {at}");
+        assert!(!driver.cases.contains(CaseId(128)));
+    }
+    driver.cases.load(CaseId(128), rows, registered).unwrap();
+}
+
+#[test]
+fn cases_share_waves_and_answers_come_in_order() {
+    let source = sketch::xml("net N\n i > a\n a manual xor and > b\n b manual xor and > o");
+    let registered = Registered {
+        number: SpecNumber(1),
+        version: 1,
+        workflow: std::sync::Arc::new(workflow(source.as_bytes()).unwrap()),
+    };
+    let mut cases = Cases::new();
+    let mut waves = Waves::default();
+    let create = |id| Job {
+        case: CaseId(id),
+        registered: Some(registered.clone()),
+        what: What::Command(Command::Create {
+            spec: SpecNumber(1),
+            business_key: None,
+            data: Fragment::empty(),
+        }),
+    };
+    let complete = |id, item| Job {
+        case: CaseId(id),
+        registered: None,
+        what: What::Command(Command::Complete(item, Fragment::empty())),
+    };
+    let count = u64::try_from(WAVE_STEPS_MAX).unwrap() + 10;
+    let outcomes = cases.turn(Time(1), (0..count).map(create).collect(), &LIMITS, &mut waves);
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done(_))));
+    // Both tasks of every case and a third that is not there: two steps a case, one a wave.
+    let jobs = (0..count).flat_map(|id| [complete(id, 1), complete(id, 2), complete(id, 3)]).collect();
+    let outcomes = cases.turn(Time(2), jobs, &LIMITS, &mut waves);
+    for outcomes in outcomes.chunks(3) {
+        let [Outcome::Done(first), Outcome::Done(second), Outcome::Refused(_)] = outcomes else {
+            panic!("{outcomes:?}")
+        };
+        assert_eq!((first.state, first.tally.tasks_completed), (CaseState::Running, 1));
+        assert_eq!((second.state, second.tally.completed), (CaseState::Completed, 1));
+    }
+    assert_eq!(waves.0, [WAVE_STEPS_MAX, 10, WAVE_STEPS_MAX, 10]);
+}
+
+/// Notes how many steps each wave has.
+#[derive(Default)]
+struct Waves(Vec<usize>);
+
+impl Timer for Waves {
+    fn around(&mut self, steps: usize, run: impl FnOnce()) {
+        self.0.push(steps);
+        run();
+    }
 }
 
 #[test]

@@ -72,7 +72,9 @@ pub fn case(
 }
 
 fn net_view(case: &Case, workflow: &Workflow, instance: &Instance, tokens: &[(PlaceNumber, u16)]) -> NetView {
-    let net = &workflow.nets[usize::from(instance.row.net)];
+    let Some(net) = workflow.nets.get(usize::from(instance.row.net)) else {
+        return NetView { number: instance.number, ..NetView::default() };
+    };
     let is_marked = |place: u16| tokens.iter().any(|(marked, _)| *marked == place);
     let mut marking: Vec<(String, u32)> = tokens
         .iter()
@@ -113,7 +115,7 @@ fn net_view(case: &Case, workflow: &Workflow, instance: &Instance, tokens: &[(Pl
 fn incidents(case: &Case, workflow: &Workflow) -> Vec<IncidentView> {
     let net_of = |number| {
         let instance = case.instance(number)?;
-        Some(workflow.nets[usize::from(instance.row.net)].as_ref())
+        workflow.nets.get(usize::from(instance.row.net)).map(AsRef::as_ref)
     };
     let open = case.existing().incidents.iter().map(|open| IncidentView {
         kind: incident_word(open.kind),

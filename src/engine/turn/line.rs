@@ -10,7 +10,7 @@ use crate::case::duty::{Duty, Markings, Touched, duty, incident};
 use crate::case::encode::event_len;
 use crate::case::event::{Event, IncidentKind, InstanceNumber, ItemNumber, TaskNumber};
 use crate::case::fold::fold;
-use crate::case::plan::{Plan, Step, plan};
+use crate::case::plan::{Plan, Step, facts_bytes, plan};
 use crate::case::row::ItemRow;
 use crate::case::settle::settle;
 use crate::case::state::{Instance, Live};
@@ -167,9 +167,16 @@ impl Line {
             work.touched = Touched::default();
         }
         self.work = Some(work);
+        let is_cancel = matches!(command, Command::Cancel(_));
         match plan(&self.entry.case, &self.entry.registered.workflow, command) {
-            Ok(Plan::Facts(events)) => self.apply(events, turn),
+            Ok(Plan::Facts(events)) => match check_bytes(facts_bytes(&events), turn.limits) {
+                Err(error) if !is_cancel => self.refuse(error, turn),
+                _ => self.apply(events, turn),
+            },
             Ok(Plan::Step(step)) => {
+                if let Err(error) = check_bytes(step.bytes(), turn.limits) {
+                    return self.refuse(error, turn);
+                }
                 self.step = Some(Pending { step: *step, is_asked: true, is_widened: false });
             }
             Err(error) => self.refuse(error, turn),
@@ -227,6 +234,11 @@ impl Line {
         if self.entry.chain >= limit && !is_stopped {
             let detail = format!("{limit} tasks ran one after the other without anybody's doing");
             let event = incident(case, step.instance, None, IncidentKind::Chain, detail);
+            return self.apply(vec![event], turn);
+        }
+        if let Err(error) = check_bytes(step.bytes(), turn.limits) {
+            let Step { instance, task, .. } = step;
+            let event = incident(case, instance, Some(task), IncidentKind::Data, error.to_string());
             return self.apply(vec![event], turn);
         }
         self.entry.chain = self.entry.chain.saturating_add(1);
@@ -311,8 +323,8 @@ impl Line {
             _ => None,
         });
         let data = started.or_else(|| row.data.clone());
-        let row = ItemRow { since: turn.now, data, ..row.clone() };
-        let word = how_it_went(&work.events, number).unwrap_or("withdrawn");
+        let (word, reason) = how_it_went(&work.events, number);
+        let row = ItemRow { since: turn.now, data, reason, ..row.clone() };
         let id = ItemId { case: case.id, number };
         let net = &registered.workflow.nets[usize::from(*net)];
         Answer::Item(Box::new(view::item(id, &row, word, None, net, &registered.workflow.uri)))
@@ -342,6 +354,12 @@ enum Ending {
     Rest,
     Unfinished,
     Parked(Question),
+}
+
+/// Checks that what cannot be parted fits a frame.
+fn check_bytes(bytes: usize, limits: Limits) -> Result<(), Error> {
+    let limit = limits.frame_bytes;
+    if bytes > limit { Err(Error::TooLarge { what: "one step", bytes, limit }) } else { Ok(()) }
 }
 
 fn learn(judgements: &mut Judgements, question: &Question, judgement: Judgement) {

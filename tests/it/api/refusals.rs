@@ -246,3 +246,23 @@ fn every_limit_holds_at_its_edge() {
     assert_eq!(status("POST", "/batch", &[], &lines(LIMITS.batch_lines_max)), 200);
     assert_eq!(status("POST", "/batch", &[], &lines(LIMITS.batch_lines_max + 1)), 413);
 }
+
+#[test]
+fn a_page_of_another_site_changes_nothing() {
+    let fake = Fake::new();
+    let status =
+        |method: &str, headers: &[&str]| ask(&fake, method, "/cases/CASE/cancel", headers, "").status;
+    let host = "host: 127.0.0.1:8080";
+    assert_eq!(status("POST", &[host, "origin: http://127.0.0.1:8080"]), 200);
+    assert_eq!(status("POST", &[host]), 200, "a program");
+    fake.calls();
+    for origin in
+        ["origin: https://evil.example", "origin: null", "origin: http://127.0.0.1:3000", "origin: "]
+    {
+        assert_eq!(status("POST", &[host, origin]), 403, "{origin}");
+    }
+    assert_eq!(status("POST", &["origin: https://evil.example"]), 403);
+    assert!(fake.calls().is_empty());
+    let read = ask(&fake, "GET", "/cases/CASE", &[host, "origin: https://evil.example"], "");
+    assert_eq!(read.status, 200);
+}

@@ -71,7 +71,11 @@ fn run(seed: u64, crash_at: u64, faults: Faults, planted: Option<PlantedBug>) ->
     } else {
         [End::Restart, End::PowerCycle, End::Restart]
     };
-    for end in ends {
+    for (phase, end) in (0_u64..).zip(ends) {
+        // Now and then there is little space, for a while.
+        let is_tight = seed % 5 == phase + 2;
+        let budget = bench.disk.used_bytes() + usize::try_from(bench.draw(60_000)).unwrap();
+        bench.disk.set_budget(is_tight.then_some(budget));
         work(&mut bench, 12)?;
         match end {
             End::Restart => bench.disk.restart(),
@@ -79,6 +83,7 @@ fn run(seed: u64, crash_at: u64, faults: Faults, planted: Option<PlantedBug>) ->
         }
     }
     bench.disk.set_faults(Faults::default());
+    bench.disk.set_budget(None);
     bench.disk.power_cycle();
     let store = bench.open().map_err(|error| error.to_string())?;
     bench.check(&store)?;

@@ -11,6 +11,7 @@ use knhk::case::row::ItemState;
 use knhk::case::state::{Case, InRows, Live};
 use knhk::case::view::{CaseView, Detail, Historian, HistoryView, NetView, Value};
 use knhk::engine::turn::{Cases, Job, Limits, NoTimer, Outcome, Question, Registered, Rows, What};
+use knhk::error::Code;
 use knhk::expr::Fragment;
 use knhk::id::{CaseId, SpecNumber, Time};
 use knhk::net::orjoin::Judgement;
@@ -21,17 +22,37 @@ use knhk::spec;
 pub(crate) const LIMITS: Limits =
     Limits { automated_steps_max: 10_000, frame_bytes: 16 * 1024 * 1024, judged_states: 10_000 };
 
-/// Reads and compiles a specification; its mistakes as text if it is refused.
-pub(crate) fn workflow(source: &[u8]) -> Result<Workflow, String> {
-    let reading = spec::read(source);
-    let is_accepted = reading.is_accepted();
-    let list =
-        |mistakes: &[spec::Mistake]| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    match &reading.specification {
-        Some(tree) if is_accepted => {
-            net::compile(tree, None).map(|compiled| compiled.workflow).map_err(|mistakes| list(&mistakes))
+/// Code of a function that a later release will run: `expr::Error::NotYet`.
+const EXPRESSION_NOT_YET: Code = Code(206);
+
+/// Why a specification was refused.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// Only for what this release does not run yet.
+    pub(crate) is_not_yet: bool,
+    /// All mistakes.
+    pub(crate) mistakes: String,
+}
+
+impl Refused {
+    fn new(mistakes: &[spec::Mistake]) -> Self {
+        let errors = mistakes.iter().filter(|mistake| mistake.severity == spec::Severity::Error);
+        Self {
+            is_not_yet: errors.clone().count() > 0
+                && errors.clone().all(|mistake| mistake.is_not_yet() || mistake.code == EXPRESSION_NOT_YET),
+            mistakes: mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
         }
-        _ => Err(list(&reading.mistakes)),
+    }
+}
+
+/// Reads and compiles a specification.
+pub(crate) fn workflow(source: &[u8]) -> Result<Workflow, Refused> {
+    let reading = spec::read(source);
+    match &reading.specification {
+        Some(tree) if reading.is_accepted() => net::compile(tree, None)
+            .map(|compiled| compiled.workflow)
+            .map_err(|mistakes| Refused::new(&mistakes)),
+        _ => Err(Refused::new(&reading.mistakes)),
     }
 }
 
@@ -138,6 +159,10 @@ impl Driver {
         self.cases.view(self.id)
     }
 
+    pub(crate) fn workflow(&self) -> &Workflow {
+        &self.registered.workflow
+    }
+
     /// Finds the live item of a task: of the instance given, or of the first that has one.
     pub(crate) fn item(&self, task: &str, instance: Option<u32>) -> Option<ItemNumber> {
         let case = self.cases.get(self.id)?;
@@ -169,7 +194,7 @@ impl Driver {
 pub(crate) fn play(source: &str, script: &str) -> String {
     let mut driver = match workflow(source.as_bytes()) {
         Ok(workflow) => Driver::new(workflow),
-        Err(mistakes) => return format!("not accepted:\n{mistakes}\n"),
+        Err(refused) => return format!("not accepted:\n{}\n", refused.mistakes),
     };
     let mut text = String::new();
     let mut told = 0;
