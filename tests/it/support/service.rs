@@ -50,6 +50,7 @@ impl Place {
              backup_dir = \"{folder}/backup\"\n\
              hot_path_cores = \"none\"\n\
              warm_path_timeout_ms = 20000\n\
+             bulk_timeout_ms = 20000\n\
              segment_bytes = 1048576\n\
              frame_bytes_max = 524288\n\
              body_bytes_max = 262144\n\
