@@ -195,7 +195,7 @@ impl Error {
         match self {
             Self::Usage { .. } | Self::NotAgreed { .. } => Kind::Usage,
             Self::NoService { .. } | Self::NotAllowed { .. } => Kind::Unavailable,
-            Self::Read { .. } | Self::Write(_) => Kind::Io,
+            Self::Read { .. } | Self::Write(_) | Self::System { .. } => Kind::Io,
             Self::TimedOut { .. } | Self::BrokenOff => Kind::Unknown,
             Self::Answer { .. } | Self::AnswerTooLarge { .. } => Kind::Internal,
             Self::NoPage { .. } => Kind::NotFound,
@@ -204,7 +204,6 @@ impl Error {
             Self::Partly { .. } => Kind::Conflict,
             Self::FileTooLarge { .. } => Kind::TooLarge,
             Self::NotVerified { .. } => Kind::Corrupt,
-            Self::System { .. } => Kind::Io,
             Self::Api(error) => error.kind(),
             Self::Engine(error) => error.kind(),
             Self::Store(error) => error.kind(),

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::case::command::{Command, Error};
-use crate::case::event::{End, Event, Finish, InstanceNumber, ItemNumber};
+use crate::case::event::{End, Event, InstanceNumber, ItemNumber};
 use crate::case::row::{CaseRow, InstanceRow, ItemRow, Link};
 use crate::case::state::{Case, Instance};
 use crate::case::view::{self, CaseState, CaseView, ItemView};
@@ -447,18 +447,5 @@ fn check(rows: &Rows, registered: &Registered) -> Result<(), String> {
     match rows.items.iter().find(|(_, row)| !has_task(row.instance, row.task)) {
         Some((number, _)) => Err(format!("item {number} belongs to no task")),
         None => Ok(()),
-    }
-}
-
-/// Tells how an item that is gone went, and what was said about it.
-fn how_it_went(events: &[Event], number: ItemNumber) -> (&'static str, Option<String>) {
-    let finished = events.iter().find_map(|event| match event {
-        Event::Finished { item, how, .. } if *item == number => Some(how),
-        _ => None,
-    });
-    match finished {
-        Some(Finish::Completed) => ("completed", None),
-        Some(Finish::Skipped { reason }) => ("skipped", Some(reason.clone())),
-        None => ("withdrawn", None),
     }
 }

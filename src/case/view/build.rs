@@ -3,11 +3,11 @@
 use super::{CaseState, CaseView, IncidentView, ItemView, NetView, Value, ValueKind};
 use crate::case::data;
 use crate::case::duty::is_enabled;
-use crate::case::event::{End, IncidentKind, ItemNumber, PlaceNumber};
+use crate::case::event::{End, Event, Finish, IncidentKind, ItemNumber, PlaceNumber};
 use crate::case::row::{CaseRow, InstanceRow, ItemRow, ItemState, Status};
 use crate::case::state::{Case, Instance};
 use crate::expr::Fragment;
-use crate::id::ItemId;
+use crate::id::{ItemId, Time};
 use crate::net::{Builtin, DataType, Net, Parameter, TaskKind, Workflow};
 
 /// Returns the state of a case in the words of the interface; its row alone tells.
@@ -192,6 +192,32 @@ pub fn item(
             .unwrap_or_default(),
         reason: row.reason.clone(),
     }
+}
+
+/// Returns a work item that is gone, as `events` tell: `before` is its row as it stood before them.
+pub fn gone_item(
+    id: ItemId,
+    before: &ItemRow,
+    net: &Net,
+    workflow: &str,
+    events: &[Event],
+    at: Time,
+) -> ItemView {
+    let mut row = ItemRow { since: at, ..before.clone() };
+    let mut word = "withdrawn";
+    for event in events {
+        match event {
+            Event::Started { item, data } if *item == id.number => row.data = Some(data.clone()),
+            Event::Finished { item, how, .. } if *item == id.number => {
+                word = match how {
+                    Finish::Completed => "completed",
+                    Finish::Skipped { .. } => "skipped",
+                };
+            }
+            _ => {}
+        }
+    }
+    item(id, &row, word, None, net, workflow)
 }
 
 /// Returns a live work item of a case; `None` when there is none of that number.

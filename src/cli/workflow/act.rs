@@ -130,7 +130,10 @@ fn act(context: &mut Context, act: Act) -> Result<(), Error> {
 fn chosen(context: &mut Context, client: &Client, act: &Act) -> Result<Vec<String>, Error> {
     let mut ids = Vec::new();
     client.pages("/cases", &act.filters, &Paging::default(), |cases| {
-        ids.extend(cases.iter().map(|case| text(case, "id")));
+        // What has ended cannot change; the filters speak of the others.
+        let live =
+            cases.iter().filter(|case| !["completed", "cancelled"].contains(&text(case, "state").as_str()));
+        ids.extend(live.map(|case| text(case, "id")));
         if ids.len() > CASE_COUNT_MAX {
             let message = format!("the filters name more than {CASE_COUNT_MAX} cases");
             return Err(Error::usage(message, format!("knhk workflow {}", act.verb)));

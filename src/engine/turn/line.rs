@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::judgements::{Join, Judgements};
 use super::slabs::{Fired, Slabs};
-use super::{Answer, Done, Entry, Job, Limits, Outcome, Question, Tally, What, how_it_went};
+use super::{Answer, Done, Entry, Job, Limits, Outcome, Question, Tally, What};
 use crate::case::command::{Command, Error};
 use crate::case::duty::{Duty, Markings, Touched, duty, incident};
 use crate::case::encode::event_len;
@@ -318,16 +318,10 @@ impl Line {
             return Answer::Item(Box::new(item));
         }
         let Some(Before { row, net }) = before else { return Answer::Nothing };
-        let started = work.events.iter().find_map(|event| match event {
-            Event::Started { item, data } if *item == number => Some(data.clone()),
-            _ => None,
-        });
-        let data = started.or_else(|| row.data.clone());
-        let (word, reason) = how_it_went(&work.events, number);
-        let row = ItemRow { since: turn.now, data, reason, ..row.clone() };
         let id = ItemId { case: case.id, number };
         let net = &registered.workflow.nets[usize::from(*net)];
-        Answer::Item(Box::new(view::item(id, &row, word, None, net, &registered.workflow.uri)))
+        let uri = &registered.workflow.uri;
+        Answer::Item(Box::new(view::gone_item(id, row, net, uri, &work.events, turn.now)))
     }
 
     fn question(&self, instance: InstanceNumber, task: TaskNumber, turn: &Turn<'_>) -> Question {

@@ -277,7 +277,8 @@ fn cases_are_created_shown_and_steered() {
 
 #[test]
 fn many_cases_change_only_when_somebody_agrees() {
-    let list = r#"{"items":[{"id":"00000000002c"},{"id":"00000000002d"}],"next":null}"#;
+    let list = r#"{"items":[{"id":"00000000002c","state":"incident"},{"id":"00000000002d","state":"incident"},
+        {"id":"00000000002e","state":"completed"},{"id":"00000000002f","state":"cancelled"}],"next":null}"#;
     let answer = move |request: &str| {
         if request.starts_with("GET") {
             (200, JSON, list.to_owned())

@@ -20,22 +20,24 @@ fn help_goes_to_stdout_and_wrong_usage_to_stderr_with_2() {
     home.check(
         &["--help"],
         &expect![[r#"
-        Usage: knhk [--version] [<command>] [<args>]
+            Usage: knhk [--version] [<command>] [<args>]
 
-        Run workflows: register specifications, start cases, work their items, see what happened
+            Run workflows: register specifications, start cases, work their items, see what happened
 
-        Options:
-          --version         print the version
-          -h, --help, help  display usage information
+            Options:
+              --version         print the version
+              -h, --help, help  display usage information
 
-        Commands:
-          workflow          Register specifications, start cases, see and steer them
-          workitem          See and do the work of cases
-          config            Show and check the configuration
-          explain           Print what an error code means and what to do
-          completions       Print the completions of a shell
-        = 0
-    "#]],
+            Commands:
+              serve             Run the service until SIGTERM
+              workflow          Register specifications, start cases, see and steer them
+              workitem          See and do the work of cases
+              state             Look at, verify and repair the state on disk
+              config            Show and check the configuration
+              explain           Print what an error code means and what to do
+              completions       Print the completions of a shell
+            = 0
+        "#]],
     );
     home.check(&["workflow", "list", "-h"], &expect![[r#"
         Usage: knhk workflow list [--state <state>] [--workflow <workflow>] [--older-than <older-than>] [--limit <limit>] [--after <after>] [-q] [--json] [--color <color>]

@@ -204,6 +204,9 @@ impl Clients {
             return Ok(());
         }
         heard.refused += 1;
+        if matches!(refusal.kind, Kind::Busy | Kind::Unavailable) {
+            return Ok(()); // Not now: it says nothing about what was asked.
+        }
         if let Told::Done(answer) = &sent.told {
             // A create whose business key has its case stays answered whatever else happens.
             return Err(format!("was acknowledged as {answer:?} and is refused now: {refusal}"));
