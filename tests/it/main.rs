@@ -4,7 +4,11 @@
 mod api;
 mod case;
 mod cli;
+mod client;
 mod config;
+mod crash;
+mod durable;
+mod examples;
 mod expr;
 mod http;
 mod kernel;

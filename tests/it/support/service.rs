@@ -1,0 +1,199 @@
+//! The real binary as a service with a folder, a port and a socket of its own, and its commands.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use super::http::{self, Client};
+use super::wait;
+
+/// Longest time from the start of the process to its first answer.
+const START_MAX: Duration = Duration::from_secs(60);
+/// Longest time from SIGTERM to the end of the process; issue and unit say 5 s, a loaded machine gets more.
+const STOP_MAX: Duration = Duration::from_secs(30);
+/// Ports that are tried: another test may take one between our look and the service's.
+const PORTS_TRIED_MAX: u32 = 10;
+
+/// A folder with a configuration, in which a service can run.
+#[derive(Debug)]
+pub(crate) struct Place {
+    folder: TempDir,
+    pub(crate) address: SocketAddr,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        // Sockets have short paths, so this stays near the root.
+        let folder = tempfile::Builder::new().prefix("knhk-").tempdir().unwrap();
+        let place = Self { address: free_address(), folder };
+        place.configure();
+        place
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn configure(&self) {
+        let folder = self.folder.path().display();
+        let text = format!(
+            "listen = \"{}\"\n\
+             socket = \"{folder}/knhk.sock\"\n\
+             state_dir = \"{folder}/state\"\n\
+             cache_dir = \"{folder}/cache\"\n\
+             backup_dir = \"{folder}/backup\"\n\
+             hot_path_cores = \"none\"\n\
+             warm_path_timeout_ms = 20000\n\
+             bulk_timeout_ms = 20000\n\
+             segment_bytes = 1048576\n\
+             frame_bytes_max = 524288\n\
+             body_bytes_max = 262144\n\
+             disk_reserve_mb = 1\n\
+             cache_size_mb = 16\n\
+             otel_enabled = false\n",
+            self.address
+        );
+        fs::write(self.path("knhk.toml"), text).unwrap();
+    }
+
+    /// Returns the binary under test: `KNHK_BINARY`, else the one that this test was built with.
+    pub(crate) fn binary() -> PathBuf {
+        let Some(given) = wait::variable("KNHK_BINARY") else {
+            return PathBuf::from(env!("CARGO_BIN_EXE_knhk"));
+        };
+        fs::canonicalize(&given).unwrap_or_else(|error| panic!("KNHK_BINARY={given}: {error}"))
+    }
+
+    /// Returns a command of the binary in an empty environment with this place's configuration.
+    pub(crate) fn command(&self, before: &[&str]) -> Command {
+        let binary = Self::binary();
+        let mut command = match before {
+            [] => Command::new(&binary),
+            [first, rest @ ..] => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&binary);
+                command
+            }
+        };
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", self.folder.path())
+            .env("KNHK_CONFIG", self.path("knhk.toml"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn knhk(&self, arguments: &[&str]) -> Output {
+        self.command(&[]).current_dir(root()).args(arguments).output().unwrap()
+    }
+
+    /// Starts the service and waits until it answers.
+    pub(crate) fn start(&mut self) -> Service {
+        self.start_under(&[])
+    }
+
+    /// Starts the service under another program. Another port is taken only as long as nobody has seen this one.
+    pub(crate) fn start_under(&mut self, before: &[&str]) -> Service {
+        for _ in 0..PORTS_TRIED_MAX {
+            let mut service = self.spawn(before);
+            match service.wait_until_live() {
+                Ok(()) => return service,
+                Err(status) if status.code() == Some(74) && !self.path("state/journal").exists() => {
+                    self.address = free_address();
+                    self.configure();
+                }
+                Err(status) => panic!("the service ended with {status}:\n{}", self.log()),
+            }
+        }
+        panic!("no port to be had:\n{}", self.log());
+    }
+
+    /// Starts the process and waits for nothing.
+    pub(crate) fn spawn(&self, before: &[&str]) -> Service {
+        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let child = self
+            .command(before)
+            .arg("serve")
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{before:?} {}: {error}", Self::binary().display()));
+        Service { child, address: self.address, socket: self.path("knhk.sock") }
+    }
+
+    /// Returns what the services of this place have said.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+}
+
+/// Returns the folder of the project.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A running process; it does not outlive the test.
+#[derive(Debug)]
+pub(crate) struct Service {
+    child: Child,
+    socket: PathBuf,
+    pub(crate) address: SocketAddr,
+}
+
+impl Service {
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.address)
+    }
+
+    /// Waits until the service answers; an error is how it ended instead.
+    pub(crate) fn wait_until_live(&mut self) -> Result<(), ExitStatus> {
+        wait::until(START_MAX, || {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Some(Err(status));
+            }
+            // The socket is ours alone, while the port may just have been taken by the service of another test.
+            let health = http::get_over_unix(&self.socket, "/health").ok()?;
+            (health.status == 200).then_some(Ok(()))
+        })
+        .unwrap_or_else(|| panic!("no answer from {} within {START_MAX:?}", self.address))
+    }
+
+    /// Ends the process at once, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.child.wait().unwrap();
+    }
+
+    /// Asks the process to end and waits for it.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        wait::until(STOP_MAX, || self.child.try_wait().unwrap())
+            .unwrap_or_else(|| panic!("still running {STOP_MAX:?} after SIGTERM"))
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        // An error means that it has ended already; whoever waits for it learns how.
+        let _ = kill(pid, signal);
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            self.kill();
+        }
+    }
+}
