@@ -89,10 +89,7 @@ fn text(error: impl std::fmt::Display) -> String {
 ///
 /// # Errors
 /// One cannot be read or compiled; says which.
-pub(super) fn specifications<T: Tables>(
-    follower: &Follower<T>,
-    registry: &Registry,
-) -> Result<u32, String> {
+pub(super) fn specifications<T: Tables>(follower: &Follower<T>, registry: &Registry) -> Result<u32, String> {
     let mut stored = Vec::new();
     scan(follower, tables::SPECS, |_, value| {
         stored.push(tables::decode::<(Time, Registration)>(value)?);

@@ -22,7 +22,8 @@ use super::turn::Tally;
 use super::writer::{JournalState, Writer, Written};
 use crate::id::Time;
 use crate::store::{
-    self, Disk, Follower, Frame, Journal, JournalReader, Marker, OpenReport, Opened, Prepared, Preparer, Tables,
+    self, Disk, Follower, Frame, Journal, JournalReader, Marker, OpenReport, Opened, Prepared, Preparer,
+    Tables,
 };
 use crate::telemetry::metrics::Metrics;
 

@@ -68,6 +68,19 @@ pub fn look<D: Disk, T: Tables>(
     Ok(Some(Looked { journal, follower, is_beside, holder, _lock: lock }))
 }
 
+/// Tells whether there is a store, or was one; nothing is made.
+///
+/// # Errors
+/// The folders cannot be read.
+pub fn exists<D: Disk>(disk: &D, options: &Options) -> Result<bool, Error> {
+    let folder = options.state_dir.join(JOURNAL_FOLDER);
+    let is_there = disk.exists(&folder).map_err(Error::io("look for", &folder))?;
+    if is_there && !Listing::read(disk, &folder)?.names.is_empty() {
+        return Ok(true);
+    }
+    Ok(identity::read(disk, &options.state_dir)?.is_some())
+}
+
 fn find_journal<D: Disk>(disk: &D, options: &Options) -> Result<Option<Found>, Error> {
     let folder = options.state_dir.join(JOURNAL_FOLDER);
     if disk.exists(&folder).map_err(Error::io("look for", &folder))? {
