@@ -172,12 +172,13 @@ fn ticks_are_within_the_budget() {
             writeln!(
                 out,
                 "hot path: {held:?} {:?}, {cases} cases, waves of {wave_steps}: p50 {:.1} p99 {:.1} mean {:.1} ticks a \
-                 step ({} steps, {} refused, {} tasks changed{})",
+                 step ({} steps; of {} refused {}, tasks changed {}{})",
                 figures.way,
                 figures.ticks_p50,
                 figures.ticks_p99,
                 figures.ticks_mean,
                 figures.steps,
+                figures.looked_at,
                 figures.refused,
                 figures.changed_tasks,
                 if is_release { "" } else { ", debug build" },

@@ -16,6 +16,7 @@ mod input;
 mod local;
 mod mistakes;
 mod pages;
+mod performance;
 mod problem;
 mod reference;
 mod serve;
@@ -58,6 +59,7 @@ enum Noun {
     Workitem(workitem::Workitem),
     State(state::State),
     Config(config::ConfigNoun),
+    Performance(performance::Performance),
     Explain(explain::Explain),
     Completions(completions::Completions),
 }
@@ -174,6 +176,7 @@ fn obey(context: &mut Context, asked: Asked) -> Result<(), Error> {
         Some(Noun::Workflow(noun)) => workflow::run(context, noun),
         Some(Noun::Workitem(noun)) => workitem::run(context, noun),
         Some(Noun::Config(noun)) => config::run(context, noun),
+        Some(Noun::Performance(noun)) => performance::run(context, noun),
         Some(Noun::Explain(command)) => explain::run(context, &command),
         Some(Noun::Completions(command)) => completions::run(context, &command),
     }

@@ -194,4 +194,6 @@ pub(super) static PAGES: &[(u16, &str)] = &[
     (664, include_str!("../../docs/errors/KN0664.md")),
     (665, include_str!("../../docs/errors/KN0665.md")),
     (666, include_str!("../../docs/errors/KN0666.md")),
+    (667, include_str!("../../docs/errors/KN0667.md")),
+    (668, include_str!("../../docs/errors/KN0668.md")),
 ];

@@ -4,7 +4,7 @@
 use super::record::Act;
 use super::registry::Registered;
 use super::service::{Answer, CaseView, IsNew, ItemView, Refusal, SpecificationView};
-use crate::case::event::{Event, Finish, ItemNumber};
+use crate::case::event::{Event, ItemNumber};
 use crate::case::row::ItemRow;
 use crate::case::state::Case;
 use crate::case::{self, view};
@@ -50,27 +50,9 @@ pub(super) fn answer(
 }
 
 fn gone_item(case: &Case, spec: &Registered, place: &ItemPlace, events: &[Event], now: Time) -> ItemView {
-    let mut row = place.row.clone();
-    row.since = now;
-    let mut word = "withdrawn";
-    for event in events {
-        if let Event::Finished { item, how, .. } = event
-            && *item == place.number
-        {
-            word = match how {
-                Finish::Completed => "completed",
-                Finish::Skipped { .. } => "skipped",
-            };
-        }
-        if let Event::Started { item, data } = event
-            && *item == place.number
-        {
-            row.data = Some(data.clone());
-        }
-    }
     let net = &spec.workflow.nets[usize::from(place.net)];
     let id = ItemId { case: case.id, number: place.number };
-    view::item(id, &row, word, None, net, &spec.workflow.uri)
+    view::gone_item(id, &place.row, net, &spec.workflow.uri, events, now)
 }
 
 /// Returns the view of a case whose markings lie in its rows.

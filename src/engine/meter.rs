@@ -18,7 +18,7 @@ const WARN_EVERY_US: u64 = 60_000_000;
 
 /// Sums up what waves cost. One a shard.
 #[derive(Debug)]
-pub struct TickMeter {
+pub(super) struct TickMeter {
     metrics: Arc<Metrics>,
     budget: u64,
     /// Ticks that an empty pair of clock readings takes.
@@ -33,7 +33,7 @@ pub struct TickMeter {
 
 impl TickMeter {
     /// Returns a meter at zero.
-    pub fn new(metrics: Arc<Metrics>, budget: u64) -> Self {
+    pub(super) fn new(metrics: Arc<Metrics>, budget: u64) -> Self {
         let pair_ticks = (0..64)
             .map(|_| {
                 let start = ticks();
@@ -55,7 +55,7 @@ impl TickMeter {
     }
 
     /// Hears that a wave of `steps` took so many ticks, the clock pair among them.
-    pub fn wave(&mut self, steps: usize, ticks: u64) {
+    pub(super) fn wave(&mut self, steps: usize, ticks: u64) {
         let ticks = ticks.saturating_sub(self.pair_ticks);
         let steps = steps as u64;
         self.metrics.hot_path_wave_steps.observe(steps);
@@ -71,7 +71,7 @@ impl TickMeter {
     }
 
     /// Records what came together if it is old enough; returns the mean of large waves when it is worth a warning.
-    pub fn look(&mut self, now_us: u64) -> Option<u64> {
+    pub(super) fn look(&mut self, now_us: u64) -> Option<u64> {
         if self.steps > 0 && now_us.saturating_sub(self.since_us) >= WAIT_US_MAX {
             self.record();
         }
@@ -102,14 +102,14 @@ impl TickMeter {
 
 /// Reads the processor's invariant time-stamp counter; elsewhere, nanoseconds of the monotonic clock.
 #[cfg(target_arch = "x86_64")]
-pub fn ticks() -> u64 {
+pub(super) fn ticks() -> u64 {
     // SAFETY: every x86_64 processor has the instruction, and it touches no memory.
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
 /// Reads the processor's invariant time-stamp counter; elsewhere, nanoseconds of the monotonic clock.
 #[cfg(not(target_arch = "x86_64"))]
-pub fn ticks() -> u64 {
+pub(super) fn ticks() -> u64 {
     super::clock::monotonic_ns()
 }
 

@@ -214,7 +214,6 @@ pub fn open_store<D: Disk, T: Tables>(
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "everything that the threads take over, each once")]
 fn start_threads<D: Disk, T: Tables>(
     shared: &Arc<Shared<D, T>>,
     ends: Ends,

@@ -1,7 +1,5 @@
 //! The one place that makes threads: names them, pins them, and joins them.
 
-#![expect(clippy::disallowed_methods, reason = "threads are made here and nowhere else")]
-
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -28,7 +28,7 @@ pub use outcome::{Numbers, Outcome};
 pub use wave::{Full, Phase, Step, WAVE_LIST_MAX, WAVE_STEPS_MAX, Wave};
 pub use word::Way;
 
-use slab::{ManySlab, Slab, TallySlab};
+use slab::{ManySlab, Planes, Slab};
 use table::{Chunk, Row, Table};
 
 /// Most tokens in a place that counters can hold; one more is answered by `overflow`.
@@ -40,7 +40,6 @@ pub struct NetHandle {
     number: u32,
     first_row: u32,
     task_count: u16,
-    is_narrow: bool,
     /// Most numbers that the outcome of one step of a wider net lists.
     list_max: u32,
 }
@@ -91,7 +90,7 @@ pub struct Kernel {
     /// For rows that affect more tasks than a row itself holds.
     more: Vec<Chunk>,
     words: Slab<u64>,
-    tallies: TallySlab,
+    tallies: Slab<Planes>,
     /// Slabs of wider markings, one a net.
     many: Vec<ManySlab>,
 }
@@ -116,7 +115,7 @@ impl Kernel {
             rows: Vec::new(),
             more: Vec::new(),
             words: Slab::new(),
-            tallies: TallySlab::new(),
+            tallies: Slab::new(),
             many: Vec::new(),
         }
     }
@@ -135,7 +134,6 @@ impl Kernel {
             number,
             first_row,
             task_count: u16::try_from(net.tasks.len()).expect("invariant: a net has at most 4,096 tasks"),
-            is_narrow: table.is_narrow,
             list_max: table.list_max,
         };
         self.many.push(ManySlab::new(net.places.len()));
@@ -187,7 +185,7 @@ impl Kernel {
     fn place(&mut self, net: NetHandle, form: Form, tokens: &[(u16, u16)]) -> Slot {
         let index = match form {
             Form::Word => self.words.add(tokens.iter().fold(0, |word, entry| word | 1 << entry.0)),
-            Form::Tally => self.tallies.add(tokens),
+            Form::Tally => self.tallies.add(Planes::of(tokens)),
             Form::ManyBits => self.many[net.number as usize].add_bits(tokens),
             Form::ManyCounts => self.many[net.number as usize].add_counts(tokens),
         };
@@ -228,7 +226,7 @@ impl Kernel {
         }
         match slot.form {
             Form::Word => u16::from(self.words.get(slot.index) & (1 << place) != 0),
-            Form::Tally => self.tallies.count(slot.index, place),
+            Form::Tally => self.tallies.get(slot.index).count(place),
             Form::ManyBits | Form::ManyCounts => self.many[net.number as usize].count(slot, place),
         }
     }
@@ -258,7 +256,7 @@ impl Kernel {
     fn marked_count(&self, net: NetHandle, slot: Slot) -> u32 {
         match slot.form {
             Form::Word => self.words.get(slot.index).count_ones(),
-            Form::Tally => self.tallies.marks(slot.index).count_ones(),
+            Form::Tally => self.tallies.get(slot.index).marks().count_ones(),
             Form::ManyBits | Form::ManyCounts => self.many[net.number as usize].marked_count(slot),
         }
     }
@@ -273,7 +271,7 @@ impl Kernel {
 pub fn run(kernel: &mut Kernel, wave: &mut Wave) {
     wave.check(kernel);
     word::run(kernel.way, &kernel.rows, &kernel.more, kernel.words.cells_mut(), &mut wave.word);
-    tally::run(&kernel.rows, &kernel.more, &mut kernel.tallies, &mut wave.tally);
+    tally::run(kernel.way, &kernel.rows, &kernel.more, kernel.tallies.cells_mut(), &mut wave.tally);
     many::run(&mut kernel.tables, &mut kernel.many, &mut wave.many);
     wave.has_run = true;
 }

@@ -3,7 +3,7 @@
 use super::many::{ALL_AFTER, ALL_BEFORE, Ending, ManyRecord, SOME_AFTER, SOME_BEFORE, TASK};
 use super::table::{NO_TASK, Row, Table, mask};
 use super::wave::Wave;
-use super::word::{OVERFLOW, REFUSED, take};
+use super::word::{OVERFLOW, REFUSED, fire, take};
 use super::{Form, Kernel, NetHandle};
 use crate::net::Gate;
 
@@ -51,6 +51,8 @@ enum Source<'a> {
     Owners(std::slice::Iter<'a, u16>, &'a [u16]),
     /// Tasks of entries for which the test holds.
     Entries(std::slice::Iter<'a, u16>, &'a Table, Which),
+    /// OR-joins that a marking leaves to be judged.
+    Judged(std::slice::Iter<'a, u16>, &'a Table, u64),
 }
 
 /// What is asked of the tasks that a step may concern.
@@ -85,7 +87,6 @@ impl Which {
 struct LaneSets {
     enabled: u64,
     withdrawn: u64,
-    changed: u64,
 }
 
 impl<'a> Narrow<'a> {
@@ -95,19 +96,16 @@ impl<'a> Narrow<'a> {
 
     fn lanes(&self, table: &Table) -> LaneSets {
         if self.flags != 0 {
-            return LaneSets { enabled: 0, withdrawn: 0, changed: 0 };
+            return LaneSets { enabled: 0, withdrawn: 0 };
         }
         let or = table.or_lanes[self.number];
-        let mut sets =
-            LaneSets { enabled: self.now & !self.was & !or, withdrawn: self.was & !self.now, changed: 0 };
+        let mut sets = LaneSets { enabled: self.now & !self.was & !or, withdrawn: self.was & !self.now };
         let mut rest = or & self.now;
         while let Some(lane) = lowest(&mut rest) {
             let task = table.affected[self.number][usize::from(lane)];
             let pre = mask(&table.net.tasks[usize::from(task)].preset);
             let was_all = self.was & (1 << lane) != 0 && self.before & pre == pre;
-            if self.after & pre != pre {
-                sets.changed |= 1 << lane;
-            } else if !was_all {
+            if self.after & pre == pre && !was_all {
                 sets.enabled |= 1 << lane;
             }
         }
@@ -140,6 +138,11 @@ impl Iterator for Numbers<'_> {
             Source::Owners(list, owner) => {
                 list.map(|place| owner[usize::from(*place)]).find(|task| *task != NO_TASK)
             }
+            Source::Judged(list, table, marking) => list.copied().find(|task| {
+                let task = &table.net.tasks[usize::from(*task)];
+                let (pre, busy) = (mask(&task.preset), 1_u64 << task.busy);
+                *marking & busy == 0 && *marking & pre != 0 && *marking & pre != pre
+            }),
             Source::Entries(list, table, which) => {
                 list.find(|entry| which.holds(**entry, table)).map(|entry| entry & TASK)
             }
@@ -164,7 +167,7 @@ impl<'a> Outcome<'a> {
             Form::Word => {
                 let (step, record) = (&wave.word.steps[at], &wave.word.records[at]);
                 let (row, number) = narrow(step.row);
-                let flags = record.now & (REFUSED | OVERFLOW);
+                let (_, flags) = fire(row, record.before, step.put);
                 let (taken, _) = take(row, record.before);
                 Seen::Narrow(Narrow {
                     row,
@@ -172,7 +175,7 @@ impl<'a> Outcome<'a> {
                     before: record.before,
                     after: record.after,
                     was: record.was,
-                    now: record.now & !flags,
+                    now: record.now,
                     flags,
                     removed: record.before & !taken & row.remove,
                     put: step.put,
@@ -282,8 +285,8 @@ impl<'a> Outcome<'a> {
     pub fn changed(&self) -> Numbers<'a> {
         match self.seen {
             Seen::Narrow(narrow) => {
-                let lanes = narrow.lanes(self.table);
-                self.named(narrow, lanes.changed)
+                let judged = if narrow.flags == 0 { &self.table.judged[narrow.number][..] } else { &[] };
+                Numbers(Source::Judged(judged.iter(), self.table, narrow.after))
             }
             Seen::Many(record, lists) => self.entries(record, lists, Which::Changed),
         }

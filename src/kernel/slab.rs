@@ -37,49 +37,35 @@ impl<T: Copy + Default> Slab<T> {
     }
 }
 
-/// Counters of one marking of a narrow net, one a place; together one cache line.
-pub(super) type Counts = [u8; 64];
+/// Counters of one marking of a narrow net, in one cache line: bit `p` of word `i` is bit `i` of place `p`'s count,
+/// so that one instruction works on all 64 places.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C, align(64))]
+pub(super) struct Planes(pub(super) [u64; PLANE_COUNT]);
 
-/// Markings of narrow nets with counters: which places are marked, and how often.
-#[derive(Debug)]
-pub(super) struct TallySlab {
-    pub(super) marks: Vec<u64>,
-    pub(super) counts: Vec<Counts>,
-    free: Vec<u32>,
-}
+/// Bits of a count.
+pub(super) const PLANE_COUNT: usize = 8;
+const _: () = assert!((1 << PLANE_COUNT) - 1 == super::TOKENS_MAX);
 
-impl TallySlab {
-    pub(super) fn new() -> Self {
-        Self { marks: Vec::new(), counts: Vec::new(), free: Vec::new() }
-    }
-
-    pub(super) fn add(&mut self, tokens: &[(u16, u16)]) -> u32 {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.marks.push(0);
-            self.counts.push([0; 64]);
-            u32::try_from(self.marks.len() - 1).expect("invariant: fewer markings than 2^32 are live")
-        });
-        let at = index as usize;
-        self.marks[at] = 0;
-        self.counts[at] = [0; 64];
+impl Planes {
+    pub(super) fn of(tokens: &[(u16, u16)]) -> Self {
+        let mut planes = [0_u64; PLANE_COUNT];
         for (place, count) in tokens {
-            self.marks[at] |= 1 << place;
-            self.counts[at][usize::from(*place)] = checked(*count);
+            for (bit, plane) in planes.iter_mut().enumerate() {
+                *plane |= u64::from(count >> bit & 1) << place;
+            }
         }
-        index
+        Self(planes)
     }
 
-    pub(super) fn remove(&mut self, index: u32) {
-        self.marks[index as usize] = 0;
-        self.free.push(index);
+    /// Returns which places hold tokens.
+    #[inline]
+    pub(super) fn marks(&self) -> u64 {
+        self.0.iter().fold(0, |marks, plane| marks | plane)
     }
 
-    pub(super) fn marks(&self, index: u32) -> u64 {
-        self.marks[index as usize]
-    }
-
-    pub(super) fn count(&self, index: u32, place: u16) -> u16 {
-        u16::from(self.counts[index as usize][usize::from(place)])
+    pub(super) fn count(&self, place: u16) -> u16 {
+        (0..).zip(&self.0).fold(0, |count, (bit, plane)| count | u16::from(plane & (1 << place) != 0) << bit)
     }
 }
 

@@ -14,13 +14,14 @@ pub(super) const CHUNK_LANES: usize = 4;
 /// Stands for no task in [`Table::owner`].
 pub(super) const NO_TASK: u16 = u16::MAX;
 
-/// When each of four tasks is enabled: `(marking ^ want) & care == 0` and `marking & any != 0`.
-/// AND: `want` and `any` are the preset; else `want` is 0. `care` holds what must be as in `want`, the busy place
-/// among it. An OR-join counts as enabled here when it may be: a place is marked. An unused lane never is.
+/// When each of four tasks is enabled: `marking & care == care & any` and `marking & any != 0`.
+///
+/// `any` is the preset. `care` is what must be as it is in `any`: the busy place, which must be empty, and for an
+/// AND-join the preset, which must be marked. An OR-join counts as enabled here when it may be: a place is marked.
+/// An unused lane is all zeros and never enabled.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Chunk {
     pub(super) care: Masks,
-    pub(super) want: Masks,
     pub(super) any: Masks,
 }
 
@@ -29,7 +30,7 @@ pub(super) struct Chunk {
 #[repr(C, align(32))]
 pub(super) struct Masks(pub(super) [u64; CHUNK_LANES]);
 
-/// One phase of one task of a narrow net.
+/// One phase of one task of a narrow net; two cache lines.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Row {
@@ -39,16 +40,14 @@ pub(super) struct Row {
     pub(super) pre: u64,
     /// Which of them must all be marked.
     pub(super) need: u64,
+    /// What must be as it is in `need`: the same, and the busy place, which must be empty at a start.
+    pub(super) care: u64,
     /// All ones when every marked one is taken, zero when the lowest is.
     pub(super) all: u64,
-    /// Which place must be empty: the busy place, at a start.
-    pub(super) forbid: u64,
     /// What is emptied before tokens are put.
     pub(super) remove: u64,
     /// What is put whatever was chosen: the busy place, at a start.
     pub(super) put: u64,
-    /// What may be put: the places of its flows.
-    pub(super) flows: u64,
     /// Further chunks.
     pub(super) more: u32,
     pub(super) more_count: u32,
@@ -66,6 +65,10 @@ pub(super) struct Table {
     pub(super) affected: Vec<Vec<u16>>,
     /// Narrow: lanes of OR-joins, for each row.
     pub(super) or_lanes: Vec<u64>,
+    /// Narrow: OR-joins whose judgement may depend on what a row touches, for each row.
+    pub(super) judged: Vec<Vec<u16>>,
+    /// Narrow: what may be put, for each row.
+    pub(super) flows: Vec<u64>,
     /// Narrow: all busy places.
     pub(super) busy: u64,
     /// Wider: tasks that take from each place.
@@ -103,6 +106,8 @@ impl Table {
             owner,
             affected: Vec::new(),
             or_lanes: Vec::new(),
+            judged: Vec::new(),
+            flows: Vec::new(),
             busy: 0,
             consumers: Vec::new(),
             or_joins: Vec::new(),
@@ -128,18 +133,20 @@ impl Table {
         let need = if task.join == Gate::And { pre } else { 0 };
         let all = if task.join == Gate::Xor { 0 } else { u64::MAX };
         let (row, touched) = match phase {
-            Phase::Start => (Row { put: busy, forbid: busy, pre, need, all, ..Row::empty() }, pre | busy),
+            Phase::Start => {
+                (Row { put: busy, care: need | busy, pre, need, all, ..Row::empty() }, pre | busy)
+            }
             Phase::Complete => {
-                let row = Row { pre: busy, need: busy, all: u64::MAX, remove, flows, ..Row::empty() };
+                let row = Row { pre: busy, need: busy, care: busy, all: u64::MAX, remove, ..Row::empty() };
                 (row, busy | remove | flows)
             }
             Phase::Pass => {
-                (Row { pre, need, all, forbid: busy, remove, flows, ..Row::empty() }, pre | remove | flows)
+                (Row { pre, need, care: need | busy, all, remove, ..Row::empty() }, pre | remove | flows)
             }
         };
         let net = Arc::clone(&self.net);
-        let affected: Vec<u16> =
-            (0..net.tasks.len()).filter(|at| looks_at(&net, *at) & touched != 0).map(number).collect();
+        let all = || (0..net.tasks.len()).map(number);
+        let affected: Vec<u16> = all().filter(|task| looks_at(&net, *task) & touched != 0).collect();
         let chunks: Vec<Chunk> = affected.chunks(CHUNK_LANES).map(|tasks| chunk(&net, tasks)).collect();
         let first_more = u32::try_from(more.len()).expect("invariant: fewer chunks than 2^32 are in use");
         more.extend(chunks.iter().skip(1));
@@ -152,6 +159,14 @@ impl Table {
         let is_or = |task: &u16| net.tasks[usize::from(*task)].join == Gate::Or;
         let lanes = affected.iter().enumerate().filter(|(_, task)| is_or(task));
         self.or_lanes.push(lanes.fold(0, |lanes, (lane, _)| lanes | 1 << lane));
+        let judged = net.or_joins.iter().filter(|join| mask(&join.region) & touched != 0);
+        let judged = judged.map(|join| join.task);
+        let busy_now = affected.iter().copied().filter(is_or);
+        let mut judged: Vec<u16> = judged.chain(busy_now).collect();
+        judged.sort_unstable();
+        judged.dedup();
+        self.judged.push(judged);
+        self.flows.push(if phase == Phase::Start { 0 } else { flows });
         self.affected.push(affected);
     }
 
@@ -186,22 +201,20 @@ impl Row {
             chunk: Chunk::default(),
             pre: 0,
             need: 0,
+            care: 0,
             all: 0,
-            forbid: 0,
             remove: 0,
             put: 0,
-            flows: 0,
             more: 0,
             more_count: 0,
         }
     }
 }
 
-/// Returns the places that the enabling of a task depends on; for an OR-join all that its judgement looks at.
-fn looks_at(net: &Net, at: usize) -> u64 {
-    let task = &net.tasks[at];
-    let region = net.or_joins.iter().find(|join| usize::from(join.task) == at);
-    mask(&task.preset) | 1 << task.busy | region.map_or(0, |join| mask(&join.region))
+/// Returns the places that tell whether a task may start.
+fn looks_at(net: &Net, task: u16) -> u64 {
+    let task = &net.tasks[usize::from(task)];
+    mask(&task.preset) | 1 << task.busy
 }
 
 fn chunk(net: &Net, tasks: &[u16]) -> Chunk {
@@ -210,8 +223,7 @@ fn chunk(net: &Net, tasks: &[u16]) -> Chunk {
         let task = &net.tasks[usize::from(*task)];
         let (pre, busy) = (mask(&task.preset), 1_u64 << task.busy);
         chunk.any.0[lane] = pre;
-        chunk.want.0[lane] = if task.join == Gate::And { pre } else { 0 };
-        chunk.care.0[lane] = chunk.want.0[lane] | busy;
+        chunk.care.0[lane] = if task.join == Gate::And { pre | busy } else { busy };
     }
     chunk
 }

@@ -10,9 +10,9 @@ use super::{Form, Kernel, NetHandle, Slot};
 pub const WAVE_STEPS_MAX: usize = 4_096;
 /// Most numbers that the outcomes of a wave's steps on wider nets may list together: 8 MiB.
 pub const WAVE_LIST_MAX: usize = 4_194_304;
-/// Slots of the table that finds a second step on one marking; twice the steps, so that it stays half empty.
-const SEEN_SLOTS: usize = 2 * WAVE_STEPS_MAX;
-const _: () = assert!(SEEN_SLOTS.is_power_of_two());
+/// Seats of the table that finds a second step on one marking; twice the steps, so that it stays half empty.
+const SEAT_COUNT: usize = 2 * WAVE_STEPS_MAX;
+const _: () = assert!(SEAT_COUNT.is_power_of_two());
 
 /// What a task does in a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,8 +61,13 @@ pub struct Wave {
     pub(super) has_run: bool,
     order: Vec<(NetHandle, Form, u32)>,
     net_end: usize,
-    seen: Vec<(u64, u64)>,
-    generation: u64,
+    /// Keys of the markings that have a step, in the order of the steps.
+    keys: Vec<u64>,
+    /// Finds keys: a table of their numbers from 1, 0 where there is none. Small, so that filling a wave leaves the
+    /// caches to the run.
+    seats: Vec<u16>,
+    /// Seats that are taken, to be freed again.
+    taken: Vec<u16>,
 }
 
 impl Default for Wave {
@@ -81,8 +86,9 @@ impl Wave {
             has_run: false,
             order: Vec::with_capacity(WAVE_STEPS_MAX),
             net_end: 0,
-            seen: vec![(0, 0); SEEN_SLOTS],
-            generation: 1,
+            keys: Vec::with_capacity(WAVE_STEPS_MAX),
+            seats: vec![0; SEAT_COUNT],
+            taken: Vec::with_capacity(WAVE_STEPS_MAX),
         };
         wave.word.steps.reserve(WAVE_STEPS_MAX);
         wave.word.records.reserve(WAVE_STEPS_MAX);
@@ -104,7 +110,10 @@ impl Wave {
         self.many.list_max = 0;
         self.order.clear();
         self.net_end = 0;
-        self.generation += 1;
+        self.keys.clear();
+        for seat in self.taken.drain(..) {
+            self.seats[usize::from(seat)] = 0;
+        }
         self.has_run = false;
     }
 
@@ -121,7 +130,7 @@ impl Wave {
     /// Tells whether the marking has a step in this wave already.
     pub fn has(&self, net: NetHandle, slot: Slot) -> bool {
         let key = key(net, slot);
-        self.seen[self.seat(key)] == (key, self.generation)
+        self.seats[self.seat(key)] != 0
     }
 
     /// Adds a step; its outcome will have the number that [`Wave::len`] had before.
@@ -140,8 +149,10 @@ impl Wave {
         }
         let key = key(step.net, step.slot);
         let seat = self.seat(key);
-        assert!(self.seen[seat] != (key, self.generation), "invariant: at most one step a marking in a wave");
-        self.seen[seat] = (key, self.generation);
+        assert!(self.seats[seat] == 0, "invariant: at most one step a marking in a wave");
+        self.keys.push(key);
+        self.seats[seat] = u16::try_from(self.keys.len()).expect("invariant: a wave has at most 4,096 steps");
+        self.taken.push(u16::try_from(seat).expect("invariant: a seat is a number of 13 bits"));
         let index = match step.slot.form {
             Form::Word => {
                 let resolved = resolve(&step);
@@ -199,12 +210,12 @@ impl Wave {
         self.many.records.push(ManyRecord::default());
     }
 
-    /// Returns where in the table of seen markings the key is, or would be.
+    /// Returns the seat of a key, or the free one that it would get.
     fn seat(&self, key: u64) -> usize {
         let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-        let mut seat = usize::try_from(hash).expect("invariant: 24 bits fit") % SEEN_SLOTS;
-        while self.seen[seat].1 == self.generation && self.seen[seat].0 != key {
-            seat = (seat + 1) % SEEN_SLOTS;
+        let mut seat = usize::try_from(hash).expect("invariant: 24 bits fit") % SEAT_COUNT;
+        while self.seats[seat] != 0 && self.keys[usize::from(self.seats[seat]) - 1] != key {
+            seat = (seat + 1) % SEAT_COUNT;
         }
         seat
     }
@@ -225,6 +236,15 @@ impl Wave {
                 && put.len() <= kernel.tables[step.net as usize].net.tasks[usize::from(step.task)].flows.len()
         };
         assert!(self.many.steps.iter().all(known), "invariant: a step puts on places of its flows");
+        debug_assert!(self.order.iter().all(|(net, form, at)| {
+            let step = match form {
+                Form::Word => &self.word.steps[*at as usize],
+                Form::Tally => &self.tally.steps[*at as usize],
+                Form::ManyBits | Form::ManyCounts => return true,
+            };
+            let row = (step.row - net.first_row) as usize;
+            step.put & !kernel.tables[net.number as usize].flows[row] == 0
+        }));
     }
 
     /// Returns what step `index` did, once the wave has run.

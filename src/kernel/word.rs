@@ -4,15 +4,14 @@
 //! [`fire`]; which tasks it enabled or not, in [`Lanes::compare`], of which there are two that agree.
 
 #![expect(clippy::inline_always, reason = "the loop is compiled once for each way, with all of this inside")]
-#![expect(clippy::needless_bitwise_bool, reason = "a lazy operator is a branch on data")]
 
 use super::table::{Chunk, Row};
 
 /// A step is looked at this many steps before it is taken, so that its marking is in the cache by then.
-const PREFETCH_AHEAD: usize = 16;
-/// In [`Record::now`]: the step was not enabled.
+pub(super) const PREFETCH_AHEAD: usize = 16;
+/// The step was not enabled; a bit beyond those of all lanes.
 pub(super) const REFUSED: u64 = 1 << 63;
-/// In [`Record::now`]: the step would have put a second token.
+/// The step would have put a token too many.
 pub(super) const OVERFLOW: u64 = 1 << 62;
 
 /// How the enabling of tasks is computed.
@@ -47,7 +46,8 @@ pub(super) struct WordStep {
     pub(super) put: u64,
 }
 
-/// What a step did. The rest follows from the row: `before`, `after`, and which lanes were and are enabled.
+/// What a step did: the marking before and after, and which lanes were and are enabled. The rest follows from the
+/// row and the step.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C, align(32))]
 pub(super) struct Record {
@@ -67,26 +67,33 @@ pub(super) struct WordWave {
     pub(super) slot_end: usize,
 }
 
-/// Returns the tokens that a step takes in a marking, and whether it is enabled there.
+/// Returns the tokens that a step takes in a marking, and 1 if it is enabled there, else 0.
 #[inline(always)]
-pub(super) fn take(row: &Row, marking: u64) -> (u64, bool) {
+pub(super) fn take(row: &Row, marking: u64) -> (u64, u64) {
     let found = marking & row.pre;
     let taken = found & (found.wrapping_neg() | row.all);
-    let enabled = (found & row.need == row.need) & (found != 0) & (marking & row.forbid == 0);
+    let enabled = u64::from(marking & row.care == row.need) & u64::from(found != 0);
     (taken, enabled)
 }
 
-/// Returns the marking after a step, which is that before it when the step is undone, and why.
+/// Returns the marking after a step, which is that before it when the step is undone, and why it is: the loop has
+/// no use for that and leaves it out, so it is asked anew when an outcome is read.
 #[inline(always)]
-fn fire(row: &Row, marking: u64, put: u64) -> (u64, u64) {
+pub(super) fn fire(row: &Row, marking: u64, put: u64) -> (u64, u64) {
     let (taken, enabled) = take(row, marking);
     let rest = marking & !taken & !row.remove;
     let put = put | row.put;
-    let clash = rest & put != 0;
-    let done = u64::from(enabled & !clash).wrapping_neg();
+    let clash = u64::from(rest & put != 0);
+    let done = (enabled & (clash ^ 1)).wrapping_neg();
     let after = marking ^ ((marking ^ (rest | put)) & done);
-    let flags = (u64::from(!enabled) << 63) | (u64::from(enabled & clash) << 62);
-    (after, flags)
+    (after, flags(enabled, clash))
+}
+
+/// Returns why a step is undone, if it is; both arguments are 0 or 1.
+#[inline(always)]
+pub(super) fn flags(enabled: u64, clash: u64) -> u64 {
+    const _: () = assert!(REFUSED == 1 << 63 && OVERFLOW == 1 << 62);
+    ((enabled ^ 1) << 63) | ((enabled & clash) << 62)
 }
 
 /// Computes which lanes of a chunk are enabled before and after.
@@ -105,8 +112,9 @@ impl Lanes for OneByOne {
         let enabled = |marking: u64| {
             let mut bits = 0;
             for lane in 0..super::table::CHUNK_LANES {
-                let same = (marking ^ chunk.want.0[lane]) & chunk.care.0[lane] == 0;
-                let some = marking & chunk.any.0[lane] != 0;
+                let (care, any) = (chunk.care.0[lane], chunk.any.0[lane]);
+                let same = marking & care == care & any;
+                let some = marking & any != 0;
                 bits |= u64::from(same & some) << lane;
             }
             bits
@@ -126,18 +134,16 @@ impl Lanes for FourAtOnce {
         use std::arch::x86_64::{
             __m256i, _mm256_and_si256, _mm256_andnot_si256, _mm256_castsi256_pd, _mm256_cmpeq_epi64,
             _mm256_load_si256, _mm256_movemask_pd, _mm256_set1_epi64x, _mm256_setzero_si256,
-            _mm256_xor_si256,
         };
         // SAFETY: the caller promises AVX2; masks are 32 bytes, aligned to 32.
         unsafe {
             let care = _mm256_load_si256((&raw const chunk.care).cast::<__m256i>());
-            let want = _mm256_load_si256((&raw const chunk.want).cast::<__m256i>());
             let any = _mm256_load_si256((&raw const chunk.any).cast::<__m256i>());
+            let want = _mm256_and_si256(care, any);
             let zero = _mm256_setzero_si256();
             let enabled = |marking: u64| {
                 let marking = _mm256_set1_epi64x(marking.cast_signed());
-                let differs = _mm256_and_si256(_mm256_xor_si256(marking, want), care);
-                let same = _mm256_cmpeq_epi64(differs, zero);
+                let same = _mm256_cmpeq_epi64(_mm256_and_si256(marking, care), want);
                 let none = _mm256_cmpeq_epi64(_mm256_and_si256(marking, any), zero);
                 let lanes = _mm256_castsi256_pd(_mm256_andnot_si256(none, same));
                 u64::from(_mm256_movemask_pd(lanes).cast_unsigned())
@@ -155,20 +161,21 @@ impl Lanes for FourAtOnce {
 pub(super) unsafe fn compare_all<L: Lanes>(row: &Row, more: &[Chunk], before: u64, after: u64) -> (u64, u64) {
     // SAFETY: the caller's promise.
     let (mut was, mut now) = unsafe { L::compare(&row.chunk, before, after) };
-    for further in 0..row.more_count {
+    let first = row.more as usize;
+    let mut shift = 0_u32;
+    for at in first..first.wrapping_add(row.more_count as usize) {
+        debug_assert!(at < more.len());
         // SAFETY: a row's chunks were pushed to `more` when the row was made, and none is ever taken away.
-        let (one, other) = unsafe {
-            debug_assert!(((row.more + further) as usize) < more.len());
-            L::compare(more.get_unchecked((row.more + further) as usize), before, after)
-        };
-        was |= one << (4 * (further + 1));
-        now |= other << (4 * (further + 1));
+        let (one, other) = unsafe { L::compare(more.get_unchecked(at), before, after) };
+        shift = shift.wrapping_add(4);
+        was |= one.wrapping_shl(shift);
+        now |= other.wrapping_shl(shift);
     }
     (was, now)
 }
 
 #[inline(always)]
-fn prefetch<T>(cells: &[T], index: usize) {
+pub(super) fn prefetch<T>(cells: &[T], index: usize) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing, whatever the address; this one lies in the slice or is never used.
     unsafe {
@@ -183,21 +190,28 @@ fn prefetch<T>(cells: &[T], index: usize) {
 /// As [`Lanes::compare`]; and every step's row and slot lie within `rows` and `words`.
 #[inline(always)]
 unsafe fn walk<L: Lanes>(rows: &[Row], more: &[Chunk], words: &mut [u64], wave: &mut WordWave) {
-    let steps = &wave.steps[..];
-    let last = steps.len().saturating_sub(1);
-    for (at, (step, record)) in steps.iter().zip(&mut wave.records).enumerate() {
-        prefetch(words, steps.get((at + PREFETCH_AHEAD).min(last)).map_or(0, |step| step.slot as usize));
+    let (steps, records) = (&wave.steps[..], &mut wave.records[..]);
+    let count = steps.len().min(records.len());
+    for step in steps.iter().take(PREFETCH_AHEAD) {
+        prefetch(words, step.slot as usize);
+    }
+    // Plain indices: with iterators and checked sums the loop's own bookkeeping cost a third of a step.
+    for at in 0..count {
+        let ahead = at.wrapping_add(PREFETCH_AHEAD).min(count.wrapping_sub(1));
+        // SAFETY: `at` and `ahead` are below `count`.
+        let (step, ahead, record) =
+            unsafe { (steps.get_unchecked(at), steps.get_unchecked(ahead), records.get_unchecked_mut(at)) };
+        prefetch(words, ahead.slot as usize);
         debug_assert!((step.row as usize) < rows.len() && (step.slot as usize) < words.len());
         // SAFETY: the caller's promise about rows and slots.
         let (row, word) =
             unsafe { (rows.get_unchecked(step.row as usize), words.get_unchecked_mut(step.slot as usize)) };
-        debug_assert!(step.put & !row.flows == 0);
         let before = *word;
-        let (after, flags) = fire(row, before, step.put);
+        let (after, _) = fire(row, before, step.put);
         *word = after;
         // SAFETY: the caller's promise about the processor; rows are made together with their chunks.
         let (was, now) = unsafe { compare_all::<L>(row, more, before, after) };
-        *record = Record { before, after, was, now: now | flags };
+        *record = Record { before, after, was, now };
     }
 }
 

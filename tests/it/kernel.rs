@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use knhk::kernel::{
-    Kernel, NetHandle, Outcome, Phase, Slot, Step, TOKENS_MAX, WAVE_STEPS_MAX, Wave, Way, run,
+    Kernel, NetHandle, Outcome, Phase, Slot, Step, TOKENS_MAX, WAVE_LIST_MAX, WAVE_STEPS_MAX, Wave, Way, run,
 };
 use knhk::net::{Gate, Net, PlaceKey, Shape, ShapeTask};
 use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
@@ -301,4 +301,36 @@ fn two_steps_on_one_marking_are_refused() {
     for _ in 0..2 {
         wave.push(Step { net: handle, slot, task: 0, phase: Phase::Start, put: &[] }).unwrap();
     }
+}
+
+#[test]
+fn a_wave_is_full_when_its_outcomes_might_list_too_much() {
+    let half = 4_000_u16;
+    let task = ShapeTask {
+        id: "move".into(),
+        join: Gate::And,
+        split: Gate::And,
+        preset: (0..half).collect(),
+        flows: (half..2 * half).collect(),
+        removes: vec![],
+        stops: vec![],
+    };
+    let shape = Shape { conditions: (0..2 * half).map(|at| format!("c{at}")).collect(), tasks: vec![task] };
+    let mut kernel = Kernel::new();
+    let handle = kernel.add_net(&Arc::new(shape.net("large")));
+    let tokens: Vec<(u16, u16)> = (0..half).map(|place| (place, 1)).collect();
+    let put: Vec<u16> = (half..2 * half).collect();
+    let mut wave = Wave::new();
+    let pushed = (0..WAVE_STEPS_MAX).position(|_| {
+        let slot = kernel.load(handle, &tokens).unwrap();
+        wave.push(Step { net: handle, slot, task: 0, phase: Phase::Pass, put: &put }).is_err()
+    });
+    // A step may list 8,000 places moved, one busy place, and one task.
+    let listed = 2 * usize::from(half) + 2 + 1;
+    assert_eq!(pushed, Some(WAVE_LIST_MAX / listed));
+    run(&mut kernel, &mut wave);
+    let outcome = wave.outcome(&kernel, wave.len() - 1);
+    assert_eq!((outcome.taken().count(), outcome.put().count()), (4_000, 4_000));
+    assert!(!outcome.refused() && !outcome.is_empty() && outcome.output_marked());
+    assert_eq!(outcome.withdrawn().collect::<Vec<_>>(), [0]);
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use expect_test::{Expect, expect};
 use knhk::net::svg::{SVG_ELEMENTS_MAX, render};
 use knhk::net::{
-    FLOW_COUNT_MAX, Net, Numbering, PLACE_COUNT_MAX, TASK_COUNT_MAX, TaskKind, VARIABLE_COUNT_MAX, Workflow,
-    compile,
+    FLOW_COUNT_MAX, Net, Numbering, PLACE_COUNT_MAX, SAFETY_STATES_MAX, TASK_COUNT_MAX, TaskKind,
+    VARIABLE_COUNT_MAX, Workflow, compile,
 };
 use knhk::spec::Mistake;
 use knhk::spec::tree::{ConditionKind, Flow, Specification, Text};
@@ -409,4 +409,49 @@ proptest! {
         let tasks = format!("{} rect task\n", net.tasks.len());
         proptest::prelude::prop_assert!(drawing.contains(&tasks), "{}", drawing);
     }
+}
+
+#[test]
+fn or_joins_that_look_at_too_much_are_refused() {
+    let mut specification = read("choice.yawl");
+    let net = &mut specification.nets[0];
+    let mut task = net.tasks.iter().find(|task| task.flows.len() == 1).unwrap().clone();
+    let count = 3_000;
+    let back = net.tasks[0].id.text.clone();
+    for at in 0..count {
+        task.id.text = format!("ring {at}");
+        task.join = knhk::net::Gate::Or;
+        task.flows[0].target.text = if at + 1 == count { back.clone() } else { format!("ring {}", at + 1) };
+        net.tasks.push(task.clone());
+    }
+    let mut first = net.tasks[net.tasks.len() - 1].flows[0].clone();
+    first.target.text = "ring 0".to_owned();
+    first.is_default = false;
+    net.tasks[0].flows.push(first);
+    let mistakes = compile(&specification, None).unwrap_err();
+    assert_eq!(mistakes.iter().map(|mistake| mistake.code.to_string()).collect::<Vec<_>>(), ["KN0253"]);
+}
+
+#[test]
+fn a_net_with_too_many_markings_is_not_shown_safe() {
+    // A task that forks, as many parallel ones, and one that joins: three states each and a few more.
+    let fork = |width: u16| {
+        let task = |id: String, preset: Vec<u16>, flows: Vec<u16>| knhk::net::ShapeTask {
+            id,
+            join: knhk::net::Gate::And,
+            split: knhk::net::Gate::And,
+            preset,
+            flows,
+            removes: vec![],
+            stops: vec![],
+        };
+        let conditions = (0..2 * width + 2).map(|at| format!("c{at}")).collect();
+        let mut tasks = vec![task("fork".into(), vec![0], (1..=width).collect())];
+        tasks.extend((1..=width).map(|at| task(format!("t{at}"), vec![at], vec![at + width])));
+        tasks.push(task("join".into(), (width + 1..=2 * width).collect(), vec![2 * width + 1]));
+        knhk::net::Shape { conditions, tasks }.net("fork")
+    };
+    assert!(3_usize.pow(9) < SAFETY_STATES_MAX && SAFETY_STATES_MAX < 3_usize.pow(10));
+    assert!(fork(9).is_safe);
+    assert!(!fork(10).is_safe);
 }

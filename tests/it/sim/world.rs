@@ -360,9 +360,9 @@ impl World {
                 drop(opened);
                 self.disk.crash_at(None);
                 if self.random.is_one_in(2) {
-                    self.disk.restart()
+                    self.disk.restart();
                 } else {
-                    self.disk.power_cycle()
+                    self.disk.power_cycle();
                 }
                 continue;
             }
