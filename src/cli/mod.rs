@@ -8,10 +8,12 @@ mod client;
 mod completions;
 mod config;
 mod duration;
+mod environment;
 mod error;
 mod explain;
 mod http;
 mod input;
+mod local;
 mod mistakes;
 mod pages;
 mod performance;
@@ -80,7 +82,7 @@ impl Context {
     }
 
     fn client(&self) -> Result<Client, Error> {
-        Ok(Client::new(&self.config()?))
+        Ok(Client::new(self.config()?))
     }
 }
 
@@ -146,7 +148,7 @@ fn deepest(arguments: &[&str]) -> (String, Option<String>) {
     for argument in arguments {
         let Some(index) = command.commands.iter().position(|below| below.name == *argument) else {
             let names = command.commands.iter().map(|below| below.name);
-            let names = names.chain(command.flags.iter().map(|flag| flag.long));
+            let names = names.chain(command.flags.iter().filter(|flag| !flag.hidden).map(|flag| flag.long));
             let typed = argument.split('=').next().unwrap_or_default();
             let is_value = command.commands.is_empty() && !typed.starts_with('-');
             let meant = nearest(typed, names).filter(|meant| !is_value && *meant != *argument);

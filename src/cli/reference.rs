@@ -30,7 +30,7 @@ fn section(page: &mut String, path: &str, command: &CommandInfoWithArgs) {
         for argument in command.positionals {
             writeln!(page, "- `{}`: {}", argument.name, argument.description).expect(NEVER_FAILS);
         }
-        for flag in command.flags.iter().filter(|flag| flag.long != "--help") {
+        for flag in command.flags.iter().filter(|flag| flag.long != "--help" && !flag.hidden) {
             let value = match flag.kind {
                 FlagInfoKind::Switch => String::new(),
                 FlagInfoKind::Option { arg_name } => format!(" {}", arg_name.to_uppercase()),

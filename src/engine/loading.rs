@@ -22,7 +22,7 @@ pub const COMMAND_HEAD_BYTES: usize = 4_096;
 /// An OR-join is searched for on the shard within so many states; beyond them its case is parked.
 const JUDGED_STATES_MAX: usize = 64;
 /// Tables whose sums are checked when they are loaded.
-const LOADED: [crate::store::Table; 5] =
+pub(super) const LOADED: [crate::store::Table; 5] =
     [tables::SPECS, tables::CASES, tables::INSTANCES, tables::ITEMS, tables::PARTITIONS];
 
 /// Returns which of `shard_count` shards runs a partition.
@@ -90,7 +90,11 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-fn specifications<T: Tables>(follower: &Follower<T>, registry: &Registry) -> Result<u32, String> {
+/// Compiles every stored specification into the registry; returns the highest number.
+///
+/// # Errors
+/// One cannot be read or compiled; says which.
+pub(super) fn specifications<T: Tables>(follower: &Follower<T>, registry: &Registry) -> Result<u32, String> {
     let mut stored = Vec::new();
     scan(follower, tables::SPECS, |_, value| {
         stored.push(tables::decode::<(Time, Registration)>(value)?);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::Options;
-use super::clock::{Clock, deadline_in_us};
+use super::clock::{Clock, deadline_in_us, until};
 use super::fold::EngineFold;
 use super::loading;
 use super::meter::TickMeter;
@@ -20,7 +20,11 @@ use super::shared::{Inbox, Shared};
 use super::threads::{self, Threads};
 use super::turn::Tally;
 use super::writer::{JournalState, Writer, Written};
-use crate::store::{self, Disk, Frame, Journal, Marker, OpenReport, Opened, Prepared, Preparer, Tables};
+use crate::id::Time;
+use crate::store::{
+    self, Disk, Follower, Frame, Journal, JournalReader, Marker, OpenReport, Opened, Prepared, Preparer,
+    Tables,
+};
 use crate::telemetry::metrics::Metrics;
 
 /// Most messages that a shard takes into one turn.
@@ -39,6 +43,11 @@ const PROBE_US: u64 = 500_000;
 const DURABLE_US: u64 = 500;
 /// Answers to questions wait so long for the follower, in microseconds.
 const QUESTION_US: u64 = 10_000_000;
+/// How long an opening waits for the lock of the store, in microseconds: commands that read or write without the
+/// service have it for a moment.
+const LOCK_WAIT_US: u64 = 3_000_000;
+/// How often it looks meanwhile, in microseconds.
+const LOCK_LOOK_US: u64 = 20_000;
 
 /// A running engine. Drop it only after [`Engine::stop`].
 pub struct Engine<D: Disk, T: Tables> {
@@ -107,14 +116,16 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         metrics: Arc<Metrics>,
         place: (Arc<D>, PathBuf),
     ) -> Result<Self, Error> {
-        let Opened { journal, follower, marker, .. } = opened;
+        let Opened { journal, mut follower, mut marker, .. } = opened;
         let plan = threads::plan(&options.hot_cores, &threads::available_cores());
         let shard_count = plan.hot.len();
-        let registry = Arc::new(Registry::default());
         let progress: Vec<_> = (0..shard_count).map(|_| Arc::new(Progress::default())).collect();
-        let shards =
-            loading::shards(&follower, &journal.reader(), &registry, &options, &progress, clock.now())
-                .map_err(Error::State)?;
+        let loaded = load(&mut follower, &journal.reader(), &options, &progress, clock.now());
+        if loaded.is_err() {
+            // An orderly end says nothing against the working environment. If the note fails, it is only made anew.
+            let _ = marker.stopped();
+        }
+        let (registry, shards) = loaded?;
         let state = Arc::new(JournalState::default());
         state.durable_seq.store(journal.seq(), Ordering::Release);
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..shard_count).map(|_| mpsc::channel()).unzip();
@@ -157,7 +168,30 @@ impl<D: Disk, T: Tables> Engine<D, T> {
     }
 }
 
-/// Opens the store of an engine: the same fold for everyone who opens one.
+/// Loads what lives. Rows that do not fit together are made anew from the journal, once.
+fn load<D: Disk, T: Tables>(
+    follower: &mut Follower<T>,
+    journal: &JournalReader<D>,
+    options: &Options,
+    progress: &[Arc<Progress>],
+    now: Time,
+) -> Result<(Arc<Registry>, Vec<Shard>), Error> {
+    let shards = |follower: &Follower<T>| {
+        let registry = Arc::new(Registry::default());
+        let shards = loading::shards(follower, journal, &registry, options, progress, now)?;
+        Ok((registry, shards))
+    };
+    let reason: String = match shards(follower) {
+        Ok(loaded) => return Ok(loaded),
+        Err(reason) => reason,
+    };
+    tracing::warn!("the working environment does not fit together and is made anew: {reason}");
+    follower.rebuild(journal).map_err(Error::Store)?;
+    shards(follower).map_err(Error::State)
+}
+
+/// Opens the store of an engine: the same fold for everyone who opens one. Waits a moment while another process has
+/// it.
 ///
 /// # Errors
 /// The state cannot be read, is damaged or in use.
@@ -168,10 +202,18 @@ pub fn open_store<D: Disk, T: Tables>(
     start: store::Start,
     progress: &mut dyn FnMut(store::Progress),
 ) -> Result<(Opened<D, T>, OpenReport), Error> {
-    let opened =
-        store::open(disk, tables, Arc::new(EngineFold), options, start, progress).map_err(Error::Store)?;
-    let report = opened.report.clone();
-    Ok((opened, report))
+    let deadline = deadline_in_us(LOCK_WAIT_US);
+    loop {
+        let (disk, tables) = (Arc::clone(&disk), Arc::clone(&tables));
+        match store::open(disk, tables, Arc::new(EngineFold), options, start, progress) {
+            Err(store::Error::Locked { .. }) if !until(deadline).is_zero() => threads::pause_us(LOCK_LOOK_US),
+            opened => {
+                let opened = opened.map_err(Error::Store)?;
+                let report = opened.report.clone();
+                return Ok((opened, report));
+            }
+        }
+    }
 }
 
 fn start_threads<D: Disk, T: Tables>(

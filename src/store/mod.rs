@@ -19,6 +19,7 @@ mod journal;
 mod layer;
 mod lmdb;
 mod log;
+mod look;
 mod marker;
 mod mem;
 mod open;
@@ -41,6 +42,7 @@ pub use info::{Info, SegmentInfo, info};
 pub use journal::{Journal, Prepared, Preparer};
 pub use lmdb::LmdbTables;
 pub use log::Log;
+pub use look::{Looked, ReadTables, exists, look};
 pub use marker::Marker;
 pub use mem::MemTables;
 pub use open::{OpenReport, Opened, Progress, Start, open};
@@ -49,7 +51,7 @@ pub use repair::{Act, RepairReport, repair};
 pub use tables::{
     Change, Changes, KEY_BYTES_MAX, Meta, Sum, Sums, TABLE_COUNT_MAX, Table, Tables, VALUE_BYTES_MAX, Visit,
 };
-pub use verify::{Level, VerifyReport, verify};
+pub use verify::{Level, VerifyReport, verify, walk};
 
 /// What a store is told by the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
