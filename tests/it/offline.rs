@@ -142,11 +142,20 @@ fn what_a_service_shows_is_shown_without_it() {
     check_reads(&place, &case, &expected);
 }
 
+fn journal_bytes(place: &Place) -> u64 {
+    let entries = fs::read_dir(place.path("state/journal")).unwrap().map(Result::unwrap);
+    let segments = entries.filter(|entry| entry.path().extension().is_some_and(|ending| ending == "jnl"));
+    segments.map(|segment| segment.metadata().unwrap().len()).sum()
+}
+
 #[test]
 fn what_a_command_changes_without_a_service_is_what_a_service_finds() {
     let mut place = Place::new();
     assert!(place.start().stop().success());
+    let before = journal_bytes(&place);
     ok(&place, &["workflow", "register", ORDER]);
+    let added = journal_bytes(&place) - before;
+    assert!(added <= 128 * 1024, "a command adds {added} bytes to the journal");
     let create =
         ["workflow", "create", "order", "--data", r#"{"customer":"one"}"#, "--idempotency-key", "k-1"];
     let made = json_of(&place, &create);
