@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Options;
 use super::record::{Maker, Record, Registration};
 use super::registry::{Registered, Registry};
+use super::request::FRAME_HEAD_BYTES;
 use super::shard::{self, Progress, SERVICE_KEY_US, Shard, Start};
 use super::tables::{self, KeyRow, PartitionRow};
 use super::turn::Limits;
@@ -16,6 +17,8 @@ use crate::store::{Disk, Error, Follower, JournalReader, Tables};
 
 /// Keys that the service made are looked for in so many frames at the journal's end.
 const SERVICE_KEY_FRAMES_MAX: u64 = 16_384;
+/// Bytes of a frame that are kept for what a command's entry holds besides its events, and for those that end it.
+pub const COMMAND_HEAD_BYTES: usize = 4_096;
 /// An OR-join is searched for on the shard within so many states; beyond them its case is parked.
 const JUDGED_STATES_MAX: usize = 64;
 /// Tables whose sums are checked when they are loaded.
@@ -54,6 +57,7 @@ pub fn shards<D: Disk, T: Tables>(
     let keys = client_keys(follower)?;
     let service_keys = service_keys(follower, journal, now).map_err(text)?;
     let count = progress.len();
+    let room = options.frame_bytes_max.saturating_sub(COMMAND_HEAD_BYTES);
     let mut shards: Vec<Shard> = (0..count)
         .map(|number| {
             let is_mine = |partition: Partition| shard_of(partition, count) == number;
@@ -63,11 +67,12 @@ pub fn shards<D: Disk, T: Tables>(
                 shard: number,
                 limits: Limits {
                     automated_steps_max: options.automated_steps_max,
-                    frame_bytes: options.frame_bytes_max / 2,
+                    frame_bytes: room / 2,
                     judged_states: JUDGED_STATES_MAX,
                 },
                 key_us: options.key_us,
                 keys_max: options.keys_max / count,
+                batch_bytes_max: options.frame_bytes_max.saturating_sub(FRAME_HEAD_BYTES),
             };
             Shard::new(options, Arc::clone(registry), Arc::clone(&progress[number]), start.clone())
         })

@@ -75,9 +75,13 @@ fn parts<T: Tables, R: encode::Row>(
 /// Answers a question of a shard, from durable rows.
 pub fn answer<T: Tables>(follower: &Follower<T>, question: Question) -> Told {
     match question {
-        Question::Load(case) => Told::Loaded(case, case_rows(follower, case).map(|rows| rows.map(Box::new))),
+        Question::Load(case) => {
+            let rows = case_rows(follower, case).map_err(|reason| answers::unreadable(&reason));
+            Told::Loaded(case, rows.map(|rows| rows.map(Box::new)))
+        }
         Question::Business(partition, hash) => {
-            Told::Business(partition, hash, business_case(follower, partition, &hash))
+            let found = business_case(follower, partition, &hash);
+            Told::Business(partition, hash, found.map_err(|reason| answers::unreadable(&reason)))
         }
         Question::Judge(case, question) => judge(case, question),
     }
@@ -90,10 +94,10 @@ fn judge(case: CaseId, question: Box<turn::Question>) -> Told {
 }
 
 /// Answers a question when the rows cannot be had.
-pub fn cannot_answer(question: Question, reason: String) -> Told {
+pub fn cannot_answer(question: Question, refusal: Refusal) -> Told {
     match question {
-        Question::Load(case) => Told::Loaded(case, Err(reason)),
-        Question::Business(partition, hash) => Told::Business(partition, hash, Err(reason)),
+        Question::Load(case) => Told::Loaded(case, Err(refusal)),
+        Question::Business(partition, hash) => Told::Business(partition, hash, Err(refusal)),
         // This one needs no rows.
         Question::Judge(case, question) => judge(case, question),
     }

@@ -7,10 +7,10 @@ use super::registry::Registered;
 use super::service::{Answer, Refusal, SpecificationView};
 use super::tables::KeyRow;
 use super::ticket::Answerer;
-use super::turn::{self, Rows};
+use super::turn::{self, Rows, Tally};
 use crate::case::command::Command;
 use crate::expr::Fragment;
-use crate::id::{CaseId, Partition};
+use crate::id::{CaseId, Partition, Time};
 use crate::net::orjoin::Judgement;
 use crate::store::Entry;
 
@@ -109,7 +109,8 @@ pub enum Repeat {
     Business(CaseId),
 }
 
-/// One shard's share of a frame, and what follows when it is durable.
+/// One shard's share of a frame, and what follows when it is durable. It fits a frame, so that it becomes durable as a
+/// whole or not at all.
 #[derive(Debug)]
 pub struct Staged {
     /// Which shard.
@@ -118,12 +119,28 @@ pub struct Staged {
     pub batch: u64,
     /// How many failures of the journal the shard knew of; a batch that missed one is void.
     pub generation: u64,
-    /// Entries in order, each with the bytes it takes.
+    /// The latest time in its entries; the frame that holds them is no older.
+    pub at: Time,
+    /// Bytes that its entries take in a frame, at most.
+    pub bytes: usize,
+    /// Entries in order.
     pub entries: Vec<Entry>,
     /// Specifications that become known to all.
     pub publish: Vec<Arc<Registered>>,
     /// Answers that leave when it is durable.
-    pub replies: Vec<(Answerer<Reply>, Reply, Key)>,
+    pub replies: Vec<(Answerer<Reply>, Reply)>,
+    /// What there is to count when it is durable.
+    pub tally: Tally,
+}
+
+/// Bytes of a frame besides its entries, at most; docs/reference/store.md has the format.
+pub const FRAME_HEAD_BYTES: usize = 128;
+/// Bytes of an entry in a frame besides its payload, at most.
+const ENTRY_HEAD_BYTES: usize = 64;
+
+/// Returns how many bytes of a frame an entry takes, at most.
+pub fn entry_bytes(entry: &Entry) -> usize {
+    entry.payload.len() + ENTRY_HEAD_BYTES
 }
 
 impl Staged {
@@ -148,9 +165,9 @@ pub enum Question {
 #[derive(Debug)]
 pub enum Told {
     /// The rows, or that there is no such case, or why it is not known.
-    Loaded(CaseId, Result<Option<Box<Rows>>, String>),
+    Loaded(CaseId, Result<Option<Box<Rows>>, Refusal>),
     /// The case of a business key, if it has one, or why it is not known.
-    Business(Partition, Hash16, Result<Option<CaseId>, String>),
+    Business(Partition, Hash16, Result<Option<CaseId>, Refusal>),
     /// The verdict.
     Judged(CaseId, Box<turn::Question>, Judgement),
 }

@@ -15,7 +15,7 @@ use super::meter::TickMeter;
 use super::queries;
 use super::registry::Registry;
 use super::request::{Message, Question, Staged, Told};
-use super::shard::{Progress, Shard};
+use super::shard::{NextTurn, Progress, Shard};
 use super::shared::{Inbox, Shared};
 use super::threads::{self, Threads};
 use super::turn::Tally;
@@ -41,6 +41,8 @@ const HELPER_US: u64 = 100_000;
 const COLD_US: u64 = 100_000;
 /// How often a failing journal is tried again, in microseconds.
 const PROBE_US: u64 = 500_000;
+/// A shard that waits for the journal looks so often how far it is, in microseconds.
+const DURABLE_US: u64 = 500;
 /// Answers to questions wait so long for the follower, in microseconds.
 const QUESTION_US: u64 = 10_000_000;
 /// How long an opening waits for the lock of the store, in microseconds: commands that read or write without the
@@ -268,8 +270,7 @@ fn run_shard<D: Disk, T: Tables>(
     staged: &Sender<Staged>,
 ) {
     let mut meter = TickMeter::new(Arc::clone(&shared.metrics), shared.options.hot_path_ticks_max);
-    while let Ok(first) = inbox.recv() {
-        let mut messages = vec![first];
+    while let Ok(mut messages) = first_message(inbox, shard.next_turn()) {
         while messages.len() < TURN_MESSAGES_MAX
             && let Ok(more) = inbox.try_recv()
         {
@@ -289,13 +290,26 @@ fn run_shard<D: Disk, T: Tables>(
             // Whoever answers is gone only when everything stops.
             drop(shared.questions.send((number, question)));
         }
-        count(&shared.metrics, &turned.tally);
-        if !turned.staged.is_empty() && staged.send(turned.staged).is_err() {
+        if turned.batches.into_iter().any(|batch| staged.send(batch).is_err()) {
             break;
         }
         if shard.is_stopping() && !shard.is_waiting() {
             break;
         }
+    }
+}
+
+/// Waits for a message as long as the shard wants to; none when it wants its turn without one.
+fn first_message(inbox: &Receiver<Message>, next: NextTurn) -> Result<Vec<Message>, RecvTimeoutError> {
+    let wait_us = match next {
+        NextTurn::OnMessage => return Ok(vec![inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)?]),
+        NextTurn::Now => 0,
+        NextTurn::WhenDurable => DURABLE_US,
+    };
+    match inbox.recv_timeout(Duration::from_micros(wait_us)) {
+        Ok(message) => Ok(vec![message]),
+        Err(RecvTimeoutError::Timeout) => Ok(Vec::new()),
+        Err(gone) => Err(gone),
     }
 }
 
@@ -340,6 +354,11 @@ fn hand_on<D: Disk, T: Tables>(
         shared.metrics.journal_commit_us.observe(took_us);
         shared.metrics.journal_batch_events.observe(frame.entries.len() as u64);
         drop(frames.send(frame));
+    }
+    count(&shared.metrics, &written.tally);
+    if let Some(error) = &written.rejected {
+        shared.metrics.workflow_errors.increment();
+        tracing::error!("a fault of the program: the journal did not take a frame: {error}; it was not done");
     }
     let is_failing = shared.journal.is_failing.load(Ordering::Acquire);
     if let Some(error) = &written.failed {
@@ -391,7 +410,7 @@ fn run_follower<D: Disk, T: Tables>(shared: &Shared<D, T>, frames: &Receiver<Arc
 fn answer_question<D: Disk, T: Tables>(shared: &Shared<D, T>, question: Question) -> Told {
     match shared.read(deadline_in_us(QUESTION_US)) {
         Ok(follower) => queries::answer(&follower, question),
-        Err(refusal) => queries::cannot_answer(question, refusal.message),
+        Err(refusal) => queries::cannot_answer(question, refusal),
     }
 }
 

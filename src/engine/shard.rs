@@ -3,10 +3,15 @@
 //!
 //! What it does is only staged: the journal's writer makes it durable, lets the answers go and says so through
 //! [`Progress`]. When the journal fails, everything since the last durable batch is forgotten and fetched anew.
+//! [`keys`] has what is known of keys, [`batches`] what a turn stages, [`work`] the jobs.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
-use std::sync::Arc;
+mod batches;
+mod keys;
+mod work;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::answers;
 use super::record::{Act, Body, Hash16, Maker, Record};
@@ -14,8 +19,7 @@ use super::registry::{Registered, Registry};
 use super::request::{Asked, Key, Message, NewSpecification, Question, Repeat, Reply, Request, Staged, Told};
 use super::service::{Answer, IsNew, Refusal};
 use super::tables::KeyRow;
-use super::ticket::Answerer;
-use super::turn::{self, Cases, Job, Limits, Outcome, Rows, Tally, Timer, What};
+use super::turn::{self, Cases, Job, Limits, Outcome, Rows, Timer, What};
 use crate::case::encode;
 use crate::case::event::Event;
 use crate::case::row::{Link, Status};
@@ -23,14 +27,19 @@ use crate::case::{self, Command};
 use crate::id::{CaseId, PARTITION_COUNT, Partition, SpecNumber, Time};
 use crate::store::{self, Entry};
 
-/// Keys that the service made are kept so long.
-pub const SERVICE_KEY_US: u64 = 600_000_000;
-/// Most of the service's own keys that a shard remembers; the oldest goes first.
-pub const SERVICE_KEYS_MAX: usize = 65_536;
+use batches::{Turn, Undo};
+use keys::{KeyUse, Keys};
+pub use keys::{SERVICE_KEY_US, SERVICE_KEYS_MAX};
+use work::{Client, Work};
+
 /// Most commands that wait for one parked case.
 pub const PARKED_COMMANDS_MAX: usize = 64;
 /// Most questions that a shard has open; more are answered Busy.
 pub const QUESTIONS_MAX: usize = 4_096;
+/// A turn takes no more jobs once it has staged so many full batches; they have the next turn.
+const TURN_BATCHES_MAX: usize = 4;
+/// Most bytes that a shard has staged and that are not durable; then its jobs wait for the journal.
+pub const UNDURABLE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How a shard is set up.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +52,8 @@ pub struct Options {
     pub key_us: u64,
     /// Most clients' keys in a shard.
     pub keys_max: usize,
+    /// Most bytes of a batch: what a frame has room for.
+    pub batch_bytes_max: usize,
 }
 
 /// What the writer tells a shard: how far it is durable, and how often the journal failed.
@@ -50,8 +61,10 @@ pub struct Options {
 pub struct Progress {
     /// The shard's last durable batch.
     pub durable_batch: AtomicU64,
-    /// Failures of the journal so far.
+    /// How often something of this shard was not written, or the journal failed.
     pub generation: AtomicU64,
+    /// The positions that the shard goes on from in this generation; empty in the first.
+    pub positions: Mutex<Vec<u64>>,
 }
 
 /// What a shard knew of its partitions before it read anything else.
@@ -74,32 +87,21 @@ pub struct Start {
 /// What a turn brought.
 #[derive(Debug)]
 pub struct Turned {
-    /// For the journal; nothing when it is empty.
-    pub staged: Staged,
+    /// For the journal, oldest first.
+    pub batches: Vec<Staged>,
     /// For whoever answers questions.
     pub questions: Vec<Question>,
-    /// What there is to count.
-    pub tally: Tally,
 }
 
-/// A key's use that a shard remembers.
-#[derive(Debug, Clone, Copy)]
-enum KeyUse {
-    Client(Time, Partition),
-    Service(Partition, KeyRow),
-}
-
-/// What a batch changed, to be undone when it does not become durable.
-#[derive(Debug, Default)]
-struct Undo {
-    batch: u64,
-    /// Positions before the batch.
-    positions: Vec<(Partition, u64)>,
-    cases: HashSet<CaseId>,
-    keys: Vec<Hash16>,
-    expired_keys: Vec<(Hash16, KeyUse)>,
-    business: Vec<Hash16>,
-    specs: Vec<Arc<Registered>>,
+/// When a shard wants its next turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextTurn {
+    /// When there is a message for it.
+    OnMessage,
+    /// At once: jobs wait that a turn had no room for.
+    Now,
+    /// When more is durable: jobs wait for the journal.
+    WhenDurable,
 }
 
 /// One shard.
@@ -110,9 +112,7 @@ pub struct Shard {
     cases: Cases,
     positions: [u64; PARTITION_COUNT],
     last_cases: [Option<CaseId>; PARTITION_COUNT],
-    keys: HashMap<Hash16, KeyUse>,
-    client_key_count: usize,
-    service_keys: VecDeque<(Time, Hash16)>,
+    keys: Keys,
     /// Cases begun under a business key and not durable yet; the follower knows the others.
     business: HashMap<Hash16, CaseId>,
     /// Specifications registered and not durable yet.
@@ -124,13 +124,15 @@ pub struct Shard {
     /// Requests whose key is that of one that waits.
     same_key: VecDeque<Request>,
     waiting_keys: HashSet<Hash16>,
-    /// Cases that have something to do without being asked, as their rows say.
-    unfinished: Vec<CaseId>,
+    /// Jobs that the turns so far had no room for, and duties that cases' rows speak of.
+    jobs: VecDeque<Work>,
     /// The latest time that anything was done with.
     now: Time,
     batch: u64,
     generation: u64,
     undo: VecDeque<Undo>,
+    /// Bytes of all batches that are not durable.
+    undurable_bytes: usize,
     is_stopping: bool,
 }
 
@@ -143,42 +145,6 @@ impl std::fmt::Debug for Shard {
     }
 }
 
-/// Work of one turn in the making.
-struct Turn {
-    now: Time,
-    staged: Staged,
-    questions: Vec<Question>,
-    undo: Undo,
-    tally: Tally,
-    jobs: VecDeque<Work>,
-    /// Closed cases that were fetched only to be asked about.
-    visited: Vec<CaseId>,
-}
-
-/// A job on its way: for a client, or for the case itself.
-struct Work {
-    job: Job,
-    client: Option<Client>,
-}
-
-/// Who waits for a job, and what for.
-struct Client {
-    key: Key,
-    act: Act,
-    business: Option<Hash16>,
-    answerer: Answerer<Reply>,
-}
-
-impl Turn {
-    fn reply(&mut self, client: Client, reply: Reply) {
-        self.staged.replies.push((client.answerer, reply, client.key));
-    }
-
-    fn refuse(&mut self, request: Request, refusal: Refusal) {
-        self.staged.replies.push((request.answerer, Reply::Refused(refusal), request.key));
-    }
-}
-
 impl Shard {
     /// Returns a shard that holds no case yet.
     pub fn new(options: Options, registry: Arc<Registry>, progress: Arc<Progress>, start: Start) -> Self {
@@ -186,12 +152,12 @@ impl Shard {
         positions.copy_from_slice(&start.positions);
         let mut last_cases = [None; PARTITION_COUNT];
         last_cases.copy_from_slice(&start.last_cases);
-        let mut keys: HashMap<Hash16, KeyUse> =
-            start.keys.iter().map(|(key, at, partition)| (*key, KeyUse::Client(*at, *partition))).collect();
-        let mut service_keys = VecDeque::new();
+        let mut keys = Keys::default();
+        for (hash, at, partition) in start.keys {
+            keys.put(hash, KeyUse::Client(at, partition));
+        }
         for (hash, partition, row) in start.service_keys {
-            service_keys.push_back((row.at, hash));
-            keys.insert(hash, KeyUse::Service(partition, row));
+            keys.put(hash, KeyUse::Service(partition, row));
         }
         Self {
             options,
@@ -201,9 +167,7 @@ impl Shard {
             cases: Cases::new(),
             positions,
             last_cases,
-            client_key_count: start.keys.len(),
             keys,
-            service_keys,
             business: HashMap::new(),
             specs: Vec::new(),
             spec_count: start.spec_count,
@@ -211,10 +175,11 @@ impl Shard {
             asked_business: HashMap::new(),
             same_key: VecDeque::new(),
             waiting_keys: HashSet::new(),
-            unfinished: Vec::new(),
+            jobs: VecDeque::new(),
             now: start.time,
             batch: 0,
             undo: VecDeque::new(),
+            undurable_bytes: 0,
             is_stopping: false,
         }
     }
@@ -224,10 +189,14 @@ impl Shard {
     /// # Errors
     /// Its specification is not registered, or its rows do not fit it.
     pub fn load(&mut self, id: CaseId, rows: Rows) -> Result<(), String> {
-        let spec = self.registry.get(rows.case.spec).ok_or("its specification is not registered")?;
         if rows.case.unfinished {
-            self.unfinished.push(id);
+            self.jobs.push_back(Work::go_on(id));
         }
+        self.take_in(id, rows)
+    }
+
+    fn take_in(&mut self, id: CaseId, rows: Rows) -> Result<(), String> {
+        let spec = self.registry.get(rows.case.spec).ok_or("its specification is not registered")?;
         self.cases.load(id, rows, spec.run()).map_err(|error| error.to_string())
     }
 
@@ -241,32 +210,37 @@ impl Shard {
         self.is_stopping
     }
 
-    /// Tells whether the shard waits for an answer to a question.
+    /// Tells whether somebody waits for something that the shard has not done yet.
     pub fn is_waiting(&self) -> bool {
-        !self.parked.is_empty() || !self.asked_business.is_empty()
+        let is_asked = |work: &Work| work.client.is_some();
+        self.parked.values().any(|queue| queue.iter().any(is_asked))
+            || self.jobs.iter().any(is_asked)
+            || !self.asked_business.is_empty()
     }
 
-    /// Works through messages. Whatever `Turned` holds must be handed on, also when it is empty of entries.
+    /// Returns how many commands wait for a parked case or for the answer about a business key.
+    pub fn parked_count(&self) -> usize {
+        let creates = self.asked_business.values().map(VecDeque::len);
+        self.parked.values().map(VecDeque::len).chain(creates).sum()
+    }
+
+    /// Tells when the shard wants its next turn.
+    pub fn next_turn(&self) -> NextTurn {
+        if self.jobs.is_empty() {
+            NextTurn::OnMessage
+        } else if self.undurable_bytes >= UNDURABLE_BYTES_MAX {
+            NextTurn::WhenDurable
+        } else {
+            NextTurn::Now
+        }
+    }
+
+    /// Works through messages and what earlier turns had no room for. Whatever `Turned` holds must be handed on.
     pub fn turn(&mut self, now: Time, messages: Vec<Message>, timer: &mut impl Timer) -> Turned {
         self.follow_progress();
         self.now = self.now.max(now);
-        self.batch += 1;
-        let mut turn = Turn {
-            now: self.now,
-            staged: Staged {
-                shard: self.options.shard,
-                batch: self.batch,
-                generation: self.generation,
-                entries: Vec::new(),
-                publish: Vec::new(),
-                replies: Vec::new(),
-            },
-            questions: Vec::new(),
-            undo: Undo { batch: self.batch, ..Undo::default() },
-            tally: Tally::default(),
-            jobs: VecDeque::new(),
-            visited: Vec::new(),
-        };
+        let mut turn = Turn::new(self.now, self.options.shard, self.batch + 1, self.generation);
+        turn.jobs = std::mem::take(&mut self.jobs);
         for message in messages {
             match message {
                 Message::Requests(requests) => {
@@ -280,35 +254,41 @@ impl Shard {
                 Message::Stop => self.is_stopping = true,
             }
         }
-        let unfinished = std::mem::take(&mut self.unfinished);
-        turn.jobs.extend(unfinished.into_iter().filter(|case| self.cases.contains(*case)).map(go_on));
         self.run(&mut turn, timer);
         while self.release_same_key(&mut turn) {
             self.run(&mut turn, timer);
         }
+        if self.is_stopping {
+            // What cases have to do by themselves is derived again at the next start.
+            self.jobs.retain(|work| work.client.is_some());
+        }
         self.finish(turn)
     }
 
-    fn finish(&mut self, turn: Turn) -> Turned {
-        let Turn { staged, questions, undo, tally, visited, .. } = turn;
-        if !staged.entries.is_empty() {
-            self.undo.push_back(undo);
+    fn finish(&mut self, mut turn: Turn) -> Turned {
+        let questions = std::mem::take(&mut turn.questions);
+        let visited = std::mem::take(&mut turn.visited);
+        let mut batches = Vec::new();
+        for (staged, undo) in turn.into_batches() {
+            self.batch = staged.batch;
+            self.undurable_bytes += undo.bytes;
+            if !staged.entries.is_empty() {
+                self.undo.push_back(undo);
+            }
+            batches.push(staged);
         }
         for case in visited {
             self.forget_if_closed(case);
         }
-        Turned { staged, questions, tally }
+        Turned { batches, questions }
     }
 
     /// Hears what became of earlier batches.
     fn follow_progress(&mut self) {
         let generation = self.progress.generation.load(Ordering::Acquire);
         let durable = self.progress.durable_batch.load(Ordering::Acquire);
-        let mut settled = Vec::new();
-        while self.undo.front().is_some_and(|undo| undo.batch <= durable) {
-            settled.extend(self.undo.pop_front());
-        }
-        for undo in settled {
+        while let Some(undo) = self.undo.pop_front_if(|undo| undo.batch <= durable) {
+            self.undurable_bytes -= undo.bytes;
             for hash in undo.business {
                 self.business.remove(&hash);
             }
@@ -319,33 +299,36 @@ impl Shard {
         }
         if generation != self.generation {
             self.generation = generation;
-            while let Some(undo) = self.undo.pop_back() {
-                self.take_back(undo);
-            }
+            self.take_all_back();
         }
     }
 
-    fn take_back(&mut self, undo: Undo) {
-        for (partition, position) in undo.positions.into_iter().rev() {
-            self.positions[partition.index()] = position;
-        }
-        for case in undo.cases {
-            self.cases.forget(case);
-        }
-        self.client_key_count += undo.expired_keys.len();
-        self.keys.extend(undo.expired_keys);
-        for key in undo.keys {
-            if let Some(KeyUse::Client(..)) = self.keys.remove(&key) {
-                self.client_key_count -= 1;
+    /// Makes as if nothing had been done that is not durable. Cases are fetched anew, because they may have duties.
+    fn take_all_back(&mut self) {
+        let positions = self.progress.positions.lock().unwrap_or_else(PoisonError::into_inner);
+        self.positions.copy_from_slice(&positions);
+        drop(positions);
+        let mut forgotten = BTreeSet::new();
+        while let Some(undo) = self.undo.pop_back() {
+            self.undurable_bytes -= undo.bytes;
+            for key in undo.keys.iter().rev() {
+                self.keys.take_back(key);
             }
-            self.service_keys.retain(|entry| entry.1 != key);
+            for (hash, used) in undo.expired_keys {
+                self.keys.put(hash, used);
+            }
+            for hash in undo.business {
+                self.business.remove(&hash);
+            }
+            for spec in undo.specs {
+                self.specs.retain(|staged| staged.number != spec.number);
+                self.spec_count -= 1;
+            }
+            forgotten.extend(undo.cases);
         }
-        for hash in undo.business {
-            self.business.remove(&hash);
-        }
-        for spec in undo.specs {
-            self.specs.retain(|staged| staged.number != spec.number);
-            self.spec_count -= 1;
+        for case in forgotten {
+            self.cases.forget(case);
+            self.jobs.push_back(Work::go_on(case));
         }
     }
 
@@ -366,14 +349,14 @@ impl Shard {
             return self.same_key.push_back(request);
         }
         if let Some(used) = self.keys.get(&key) {
-            let repeat = match *used {
+            let repeat = match used {
                 KeyUse::Client(..) => Repeat::Client(request.act.partition(), key),
                 KeyUse::Service(partition, row) => Repeat::Service(partition, row),
             };
             let reply = Reply::Repeat(Box::new(repeat));
-            return turn.staged.replies.push((request.answerer, reply, request.key));
+            return turn.answer(request, reply);
         }
-        if request.key.maker == Maker::Client && self.client_key_count >= self.options.keys_max {
+        if request.key.maker == Maker::Client && self.keys.client_count() >= self.options.keys_max {
             return turn.refuse(request, answers::busy("idempotency keys"));
         }
         match &request.act {
@@ -393,7 +376,7 @@ impl Shard {
     fn admit_business(&mut self, turn: &mut Turn, request: Request, hash: Hash16) {
         if let Some(case) = self.business.get(&hash) {
             let reply = Reply::Repeat(Box::new(Repeat::Business(*case)));
-            return turn.staged.replies.push((request.answerer, reply, request.key));
+            return turn.answer(request, reply);
         }
         let partition = request.act.partition();
         let is_asked = self.asked_business.contains_key(&hash);
@@ -417,17 +400,23 @@ impl Shard {
                 return turn.refuse(request, answers::busy("commands of one parked case"));
             }
             self.waiting_keys.insert(request.key.hash);
-            return queue.push_back(work_of(request));
+            return queue.push_back(Work::of(request));
         }
         if self.cases.get(case).is_some() {
             self.waiting_keys.insert(request.key.hash);
-            return turn.jobs.push_back(work_of(request));
+            return turn.jobs.push_back(Work::of(request));
         }
         if self.parked.len() + self.asked_business.len() >= QUESTIONS_MAX {
             return turn.refuse(request, answers::busy("open questions"));
         }
         self.waiting_keys.insert(request.key.hash);
-        self.parked.insert(case, VecDeque::from([work_of(request)]));
+        self.fetch(turn, Work::of(request));
+    }
+
+    /// Parks the first work of a case that is not in memory, and asks for its rows.
+    fn fetch(&mut self, turn: &mut Turn, work: Work) {
+        let case = work.job.case;
+        self.parked.insert(case, VecDeque::from([work]));
         turn.questions.push(Question::Load(case));
     }
 
@@ -498,10 +487,10 @@ impl Shard {
                 for request in queue {
                     self.waiting_keys.remove(&request.key.hash);
                     match &found {
-                        Err(reason) => turn.refuse(request, answers::unreadable(reason)),
+                        Err(refusal) => turn.refuse(request, refusal.clone()),
                         Ok(Some(case)) => {
                             let reply = Reply::Repeat(Box::new(Repeat::Business(*case)));
-                            turn.staged.replies.push((request.answerer, reply, request.key));
+                            turn.answer(request, reply);
                         }
                         // The first begins it; the others then find it in memory, or ask again if it was refused.
                         Ok(None) if self.business_is_free(turn, hash) => self.begin(turn, request),
@@ -534,17 +523,16 @@ impl Shard {
         self.same_key.push_back(request);
     }
 
-    fn loaded(&mut self, turn: &mut Turn, case: CaseId, rows: Result<Option<Box<Rows>>, String>) {
+    fn loaded(&mut self, turn: &mut Turn, case: CaseId, rows: Result<Option<Box<Rows>>, Refusal>) {
         let Some(queue) = self.parked.remove(&case) else { return };
         let found = match rows {
             Ok(None) => Err(answers::refusal(&case::Error::NoCase)),
-            Ok(Some(rows)) => self.load(case, *rows).map_err(|reason| answers::unreadable(&reason)),
-            Err(reason) => Err(answers::unreadable(&reason)),
+            Ok(Some(rows)) => self.take_in(case, *rows).map_err(|reason| answers::unreadable(&reason)),
+            Err(refusal) => Err(refusal),
         };
         match found {
             Ok(()) => {
-                self.unfinished.retain(|unfinished| *unfinished != case);
-                turn.jobs.push_back(go_on(case));
+                turn.jobs.push_back(Work::go_on(case));
                 turn.jobs.extend(queue);
                 turn.visited.push(case);
             }
@@ -573,9 +561,16 @@ impl Shard {
         is_any
     }
 
-    /// Runs all jobs, at most one a case at a time, so that each answer shows the case as its own command left it.
+    /// Tells whether jobs have to wait for the next turn, or for the journal.
+    fn is_full(&self, turn: &Turn) -> bool {
+        turn.bytes() >= TURN_BATCHES_MAX * self.options.batch_bytes_max
+            || self.undurable_bytes + turn.bytes() >= UNDURABLE_BYTES_MAX
+    }
+
+    /// Runs jobs, at most one a case at a time, so that each answer shows the case as its own command left it. What
+    /// the turn has no room for waits.
     fn run(&mut self, turn: &mut Turn, timer: &mut impl Timer) {
-        while !turn.jobs.is_empty() {
+        while !turn.jobs.is_empty() && !self.is_full(turn) {
             let mut clients = Vec::with_capacity(turn.jobs.len());
             let mut jobs = Vec::with_capacity(turn.jobs.len());
             let mut seen = HashSet::with_capacity(turn.jobs.len());
@@ -583,6 +578,9 @@ impl Shard {
                 let case = work.job.case;
                 if self.parked.contains_key(&case) {
                     self.park(turn, work);
+                } else if work.job.registered.is_none() && !self.cases.contains(case) {
+                    // It was forgotten while the job waited.
+                    self.fetch(turn, work);
                 } else if seen.insert(case) {
                     clients.push((case, work.client));
                     jobs.push(work.job);
@@ -596,6 +594,7 @@ impl Shard {
                 self.settle(turn, case, client, outcome);
             }
         }
+        self.jobs.append(&mut turn.jobs);
     }
 
     fn park(&mut self, turn: &mut Turn, work: Work) {
@@ -623,14 +622,14 @@ impl Shard {
             // The case has to go on first; its duties are derived, and then the command has its turn.
             Outcome::Held(job) => {
                 turn.jobs.push_front(Work { job, client });
-                return turn.jobs.push_front(go_on(case));
+                return turn.jobs.push_front(Work::go_on(case));
             }
         };
-        turn.tally.add(&done.tally);
         // A client's key is kept also when there was nothing to do, so that a repeat is answered as the first was.
         let is_kept = client.as_ref().is_some_and(|client| client.key.maker == Maker::Client);
         if !done.events.is_empty() || is_kept {
             self.stage_events(turn, case, client.as_ref(), &done.events);
+            turn.count(&done.tally);
         }
         if let Some(client) = client {
             self.waiting_keys.remove(&client.key.hash);
@@ -646,7 +645,7 @@ impl Shard {
             self.parked.entry(case).or_default();
             turn.questions.push(Question::Judge(case, Box::new(question)));
         } else if done.unfinished {
-            turn.jobs.push_back(go_on(case));
+            turn.jobs.push_back(Work::go_on(case));
         }
     }
 
@@ -687,71 +686,36 @@ impl Shard {
         payload: Vec<u8>,
     ) -> Link {
         let position = &mut self.positions[partition.index()];
-        turn.undo.positions.push((partition, *position));
         *position += 1;
         let previous = store::Link { n: previous.n, hash: previous.hash };
         let entry = Entry { partition, n: *position, subject, previous, payload };
         let link = entry.link();
-        turn.staged.entries.push(entry);
+        turn.stage(entry, self.options.batch_bytes_max);
         Link { n: link.n, hash: link.hash }
     }
 
     fn use_key(&mut self, turn: &mut Turn, key: Key, partition: Partition, row: KeyRow) {
         turn.undo.keys.push(key.hash);
-        match key.maker {
-            Maker::Client => {
-                self.client_key_count += 1;
-                self.keys.insert(key.hash, KeyUse::Client(turn.now, partition));
-            }
-            Maker::Service => {
-                while self.service_keys.len() >= SERVICE_KEYS_MAX
-                    || self.service_keys.front().is_some_and(|(at, _)| at.plus_us(SERVICE_KEY_US) < turn.now)
-                {
-                    if let Some((_, oldest)) = self.service_keys.pop_front() {
-                        self.keys.remove(&oldest);
-                    }
-                }
-                self.service_keys.push_back((turn.now, key.hash));
-                self.keys.insert(key.hash, KeyUse::Service(partition, row));
-            }
-        }
+        let used = match key.maker {
+            Maker::Client => KeyUse::Client(turn.now, partition),
+            Maker::Service => KeyUse::Service(partition, row),
+        };
+        self.keys.put(key.hash, used);
     }
 
     /// Forgets clients' keys that are old enough, by a fact in each partition that has any.
     fn expire_keys(&mut self, turn: &mut Turn) {
         let before = turn.now.minus_us(self.options.key_us);
-        let is_expired =
-            |_: &Hash16, used: &mut KeyUse| matches!(used, KeyUse::Client(at, _) if *at < before);
-        let expired: Vec<_> = self.keys.extract_if(is_expired).collect();
-        let partition = |(_, used): &(Hash16, KeyUse)| match used {
-            KeyUse::Client(_, partition) => Some(*partition),
-            KeyUse::Service(..) => None,
-        };
-        let partitions: BTreeSet<Partition> = expired.iter().filter_map(partition).collect();
-        self.client_key_count -= expired.len();
-        turn.undo.expired_keys.extend(expired);
-        for partition in partitions {
+        let mut by_partition: BTreeMap<Partition, Vec<_>> = BTreeMap::new();
+        for (hash, used) in self.keys.expire(before) {
+            if let KeyUse::Client(_, partition) = used {
+                by_partition.entry(partition).or_default().push((hash, used));
+            }
+        }
+        for (partition, expired) in by_partition {
             let record = Record { at: turn.now, key: None, body: Body::KeysExpired { before } };
             self.stage(turn, partition, 0, Link::default(), record.encode());
+            turn.undo.expired_keys.extend(expired);
         }
     }
-}
-
-fn work_of(request: Request) -> Work {
-    let Request { act, key, answerer } = request;
-    let (case, command, act) = match act {
-        Asked::Case(case, command) => (case, command, Act::Case),
-        Asked::Item(case, item, command) => (case, command, Act::Item(item)),
-        Asked::Create { .. } | Asked::Register(_) => {
-            unreachable!("invariant: only what names a case comes here")
-        }
-    };
-    Work {
-        job: Job { case, registered: None, what: What::Command(command) },
-        client: Some(Client { key, act, business: None, answerer }),
-    }
-}
-
-fn go_on(case: CaseId) -> Work {
-    Work { job: Job { case, registered: None, what: What::Continue }, client: None }
 }

@@ -5,14 +5,15 @@
 //! [`Progress`]; what was staged before a shard knew is void. The service is read-only until a frame goes through
 //! again, which [`Writer::probe`] tries.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use super::answers;
 use super::registry::Registry;
-use super::request::{Key, Reply, Staged};
+use super::request::{FRAME_HEAD_BYTES, Reply, Staged};
 use super::shard::Progress;
 use super::ticket::Answerer;
+use super::turn::Tally;
 use crate::id::{Partition, Time};
 use crate::store::{self, AppendError, Entry, Frame, Log};
 
@@ -34,8 +35,12 @@ pub struct Written {
     pub frames: Vec<Arc<Frame>>,
     /// Answers that may leave.
     pub replies: Vec<(Answerer<Reply>, Reply)>,
+    /// What became durable, to be counted.
+    pub tally: Tally,
     /// Why the journal failed, if it did.
     pub failed: Option<AppendError>,
+    /// Why the journal did not take a frame though nothing is wrong with the disk: a fault of the program.
+    pub rejected: Option<AppendError>,
 }
 
 /// The writer.
@@ -75,24 +80,18 @@ impl<L: Log> Writer<L> {
     pub fn step(&mut self, now: Time, staged: Vec<Staged>) -> Written {
         let mut written = Written::default();
         let mut group = Vec::new();
-        let mut group_bytes = 0;
+        let mut group_bytes = FRAME_HEAD_BYTES;
         for batch in staged {
-            let shard = &self.progress[batch.shard];
-            if batch.generation != shard.generation.load(Ordering::Acquire) {
-                void(&mut written, batch);
-                continue;
-            }
-            let bytes: usize = batch.entries.iter().map(|entry| entry.payload.len() + ENTRY_BYTES).sum();
-            if group_bytes + bytes > self.frame_bytes_max && !group.is_empty() {
+            if group_bytes + batch.bytes > self.frame_bytes_max && !group.is_empty() {
                 self.write(now, std::mem::take(&mut group), &mut written);
-                group_bytes = 0;
-                if batch.generation != self.progress[batch.shard].generation.load(Ordering::Acquire) {
-                    void(&mut written, batch);
-                    continue;
-                }
+                group_bytes = FRAME_HEAD_BYTES;
             }
-            group_bytes += bytes;
-            group.push(batch);
+            if batch.generation == self.progress[batch.shard].generation.load(Ordering::Acquire) {
+                group_bytes += batch.bytes;
+                group.push(batch);
+            } else {
+                void(&mut written, batch);
+            }
         }
         if !group.is_empty() {
             self.write(now, group, &mut written);
@@ -112,53 +111,26 @@ impl<L: Log> Writer<L> {
         written
     }
 
-    fn write(&mut self, now: Time, group: Vec<Staged>, written: &mut Written) {
-        let mut replies = Vec::new();
-        let mut publish = Vec::new();
-        let mut batches = Vec::new();
-        let mut entries = Vec::new();
-        for batch in group {
-            batches.push((batch.shard, batch.batch));
-            entries.extend(batch.entries);
-            publish.extend(batch.publish);
-            replies.extend(batch.replies);
-        }
-        for part in self.parts(entries) {
-            match self.log.append(now, part) {
+    /// Writes whole batches as one frame; each becomes durable with all that belongs to it, or not at all.
+    fn write(&mut self, now: Time, mut group: Vec<Staged>, written: &mut Written) {
+        // A shard's clock never goes back; a frame is no older than what it holds.
+        let time = group.iter().map(|batch| batch.at).fold(now, Time::max);
+        let entries: Vec<Entry> =
+            group.iter_mut().flat_map(|batch| std::mem::take(&mut batch.entries)).collect();
+        if !entries.is_empty() {
+            match self.log.append(time, entries) {
                 Ok(frame) => self.durable(frame, written),
-                Err(error) => {
-                    self.fail(error, replies, written);
-                    return;
-                }
+                Err(error) => return self.fail(error, group, written),
             }
         }
-        for registered in publish {
-            self.registry.add(registered);
-        }
-        for (shard, batch) in batches {
-            self.progress[shard].durable_batch.fetch_max(batch, Ordering::AcqRel);
-        }
-        written.replies.extend(replies.into_iter().map(|(answerer, reply, _)| (answerer, reply)));
-    }
-
-    /// Cuts entries so that each part fits a frame. A command is one entry, so none is torn.
-    fn parts(&self, entries: Vec<Entry>) -> Vec<Vec<Entry>> {
-        let mut parts = Vec::new();
-        let mut part = Vec::new();
-        let mut part_bytes = 0;
-        for entry in entries {
-            let bytes = entry.payload.len() + ENTRY_BYTES;
-            if part_bytes + bytes > self.frame_bytes_max && !part.is_empty() {
-                parts.push(std::mem::take(&mut part));
-                part_bytes = 0;
+        for batch in group {
+            for registered in batch.publish {
+                self.registry.add(registered);
             }
-            part_bytes += bytes;
-            part.push(entry);
+            self.progress[batch.shard].durable_batch.fetch_max(batch.batch, Ordering::AcqRel);
+            written.tally.add(&batch.tally);
+            written.replies.extend(batch.replies);
         }
-        if !part.is_empty() {
-            parts.push(part);
-        }
-        parts
     }
 
     fn durable(&mut self, frame: Arc<Frame>, written: &mut Written) {
@@ -167,30 +139,36 @@ impl<L: Log> Writer<L> {
         written.frames.push(frame);
     }
 
-    fn fail(
-        &mut self,
-        error: AppendError,
-        replies: Vec<(Answerer<Reply>, Reply, Key)>,
-        written: &mut Written,
-    ) {
+    /// Nothing of the group is durable: shards take it back. An error that the disk has no part in is no reason to be
+    /// read-only, and what was not written at all is known not to be done.
+    fn fail(&mut self, error: AppendError, group: Vec<Staged>, written: &mut Written) {
+        let is_of_disk = error.is_outcome_unknown();
+        let positions = self.log.positions();
+        for (shard, progress) in self.progress.iter().enumerate() {
+            if is_of_disk || group.iter().any(|batch| batch.shard == shard) {
+                *progress.positions.lock().unwrap_or_else(PoisonError::into_inner) = positions.to_vec();
+                progress.generation.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+        if !is_of_disk {
+            for batch in group {
+                void(written, batch);
+            }
+            written.rejected = Some(error);
+            return;
+        }
         self.state.is_failing.store(true, Ordering::Release);
         self.state.failure_count.fetch_add(1, Ordering::AcqRel);
-        for shard in &self.progress {
-            shard.generation.fetch_add(1, Ordering::AcqRel);
-        }
         let reason = format!("the journal failed while this was written: {error}");
-        for (answerer, ..) in replies {
+        for (answerer, _) in group.into_iter().flat_map(|batch| batch.replies) {
             written.replies.push((answerer, Reply::Refused(answers::unknown(&reason, None))));
         }
         written.failed = Some(error);
     }
 }
 
-/// Bytes of an entry in a frame besides its payload, at most; the store's documentation has the format.
-const ENTRY_BYTES: usize = 96;
-
 fn void(written: &mut Written, batch: Staged) {
-    for (answerer, _, _) in batch.replies {
+    for (answerer, _) in batch.replies {
         written.replies.push((answerer, Reply::Refused(answers::not_done())));
     }
 }

@@ -8,7 +8,7 @@ use knhk::engine::fold::EngineFold;
 use knhk::engine::loading::{self, shard_of};
 use knhk::engine::registry::Registry;
 use knhk::engine::request::{Key, Message, Question, Reply, Request, Staged};
-use knhk::engine::shard::{Progress, Shard};
+use knhk::engine::shard::{NextTurn, Progress, Shard};
 use knhk::engine::ticket::{Ticket, ticket};
 use knhk::engine::turn::NoTimer;
 use knhk::engine::writer::{JournalState, Writer};
@@ -133,9 +133,7 @@ impl Node {
         let messages: Vec<_> = self.inboxes[shard].drain(..count).collect();
         let turned = self.shards[shard].turn(now, messages, &mut NoTimer);
         self.questions.extend(turned.questions.into_iter().map(|question| (shard, question)));
-        if !turned.staged.is_empty() {
-            self.staged[shard].push_back(turned.staged);
-        }
+        self.staged[shard].extend(turned.batches);
     }
 
     /// One step of the journal's writer with everything that `take` picks of each shard's staged batches.
@@ -197,7 +195,8 @@ impl Node {
 
     /// Whether nothing is under way.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.inboxes.iter().all(VecDeque::is_empty)
+        self.shards.iter().all(|shard| shard.next_turn() == NextTurn::OnMessage)
+            && self.inboxes.iter().all(VecDeque::is_empty)
             && self.staged.iter().all(VecDeque::is_empty)
             && self.questions.is_empty()
             && self.frames.is_empty()

@@ -1,0 +1,121 @@
+//! What a turn stages: batches that each fit a frame, so that the journal takes a batch whole or not at all.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use super::keys::KeyUse;
+use super::work::{Client, Work};
+use crate::engine::record::Hash16;
+use crate::engine::registry::Registered;
+use crate::engine::request::{Question, Reply, Request, Staged, entry_bytes};
+use crate::engine::service::Refusal;
+use crate::engine::turn::Tally;
+use crate::id::{CaseId, Time};
+use crate::store::Entry;
+
+/// What a batch changed, to be undone when it does not become durable.
+#[derive(Debug, Default)]
+pub(super) struct Undo {
+    pub(super) batch: u64,
+    pub(super) bytes: usize,
+    pub(super) cases: HashSet<CaseId>,
+    pub(super) keys: Vec<Hash16>,
+    pub(super) expired_keys: Vec<(Hash16, KeyUse)>,
+    pub(super) business: Vec<Hash16>,
+    pub(super) specs: Vec<Arc<Registered>>,
+}
+
+/// Work of one turn in the making.
+pub(super) struct Turn {
+    pub(super) now: Time,
+    /// The batch that is being filled, and how to undo it.
+    pub(super) staged: Staged,
+    pub(super) undo: Undo,
+    /// Batches that are full.
+    full: Vec<(Staged, Undo)>,
+    full_bytes: usize,
+    pub(super) questions: Vec<Question>,
+    pub(super) jobs: VecDeque<Work>,
+    /// Closed cases that were fetched only to be asked about.
+    pub(super) visited: Vec<CaseId>,
+}
+
+impl Turn {
+    /// Returns a turn whose first batch has this number.
+    pub(super) fn new(now: Time, shard: usize, batch: u64, generation: u64) -> Self {
+        Self {
+            now,
+            staged: empty(now, shard, batch, generation),
+            undo: Undo { batch, ..Undo::default() },
+            full: Vec::new(),
+            full_bytes: 0,
+            questions: Vec::new(),
+            jobs: VecDeque::new(),
+            visited: Vec::new(),
+        }
+    }
+
+    pub(super) fn reply(&mut self, client: Client, reply: Reply) {
+        self.staged.replies.push((client.answerer, reply));
+    }
+
+    pub(super) fn answer(&mut self, request: Request, reply: Reply) {
+        self.staged.replies.push((request.answerer, reply));
+    }
+
+    pub(super) fn refuse(&mut self, request: Request, refusal: Refusal) {
+        self.answer(request, Reply::Refused(refusal));
+    }
+
+    /// Returns the bytes of all that was staged.
+    pub(super) fn bytes(&self) -> usize {
+        self.full_bytes + self.staged.bytes
+    }
+
+    /// Stages an entry, in a new batch when this one has no room for it within `bytes_max`.
+    pub(super) fn stage(&mut self, entry: Entry, bytes_max: usize) {
+        let bytes = entry_bytes(&entry);
+        if self.staged.bytes + bytes > bytes_max && !self.staged.entries.is_empty() {
+            self.begin_batch();
+        }
+        self.staged.bytes += bytes;
+        self.undo.bytes += bytes;
+        self.staged.entries.push(entry);
+    }
+
+    /// Counts what the batch in the making does, once it is durable.
+    pub(super) fn count(&mut self, tally: &Tally) {
+        self.staged.tally.add(tally);
+    }
+
+    fn begin_batch(&mut self) {
+        let Staged { at, shard, batch, generation, bytes, .. } = self.staged;
+        self.full_bytes += bytes;
+        let staged = std::mem::replace(&mut self.staged, empty(at, shard, batch + 1, generation));
+        let undo = std::mem::replace(&mut self.undo, Undo { batch: batch + 1, ..Undo::default() });
+        self.full.push((staged, undo));
+    }
+
+    /// Returns all batches that have something in them, oldest first, each with how to undo it.
+    pub(super) fn into_batches(self) -> Vec<(Staged, Undo)> {
+        let mut batches = self.full;
+        if !self.staged.is_empty() {
+            batches.push((self.staged, self.undo));
+        }
+        batches
+    }
+}
+
+fn empty(at: Time, shard: usize, batch: u64, generation: u64) -> Staged {
+    Staged {
+        shard,
+        batch,
+        generation,
+        at,
+        bytes: 0,
+        entries: Vec::new(),
+        publish: Vec::new(),
+        replies: Vec::new(),
+        tally: Tally::default(),
+    }
+}

@@ -1,0 +1,46 @@
+//! A job on its way through a shard, and who waits for it.
+
+use crate::case::Command;
+use crate::engine::record::{Act, Hash16};
+use crate::engine::request::{Asked, Key, Reply, Request};
+use crate::engine::ticket::Answerer;
+use crate::engine::turn::{Job, What};
+use crate::id::CaseId;
+
+/// A job: for a client, or for the case itself.
+pub(super) struct Work {
+    pub(super) job: Job,
+    pub(super) client: Option<Client>,
+}
+
+/// Who waits for a job, and what for.
+pub(super) struct Client {
+    pub(super) key: Key,
+    pub(super) act: Act,
+    pub(super) business: Option<Hash16>,
+    pub(super) answerer: Answerer<Reply>,
+}
+
+impl Work {
+    /// Returns the work of a request that names a case.
+    pub(super) fn of(request: Request) -> Self {
+        let Request { act, key, answerer } = request;
+        let (case, command, act) = match act {
+            Asked::Case(case, command) => (case, command, Act::Case),
+            Asked::Item(case, item, command) => (case, command, Act::Item(item)),
+            Asked::Create { .. } | Asked::Register(_) => {
+                unreachable!("invariant: only what names a case comes here")
+            }
+        };
+        Self::on(case, command, Some(Client { key, act, business: None, answerer }))
+    }
+
+    /// Returns what lets a case go on by itself.
+    pub(super) fn go_on(case: CaseId) -> Self {
+        Self { job: Job { case, registered: None, what: What::Continue }, client: None }
+    }
+
+    fn on(case: CaseId, command: Command, client: Option<Client>) -> Self {
+        Self { job: Job { case, registered: None, what: What::Command(command) }, client }
+    }
+}
