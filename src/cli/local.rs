@@ -22,6 +22,9 @@ use crate::error::Kind;
 use crate::store::{self, LmdbTables, RealDisk, Start, StoreId};
 use crate::telemetry::metrics::Metrics;
 
+/// Size of the segment that a command adds to the journal: it holds little, and each command adds one.
+const SEGMENT_BYTES: u64 = 64 * 1024;
+
 /// The service of this process, if there is one.
 #[derive(Debug, Default)]
 pub(super) enum Local {
@@ -106,15 +109,16 @@ fn writing(config: &Config) -> Result<Local, Error> {
     let fresh_id = StoreId(random_bytes().map_err(Error::system("read random bytes"))?);
     let tables = Arc::new(LmdbTables::at(&config.cache_dir));
     let start = Start { now: clock.now(), fresh_id };
-    let (opened, _) = open_store(Arc::clone(&disk), tables, &config.store(), start, &mut |_| {})?;
+    let options = store::Options { hurried_bytes: SEGMENT_BYTES, ..config.store() };
+    let (opened, _) = open_store(Arc::clone(&disk), tables, &options, start, &mut |_| {})?;
     let place = (disk, config.state_dir.clone());
-    let engine = Engine::start(options(config), opened, clock, Arc::new(Metrics::new()), place)?;
+    let engine = Engine::start(engine_options(config), opened, clock, Arc::new(Metrics::new()), place)?;
     engine.shared().look_at_disk();
     Ok(Local::Writes(engine))
 }
 
 /// As the service's, but for one client who has the time of a batch.
-fn options(config: &Config) -> engine::Options {
+fn engine_options(config: &Config) -> engine::Options {
     let options = config.engine();
     let command_us_max = options.command_us_max.max(options.bulk_us_max);
     engine::Options { hot_cores: HotCores::Unpinned, command_us_max, ..options }

@@ -35,6 +35,7 @@ enum Verb {
 /// Verify journal, chains, rows and sums, beside a running service or without one
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "verify", help_triggers("-h", "--help", "help"))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 struct Verify {
     /// verify heads and sums only
     #[argh(switch)]

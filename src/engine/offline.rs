@@ -1,7 +1,7 @@
 //! The service without its threads, for reading: rows and journal of a store that is only looked at. It answers as
 //! the running engine does, by the same functions, and takes no change.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::answers;
 use super::clock::Clock;
@@ -27,6 +27,8 @@ pub struct Offline<D: Disk, T: Tables> {
     registry: Registry,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
+    /// Whether the journal's head could be indexed; empty before somebody asked for a history.
+    indexed: OnceLock<Result<(), String>>,
 }
 
 /// Where somebody who has the store for himself was when it was looked at.
@@ -63,7 +65,7 @@ impl<D: Disk, T: Tables> Offline<D, T> {
         let Some(looked) = looked else { return Ok(None) };
         let registry = Registry::default();
         loading::specifications(&looked.follower, &registry).map_err(Error::State)?;
-        Ok(Some(Self { looked, registry, clock, metrics: Metrics::new() }))
+        Ok(Some(Self { looked, registry, clock, metrics: Metrics::new(), indexed: OnceLock::new() }))
     }
 
     /// Returns who has the store for himself, and what is shown of it; `None` when nobody has.
@@ -100,7 +102,8 @@ impl<D: Disk, T: Tables> Service for Offline<D, T> {
 
     fn history(&self, id: CaseId, page: &PageOf) -> Result<Page<HistoryView>, Refusal> {
         let Looked { journal, follower, .. } = &self.looked;
-        journal.index_head().map_err(|error| answers::unreadable(&error.to_string()))?;
+        let indexed = self.indexed.get_or_init(|| journal.index_head().map_err(|error| error.to_string()));
+        indexed.as_ref().map_err(|reason| answers::unreadable(reason))?;
         queries::history(follower, journal, &self.registry, id, page)
     }
 

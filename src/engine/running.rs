@@ -35,6 +35,8 @@ const STEP_BATCHES_MAX: usize = 256;
 const FOLD_FRAMES_MAX: usize = 64;
 /// How often the timers look at the clock, in microseconds.
 const TIMER_US: u64 = 1_000_000;
+/// How often the helper looks whether everything stops, in microseconds.
+const HELPER_US: u64 = 100_000;
 /// How often `cold` looks whether there is something to do, in microseconds.
 const COLD_US: u64 = 100_000;
 /// How often a failing journal is tried again, in microseconds.
@@ -414,7 +416,7 @@ fn answer_question<D: Disk, T: Tables>(shared: &Shared<D, T>, question: Question
 
 fn run_helper<D: Disk, T: Tables>(shared: &Shared<D, T>, questions: &Receiver<(usize, Question)>) {
     loop {
-        match questions.recv_timeout(Duration::from_micros(TIMER_US)) {
+        match questions.recv_timeout(Duration::from_micros(HELPER_US)) {
             Ok((shard, question)) => {
                 let told = answer_question(shared, question);
                 shared.inboxes[shard].tell(Message::Told(told));

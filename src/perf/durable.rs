@@ -74,6 +74,7 @@ fn store_options(folder: &Path) -> store::Options {
         state_dir: folder.join("state"),
         cache_dir: folder.join("cache"),
         segment_bytes: 64 << 20,
+        hurried_bytes: store::HURRIED_SEGMENT_BYTES,
         frame_bytes_max: 4 << 20,
         planted: None,
     }

@@ -122,7 +122,7 @@ fn in_memory<D: Disk, T: Tables>(
     fold: &Arc<dyn Fold>,
     ends: &Ends,
 ) -> Result<Follower<ReadTables<T>>, Error> {
-    let tables = Arc::new(ReadTables::Folded(MemTables::default()));
+    let tables = Arc::new(ReadTables::Folded(Box::default()));
     let mut follower = Follower::new(tables, Arc::clone(fold), Meta::empty(ends.store));
     follower.catch_up(journal, &mut |_| {})?;
     Ok(follower)
@@ -133,14 +133,14 @@ pub enum ReadTables<T> {
     /// Of the working environment.
     Stored(T),
     /// Folded from the journal.
-    Folded(MemTables),
+    Folded(Box<MemTables>),
 }
 
 impl<T: Tables> ReadTables<T> {
     fn inner(&self) -> &dyn Tables {
         match self {
             Self::Stored(tables) => tables,
-            Self::Folded(tables) => tables,
+            Self::Folded(tables) => &**tables,
         }
     }
 

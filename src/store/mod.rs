@@ -39,7 +39,7 @@ pub use error::{AppendError, Error};
 pub use follower::{Checkpoint, Fold, Follower, Rows};
 pub use frame::FRAME_BYTES_MAX;
 pub use info::{Info, SegmentInfo, info};
-pub use journal::{Journal, Prepared, Preparer};
+pub use journal::{HURRIED_SEGMENT_BYTES, Journal, Prepared, Preparer};
 pub use lmdb::LmdbTables;
 pub use log::Log;
 pub use look::{Looked, ReadTables, exists, look};
@@ -62,6 +62,8 @@ pub struct Options {
     pub cache_dir: PathBuf,
     /// Size of a journal segment in bytes.
     pub segment_bytes: u64,
+    /// Size of a segment that is made when none is ready, as at every opening; more where a frame needs it.
+    pub hurried_bytes: u64,
     /// Largest frame in bytes, at most [`FRAME_BYTES_MAX`].
     pub frame_bytes_max: usize,
     /// A bug put in for the simulator's own proof; `None` everywhere else.

@@ -4,8 +4,10 @@
 mod damaged;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
+use std::fs::{self, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use nix::fcntl::{Flock, FlockArg};
@@ -85,7 +87,7 @@ fn reads(place: &Place, case: &str) -> String {
         &["workflow", "get", "zzzzzzzzzzzzz"],
         &["workflow", "list", "--state", "runing"],
     ];
-    commands.iter().map(|command| format!("$ {command:?}\n{}", told(&place.knhk(command)))).collect()
+    commands.iter().map(|command| told(&place.knhk(command))).collect()
 }
 
 /// Checks that reads say what they said with the service, and touch nothing.
@@ -142,11 +144,20 @@ fn what_a_service_shows_is_shown_without_it() {
     check_reads(&place, &case, &expected);
 }
 
+fn journal_bytes(place: &Place) -> u64 {
+    let entries = fs::read_dir(place.path("state/journal")).unwrap().map(Result::unwrap);
+    let segments = entries.filter(|entry| entry.path().extension().is_some_and(|ending| ending == "jnl"));
+    segments.map(|segment| segment.metadata().unwrap().len()).sum()
+}
+
 #[test]
 fn what_a_command_changes_without_a_service_is_what_a_service_finds() {
     let mut place = Place::new();
     assert!(place.start().stop().success());
+    let before = journal_bytes(&place);
     ok(&place, &["workflow", "register", ORDER]);
+    let added = journal_bytes(&place) - before;
+    assert!(added <= 128 * 1024, "a command adds {added} bytes to the journal");
     let create =
         ["workflow", "create", "order", "--data", r#"{"customer":"one"}"#, "--idempotency-key", "k-1"];
     let made = json_of(&place, &create);
@@ -266,4 +277,48 @@ fn a_store_that_cannot_be_opened_says_why() {
     fs::remove_dir_all(&journal).unwrap();
     fs::create_dir(&journal).unwrap();
     check("KN0418");
+}
+
+/// Returns every file and folder in a folder, and it.
+fn paths(folder: &Path) -> Vec<PathBuf> {
+    files(folder).into_keys().map(PathBuf::from).chain([folder.to_owned()]).collect()
+}
+
+#[test]
+fn root_becomes_the_owner_and_nobody_else_hears_more_than_before() {
+    const OWNER: u32 = 65_534;
+    if !nix::unistd::geteuid().is_root() {
+        let _ = writeln!(std::io::stdout(), "skipped: only root can become somebody");
+        return;
+    }
+    let mut place = Place::new();
+    assert!(place.start().stop().success());
+    fs::set_permissions(place.path(""), Permissions::from_mode(0o755)).unwrap();
+    for path in ["state", "cache"].into_iter().flat_map(|name| paths(&place.path(name))) {
+        chown(path, Some(OWNER), Some(OWNER)).unwrap();
+    }
+    ok(&place, &["workflow", "register", ORDER]);
+    create(&place, "one");
+    for path in ["state", "cache"].into_iter().flat_map(|name| paths(&place.path(name))) {
+        assert_eq!(fs::metadata(&path).unwrap().uid(), OWNER, "{}", path.display());
+    }
+
+    // Now the state is another's, and this user may not look into it.
+    for path in paths(&place.path("state")) {
+        chown(path, Some(0), Some(0)).unwrap();
+    }
+    fs::set_permissions(place.path("state"), Permissions::from_mode(0o700)).unwrap();
+    let binary = place.path("knhk");
+    fs::copy(Place::binary(), &binary).unwrap();
+    let binary = binary.display().to_string();
+    let user =
+        [&format!("--reuid={OWNER}"), &format!("--regid={OWNER}"), "--clear-groups"].map(str::to_owned);
+    for arguments in [["workflow", "list"], ["workflow", "get"]] {
+        let mut command = std::process::Command::new("setpriv");
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("KNHK_CONFIG", place.path("knhk.toml"));
+        command.args(&user).arg(&binary).args(arguments).args((arguments[1] == "get").then_some("x"));
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(69), "{}", told(&output));
+        assert!(told(&output).contains("KN0651"), "{}", told(&output));
+    }
 }

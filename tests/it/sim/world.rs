@@ -94,6 +94,7 @@ impl World {
             state_dir: PathBuf::from("/state"),
             cache_dir: PathBuf::from("/cache"),
             segment_bytes: SEGMENT_BYTES,
+            hurried_bytes: SEGMENT_BYTES,
             frame_bytes_max: FRAME_BYTES_MAX * 2,
             planted: plan.planted,
         };
