@@ -17,6 +17,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         state_dir,
         cache_dir: folder.path().join("cache"),
         segment_bytes: 1 << 16,
+        hurried_bytes: 1 << 16,
         frame_bytes_max: 1 << 14,
         planted: None,
     };
