@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::answers;
 use super::clock::deadline_in_us;
-use super::loading::shard_of;
+use super::loading::{COMMAND_HEAD_BYTES, shard_of};
 use super::prepare::{self, Prepared};
 use super::queries::{self, Repeated};
 use super::record::Hash16;
@@ -16,6 +16,7 @@ use super::service::{
     Answer, CaseFilter, CaseSummary, CaseView, Health, HistoryView, IsNew, ItemFilter, ItemView, Once,
     Operation, Page, PageOf, Refusal, Service, SpecificationView,
 };
+use super::shared::CHANGED_ROWS_MAX;
 use super::ticket::{Ticket, ticket};
 use crate::id::{CaseId, ItemId, SpecNumber};
 use crate::net::Net;
@@ -45,6 +46,11 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         if shared.condition.is_disk_low.load(Ordering::Acquire) {
             return Err(answers::read_only("the disk is below its reserve"));
         }
+        if shared.condition.changed_rows.load(Ordering::Acquire) > CHANGED_ROWS_MAX {
+            return Err(answers::read_only(
+                "too much has changed since the working environment was last written",
+            ));
+        }
         if shared.lag_frames() > shared.options.follower_lag_max {
             return Err(answers::busy("frames that the follower has to fold"));
         }
@@ -57,6 +63,12 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         let beat_us = shared.condition.timer_beat_us.load(Ordering::Acquire);
         let is_late = shared.clock.monotonic_us().saturating_sub(beat_us) > TIMER_LATE_US;
         !is_late && shared.condition.stuck_shard.load(Ordering::Acquire) == 0
+    }
+
+    /// Tells whether the journal's writer has been at one step for long.
+    fn is_journal_stuck(&self) -> bool {
+        let since_us = self.shared().condition.journal_since_us.load(Ordering::Acquire);
+        since_us != 0 && self.shared().clock.monotonic_us().saturating_sub(since_us) > JOURNAL_STUCK_US
     }
 
     /// Makes a key for a client that gave none; it hears of it only when the outcome is unknown.
@@ -119,11 +131,13 @@ impl<D: Disk, T: Tables> Engine<D, T> {
             Some(Reply::Repeat(repeat)) => {
                 let shared = self.shared();
                 let follower = shared.read(deadline)?;
-                let repeated =
-                    queries::repeat(&follower, &shared.reader, &shared.registry, *repeat, &request)?;
+                let repeated = queries::repeat(&follower, &shared.registry, *repeat, &request)?;
                 drop(follower);
                 Ok(match repeated {
                     Repeated::Answer(answer) => Waited::Answer(answer),
+                    Repeated::Entry(row) => {
+                        Waited::Answer(queries::answer_at(&shared.reader, &shared.registry, &row)?)
+                    }
                     Repeated::Specification(number) => Waited::Specification(self.known(number, IsNew::Yes)?),
                 })
             }
@@ -150,7 +164,7 @@ enum Waited {
 impl<D: Disk, T: Tables> Service for Engine<D, T> {
     fn register(&self, source: &[u8], once: &Once) -> Result<SpecificationView, Refusal> {
         self.refuses_changes()?;
-        let limit = self.shared().options.frame_bytes_max / 2;
+        let limit = self.shared().options.frame_bytes_max.saturating_sub(COMMAND_HEAD_BYTES);
         let prepared = prepare::registration(source, limit, once, || self.own_key())?;
         let mut asking = self.ask(vec![Ok(prepared)]);
         let asking = asking.pop().expect("invariant: one request was asked");
@@ -202,8 +216,8 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
 
     fn history(&self, id: CaseId, page: &PageOf) -> Result<Page<HistoryView>, Refusal> {
         let shared = self.shared();
-        let follower = shared.read(self.reading())?;
-        queries::history(&follower, &shared.reader, &shared.registry, id, page)
+        let row = queries::row(&*shared.read(self.reading())?, id)?;
+        queries::history(&shared.reader, &shared.registry, id, &row, page)
     }
 
     fn specifications(&self, page: &PageOf) -> Result<Page<SpecificationView>, Refusal> {
@@ -231,6 +245,7 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         };
         failing(condition.is_stopping.load(Ordering::Acquire), "stopping");
         failing(shared.journal.is_failing.load(Ordering::Acquire), "the journal cannot be written");
+        failing(self.is_journal_stuck(), "the journal does not move");
         failing(condition.is_disk_low.load(Ordering::Acquire), "the disk is below its reserve");
         failing(
             condition.is_follower_broken.load(Ordering::Acquire),
@@ -259,5 +274,7 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
     }
 }
 
+/// An append that takes so long hangs: the disk does not answer.
+const JOURNAL_STUCK_US: u64 = 10_000_000;
 /// The timer looks at the clock every second; so late it does not move.
 const TIMER_LATE_US: u64 = 10_000_000;

@@ -186,7 +186,9 @@ impl Touched {
 fn created(rows: &mut Rows<'_>, case: CaseId, business_key: Option<&str>) -> Result<(), String> {
     let partition = case.partition();
     let key = partition.0.to_be_bytes();
-    let row = PartitionRow { last_case: Some(case) };
+    let known = rows.get(tables::PARTITIONS, &key)?;
+    let known = known.map_or(Ok(PartitionRow::default()), |bytes| tables::decode::<PartitionRow>(&bytes))?;
+    let row = PartitionRow { last_case: known.last_case.max(Some(case)) };
     rows.put(tables::PARTITIONS, &key, &tables::encode(&row))?;
     let Some(business_key) = business_key else { return Ok(()) };
     let hash = business_hash(business_key);

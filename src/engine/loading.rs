@@ -6,24 +6,49 @@ use super::Options;
 use super::record::{Maker, Record, Registration};
 use super::registry::{Registered, Registry};
 use super::request::FRAME_HEAD_BYTES;
-use super::shard::{self, Progress, SERVICE_KEY_US, Shard, Start};
+use super::shard::{self, Progress, SERVICE_KEY_US, SERVICE_KEYS_MAX, Shard, Start};
 use super::tables::{self, KeyRow, PartitionRow};
 use super::turn::Limits;
 use super::{queries, record};
 use crate::id::{CaseId, PARTITION_COUNT, Partition, Time};
 use crate::net;
 use crate::spec::tree::Specification;
-use crate::store::{Disk, Error, Follower, JournalReader, Tables};
+use crate::store::{self, Disk, Follower, JournalReader, Tables};
 
-/// Keys that the service made are looked for in so many frames at the journal's end.
-const SERVICE_KEY_FRAMES_MAX: u64 = 16_384;
+/// Keys that the service made are looked for in so many frames at the journal's end: a frame holds one at least, and
+/// a shard remembers no more of them.
+const SERVICE_KEY_FRAMES_MAX: u64 = SERVICE_KEYS_MAX as u64;
 /// Bytes of a frame that are kept for what a command's entry holds besides its events, and for those that end it.
 pub const COMMAND_HEAD_BYTES: usize = 4_096;
 /// An OR-join is searched for on the shard within so many states; beyond them its case is parked.
-const JUDGED_STATES_MAX: usize = 64;
+pub const JUDGED_STATES_MAX: usize = 64;
 /// Tables whose sums are checked when they are loaded.
-pub(super) const LOADED: [crate::store::Table; 5] =
-    [tables::SPECS, tables::CASES, tables::INSTANCES, tables::ITEMS, tables::PARTITIONS];
+pub(super) const LOADED: [crate::store::Table; 6] =
+    [tables::SPECS, tables::CASES, tables::INSTANCES, tables::ITEMS, tables::KEYS, tables::PARTITIONS];
+
+/// Why shards could not be loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Rows are damaged or do not fit together: folding the journal anew may help.
+    #[error("{0}")]
+    Rows(String),
+    /// A stored specification does not compile: nothing here helps.
+    #[error("{0}")]
+    Specification(String),
+}
+
+impl From<String> for Error {
+    fn from(reason: String) -> Self {
+        Self::Rows(reason)
+    }
+}
+
+impl From<&str> for Error {
+    fn from(reason: &str) -> Self {
+        Self::Rows(reason.to_owned())
+    }
+}
 
 /// Returns which of `shard_count` shards runs a partition.
 pub fn shard_of(partition: Partition, shard_count: usize) -> usize {
@@ -33,15 +58,15 @@ pub fn shard_of(partition: Partition, shard_count: usize) -> usize {
 /// Makes shards with everything that lives in the rows.
 ///
 /// # Errors
-/// Rows are damaged or do not fit together; says how.
+/// Rows are damaged or do not fit together, or a specification does not compile; says how.
 pub fn shards<D: Disk, T: Tables>(
     follower: &Follower<T>,
     journal: &JournalReader<D>,
     registry: &Arc<Registry>,
     options: &Options,
     progress: &[Arc<Progress>],
-    now: Time,
-) -> Result<Vec<Shard>, String> {
+    (now, judged_states): (Time, usize),
+) -> Result<Vec<Shard>, Error> {
     for table in LOADED {
         follower.check_sums(table, None).map_err(text)?;
     }
@@ -55,7 +80,7 @@ pub fn shards<D: Disk, T: Tables>(
         spec_count,
     };
     let keys = client_keys(follower)?;
-    let service_keys = service_keys(follower, journal, now).map_err(text)?;
+    let service_keys = service_keys(follower, journal, start.time).map_err(text)?;
     let count = progress.len();
     let room = options.frame_bytes_max.saturating_sub(COMMAND_HEAD_BYTES);
     let mut shards: Vec<Shard> = (0..count)
@@ -68,7 +93,7 @@ pub fn shards<D: Disk, T: Tables>(
                 limits: Limits {
                     automated_steps_max: options.automated_steps_max,
                     frame_bytes: room / 2,
-                    judged_states: JUDGED_STATES_MAX,
+                    judged_states,
                 },
                 key_us: options.key_us,
                 keys_max: options.keys_max / count,
@@ -94,7 +119,7 @@ fn text(error: impl std::fmt::Display) -> String {
 ///
 /// # Errors
 /// One cannot be read or compiled; says which.
-pub(super) fn specifications<T: Tables>(follower: &Follower<T>, registry: &Registry) -> Result<u32, String> {
+pub(super) fn specifications<T: Tables>(follower: &Follower<T>, registry: &Registry) -> Result<u32, Error> {
     let mut stored = Vec::new();
     scan(follower, tables::SPECS, |_, value| {
         stored.push(tables::decode::<(Time, Registration)>(value)?);
@@ -104,7 +129,8 @@ pub(super) fn specifications<T: Tables>(follower: &Follower<T>, registry: &Regis
     for (at, registration) in stored {
         count = count.max(registration.number.0);
         let registered = compile(at, &registration).map_err(|reason| {
-            format!("specification {} version {}: {reason}", registration.uri, registration.version)
+            let Registration { uri, version, .. } = &registration;
+            Error::Specification(format!("specification {uri} version {version}: {reason}"))
         })?;
         registry.add(Arc::new(registered));
     }
@@ -163,7 +189,7 @@ fn service_keys<D: Disk, T: Tables>(
     follower: &Follower<T>,
     journal: &JournalReader<D>,
     now: Time,
-) -> Result<Vec<(record::Hash16, Partition, KeyRow)>, Error> {
+) -> Result<Vec<(record::Hash16, Partition, KeyRow)>, store::Error> {
     let since = now.minus_us(SERVICE_KEY_US);
     let from = follower.seq().saturating_sub(SERVICE_KEY_FRAMES_MAX).max(1);
     let mut keys = Vec::new();

@@ -64,7 +64,8 @@ impl<D: Disk, T: Tables> Offline<D, T> {
         let looked = store::look(disk, tables, &fold, options, &loading::LOADED).map_err(Error::Store)?;
         let Some(looked) = looked else { return Ok(None) };
         let registry = Registry::default();
-        loading::specifications(&looked.follower, &registry).map_err(Error::State)?;
+        loading::specifications(&looked.follower, &registry)
+            .map_err(|error| Error::State(error.to_string()))?;
         Ok(Some(Self { looked, registry, clock, metrics: Metrics::new(), indexed: OnceLock::new() }))
     }
 
@@ -104,7 +105,8 @@ impl<D: Disk, T: Tables> Service for Offline<D, T> {
         let Looked { journal, follower, .. } = &self.looked;
         let indexed = self.indexed.get_or_init(|| journal.index_head().map_err(|error| error.to_string()));
         indexed.as_ref().map_err(|reason| answers::unreadable(reason))?;
-        queries::history(follower, journal, &self.registry, id, page)
+        let row = queries::row(follower, id)?;
+        queries::history(journal, &self.registry, id, &row, page)
     }
 
     fn specifications(&self, page: &PageOf) -> Result<Page<SpecificationView>, Refusal> {

@@ -65,9 +65,11 @@ pub fn operation(
                 let hash = business_hash(&key);
                 (key, hash)
             });
-            let (key, text) = key(once, b"create", own);
+            let (mut key, text) = key(once, b"create", own);
             let decides = business_key.as_ref().map_or(key.hash, |entry| entry.1);
             let number = u16::from_le_bytes([decides[0], decides[1]]) % CASE_PARTITION_COUNT;
+            // A key's scope is its partition, whichever partitions share a shard.
+            key.hash = hash16(&[&number.to_le_bytes(), &key.hash]);
             let data = Fragment::from_children(&data);
             (Asked::Create { partition: Partition(number), spec, data, business_key }, (key, text))
         }
@@ -95,7 +97,7 @@ pub fn operation(
     Ok(Prepared { act, key, text })
 }
 
-/// Prepares a registration. `bytes_max` bounds what it takes in the journal.
+/// Prepares a registration. `bytes_max` bounds what its record takes in the journal.
 ///
 /// # Errors
 /// All that is wrong with the specification, or that it is too large.
@@ -106,7 +108,7 @@ pub fn registration(
     own: impl FnOnce() -> String,
 ) -> Result<Prepared, Refusal> {
     let new = specification(source)?;
-    let bytes = new.registration.source.len() + new.registration.tree.len();
+    let bytes = tables::encode(&new.registration).len();
     if bytes > bytes_max {
         return Err(answers::too_large(bytes, bytes_max));
     }

@@ -320,31 +320,41 @@ fn next_case_with_items<T: Tables>(follower: &Follower<T>, from: ItemId) -> Resu
     Ok(found)
 }
 
-/// Returns the entries of a case, oldest first, by following them back from its row.
+/// Visits the entries of a case, oldest first, until `visit` returns false. They are found by following them back
+/// from `last`; only their positions are kept meanwhile, because a case's history may be larger than memory.
 ///
 /// # Errors
-/// An entry is missing or not the one that the next refers to.
+/// An entry is missing or not the one that the next refers to, or `visit` fails.
 pub fn entries<D: Disk>(
     journal: &JournalReader<D>,
     case: CaseId,
     last: store::Link,
-) -> Result<Vec<store::Entry>, String> {
-    let mut entries = Vec::new();
+    visit: &mut dyn FnMut(&store::Entry) -> Result<bool, String>,
+) -> Result<(), String> {
+    let mut positions = Vec::new();
     let mut link = last;
     while link.n != 0 {
-        if entries.len() == HISTORY_ENTRIES_MAX {
+        if positions.len() == HISTORY_ENTRIES_MAX {
             return Err(format!("the case has more than {HISTORY_ENTRIES_MAX} journal entries"));
         }
-        let found = journal.entry(case.partition(), link.n).map_err(text)?;
-        let (_, entry) = found.ok_or_else(|| format!("journal entry {} is missing", link.n))?;
+        let entry = entry_at(journal, case, link.n)?;
         if entry.subject != case.0 || entry.hash() != link.hash {
             return Err(format!("journal entry {} is not the one that its case refers to", link.n));
         }
+        positions.push(link.n);
         link = entry.previous;
-        entries.push(entry);
     }
-    entries.reverse();
-    Ok(entries)
+    for n in positions.into_iter().rev() {
+        if !visit(&entry_at(journal, case, n)?)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn entry_at<D: Disk>(journal: &JournalReader<D>, case: CaseId, n: u64) -> Result<store::Entry, String> {
+    let found = journal.entry(case.partition(), n).map_err(text)?;
+    found.map(|(_, entry)| entry).ok_or_else(|| format!("journal entry {n} is missing"))
 }
 
 fn events(entry: &store::Entry) -> Result<(Time, Vec<Event>), String> {
@@ -355,49 +365,58 @@ fn events(entry: &store::Entry) -> Result<(Time, Vec<Event>), String> {
     }
 }
 
-/// Returns what happened in a case, oldest first.
+/// Returns the row of a case.
 ///
 /// # Errors
-/// There is no such case, or its history cannot be read.
-pub fn history<T: Tables, D: Disk>(
-    follower: &Follower<T>,
+/// There is no such case, or its row cannot be read.
+pub fn row<T: Tables>(follower: &Follower<T>, id: CaseId) -> Result<CaseRow, Refusal> {
+    let row = case_row(follower, id).map_err(|reason| answers::unreadable(&reason))?;
+    row.ok_or_else(|| answers::refusal(&crate::case::Error::NoCase))
+}
+
+/// Returns what happened in a case with this row, oldest first. Takes as long as its history is: not with the
+/// follower's lock held.
+///
+/// # Errors
+/// Its history cannot be read.
+pub fn history<D: Disk>(
     journal: &JournalReader<D>,
     registry: &Registry,
     id: CaseId,
+    row: &CaseRow,
     page: &PageOf,
 ) -> Result<Page<HistoryView>, Refusal> {
     let after = page.after.as_deref().map(|text| text.parse::<u32>().map_err(|_| bad_token(text)));
     let after = after.transpose()?.unwrap_or(0);
-    let row = case_row(follower, id).map_err(|reason| answers::unreadable(&reason))?;
-    let row = row.ok_or_else(|| answers::refusal(&crate::case::Error::NoCase))?;
     let spec = known(registry, row.spec)?;
     let last = store::Link { n: row.last.n, hash: row.last.hash };
-    let entries = entries(journal, id, last).map_err(|reason| answers::unreadable(&reason))?;
     let mut historian = view::Historian::new(&spec.workflow);
-    let mut views: Vec<HistoryView> = Vec::new();
-    for entry in &entries {
-        let (at, events) = events(entry).map_err(|reason| answers::unreadable(&reason))?;
+    let mut page_of = Page { items: Vec::new(), next: None };
+    let visited = entries(journal, id, last, &mut |entry| {
+        let (at, events) = events(entry)?;
         for event in &events {
             let view = historian.tell(event, at);
             if view.seq <= after {
                 continue;
             }
-            if views.len() == page.limit as usize {
-                return Ok(Page { items: views, next: Some((view.seq - 1).to_string()) });
+            if page_of.items.len() == page.limit as usize {
+                page_of.next = Some((view.seq - 1).to_string());
+                return Ok(false);
             }
-            views.push(view);
+            page_of.items.push(view);
         }
-    }
-    Ok(Page { items: views, next: None })
+        Ok(true)
+    });
+    visited.map_err(|reason| answers::unreadable(&reason))?;
+    Ok(page_of)
 }
 
-/// Makes the answer again that a key had, if the request is the same.
+/// Finds what a key was used for, if the request is the same.
 ///
 /// # Errors
-/// It is another request, or the answer cannot be made again.
-pub fn repeat<T: Tables, D: Disk>(
+/// It is another request, or its row cannot be read.
+pub fn repeat<T: Tables>(
     follower: &Follower<T>,
-    journal: &JournalReader<D>,
     registry: &Registry,
     repeat: Repeat,
     request: &super::record::Hash16,
@@ -420,41 +439,49 @@ pub fn repeat<T: Tables, D: Disk>(
     }
     match (row.act, row.spec) {
         (Act::Register, Some(number)) => Ok(Repeated::Specification(number)),
-        _ => answer_at(journal, registry, &row)
-            .map(Repeated::Answer)
-            .map_err(|reason| answers::unreadable(&reason)),
+        _ => Ok(Repeated::Entry(Box::new(row))),
     }
 }
 
-/// An answer made again.
+/// What a key was used for.
 #[derive(Debug)]
 pub enum Repeated {
-    /// To an operation.
+    /// The answer to an operation.
     Answer(Answer),
-    /// To a registration.
+    /// A registration.
     Specification(SpecNumber),
+    /// The entry of an operation, which [`answer_at`] makes the answer of.
+    Entry(Box<KeyRow>),
 }
 
-/// Folds a case up to the entry that a key names, and answers as then.
-fn answer_at<D: Disk>(
+/// Folds a case up to the entry that a key names, and answers as then. Takes as long as its history is: not with the
+/// follower's lock held.
+///
+/// # Errors
+/// The answer cannot be made again.
+pub fn answer_at<D: Disk>(
     journal: &JournalReader<D>,
     registry: &Registry,
     row: &KeyRow,
-) -> Result<Answer, String> {
-    let found = journal.entry(row.case.partition(), row.n).map_err(text)?;
-    let (_, entry) = found.ok_or_else(|| format!("journal entry {} is missing", row.n))?;
+) -> Result<Answer, Refusal> {
+    fold_to(journal, registry, row).map_err(|reason| answers::unreadable(&reason))
+}
+
+fn fold_to<D: Disk>(journal: &JournalReader<D>, registry: &Registry, row: &KeyRow) -> Result<Answer, String> {
+    let named = entry_at(journal, row.case, row.n)?;
     let mut case = Case::new(row.case);
     let mut place = None;
     let mut last = (Time(0), Vec::new());
-    for entry in entries(journal, row.case, entry.link())? {
+    entries(journal, row.case, named.link(), &mut |entry| {
         if let (true, Act::Item(number)) = (entry.n == row.n, row.act) {
             place = ItemPlace::of(&case, number);
         }
-        last = events(&entry)?;
+        last = events(entry)?;
         for event in &last.1 {
             fold(&mut Live { case: &mut case, keeper: &mut InRows }, event, last.0)?;
         }
-    }
+        Ok(true)
+    })?;
     let spec = registry.get(case.existing().spec).ok_or("its specification is not registered")?;
     Ok(answers::answer(&case, &spec, row.act, place.as_ref(), &last.1, last.0))
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::Options;
@@ -145,6 +145,8 @@ impl<D: Disk, T: Tables> Engine<D, T> {
             follower,
             place,
         ));
+        shared.look_at_disk();
+        shared.condition.timer_beat_us.store(shared.clock.monotonic_us(), Ordering::Release);
         let ends = Ends { inboxes: receivers, questions, staged: mpsc::channel(), frames: mpsc::channel() };
         let writer =
             Writer::new(journal, options.frame_bytes_max, registry, progress, state).map_err(Error::Store)?;
@@ -168,28 +170,6 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         let threads = self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         threads.map(Threads::join).unwrap_or_default()
     }
-}
-
-/// Loads what lives. Rows that do not fit together are made anew from the journal, once.
-fn load<D: Disk, T: Tables>(
-    follower: &mut Follower<T>,
-    journal: &JournalReader<D>,
-    options: &Options,
-    progress: &[Arc<Progress>],
-    now: Time,
-) -> Result<(Arc<Registry>, Vec<Shard>), Error> {
-    let shards = |follower: &Follower<T>| {
-        let registry = Arc::new(Registry::default());
-        let shards = loading::shards(follower, journal, &registry, options, progress, now)?;
-        Ok((registry, shards))
-    };
-    let reason: String = match shards(follower) {
-        Ok(loaded) => return Ok(loaded),
-        Err(reason) => reason,
-    };
-    tracing::warn!("the working environment does not fit together and is made anew: {reason}");
-    follower.rebuild(journal).map_err(Error::Store)?;
-    shards(follower).map_err(Error::State)
 }
 
 /// Opens the store of an engine: the same fold for everyone who opens one. Waits a moment while another process has
@@ -218,6 +198,29 @@ pub fn open_store<D: Disk, T: Tables>(
     }
 }
 
+/// Loads what lives. Rows that cannot be loaded are made anew from the journal, once.
+fn load<D: Disk, T: Tables>(
+    follower: &mut Follower<T>,
+    journal: &JournalReader<D>,
+    options: &Options,
+    progress: &[Arc<Progress>],
+    now: Time,
+) -> Result<(Arc<Registry>, Vec<Shard>), Error> {
+    let load = |follower: &Follower<T>| {
+        let registry = Arc::new(Registry::default());
+        let limits = (now, loading::JUDGED_STATES_MAX);
+        let shards = loading::shards(follower, journal, &registry, options, progress, limits)?;
+        Ok((registry, shards))
+    };
+    let reason = match load(follower) {
+        Err(loading::Error::Rows(reason)) => reason,
+        loaded => return loaded.map_err(|error| Error::State(error.to_string())),
+    };
+    tracing::warn!("the working environment is made anew from the journal: {reason}");
+    follower.rebuild(journal).map_err(Error::Store)?;
+    load(follower).map_err(|error| Error::State(error.to_string()))
+}
+
 fn start_threads<D: Disk, T: Tables>(
     shared: &Arc<Shared<D, T>>,
     ends: Ends,
@@ -240,8 +243,12 @@ fn start_threads<D: Disk, T: Tables>(
                     "hot thread could not be pinned to its core; it runs unpinned"
                 );
             }
+            // Also when it panics, or others would wait for it for ever.
+            let condition = &shared.condition;
+            let _ended = AtEnd(|| {
+                condition.ended_shard_count.fetch_add(1, Ordering::AcqRel);
+            });
             run_shard(&shared, number, shard, &inbox, &staged);
-            shared.condition.ended_shard_count.fetch_add(1, Ordering::AcqRel);
         })?;
     }
     drop(staged.0);
@@ -250,8 +257,8 @@ fn start_threads<D: Disk, T: Tables>(
     threads.spawn("journal", move || run_journal(&for_journal, writer, &staged.1, &frame_sender))?;
     let for_follower = Arc::clone(shared);
     threads.spawn("follower", move || {
+        let _done = AtEnd(|| for_follower.condition.is_follower_done.store(true, Ordering::Release));
         run_follower(&for_follower, &frame_receiver);
-        for_follower.condition.is_follower_done.store(true, Ordering::Release);
     })?;
     let for_helper = Arc::clone(shared);
     threads.spawn("helper", move || run_helper(&for_helper, &questions))?;
@@ -260,6 +267,15 @@ fn start_threads<D: Disk, T: Tables>(
     let for_timers = Arc::clone(shared);
     threads.spawn("timers", move || run_timers(&for_timers))?;
     Ok(threads)
+}
+
+/// Calls something when it is dropped.
+struct AtEnd<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for AtEnd<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }
 
 fn run_shard<D: Disk, T: Tables>(
@@ -332,12 +348,14 @@ fn run_journal<D: Disk, T: Tables>(
         }
         let was_failing = shared.journal.is_failing.load(Ordering::Acquire);
         let start = shared.clock.monotonic_us();
+        shared.condition.journal_since_us.store(start.max(1), Ordering::Release);
         let written = if batches.is_empty() {
             writer.probe(shared.clock.now())
         } else {
             writer.step(shared.clock.now(), batches)
         };
         let took = shared.clock.monotonic_us().saturating_sub(start);
+        shared.condition.journal_since_us.store(0, Ordering::Release);
         shared.appended_bytes.store(writer.log_mut().appended_bytes(), Ordering::Release);
         hand_on(shared, written, frames, took, was_failing);
     }
@@ -377,34 +395,66 @@ fn hand_on<D: Disk, T: Tables>(
 }
 
 fn run_follower<D: Disk, T: Tables>(shared: &Shared<D, T>, frames: &Receiver<Arc<Frame>>) {
-    while let Ok(first) = frames.recv() {
-        let mut group = vec![first];
-        while group.len() < FOLD_FRAMES_MAX
-            && let Ok(more) = frames.try_recv()
-        {
-            group.push(more);
-        }
-        let mut follower = shared.write();
-        for frame in &group {
-            if frame.seq <= follower.seq() {
-                continue; // A rebuild has folded it from the journal.
+    loop {
+        match frames.recv_timeout(Duration::from_micros(TIMER_US)) {
+            Ok(first) => {
+                let mut group = vec![first];
+                while group.len() < FOLD_FRAMES_MAX
+                    && let Ok(more) = frames.try_recv()
+                {
+                    group.push(more);
+                }
+                fold(shared, &group);
             }
-            let Err(error) = follower.apply(frame) else { continue };
-            tracing::error!(
-                frame = frame.seq,
-                "cannot fold a frame: {error}; the working environment is rebuilt"
-            );
-            shared.metrics.workflow_errors.increment();
-            if let Err(error) = follower.rebuild(&shared.reader) {
-                shared.condition.is_follower_broken.store(true, Ordering::Release);
-                tracing::error!("cannot rebuild the working environment: {error}; reads are refused");
-                break;
+            Err(RecvTimeoutError::Timeout) => {
+                if shared.condition.is_follower_broken.load(Ordering::Acquire) {
+                    rebuild(shared, &shared.environment());
+                }
             }
+            Err(RecvTimeoutError::Disconnected) => return,
         }
-        let seq = follower.seq();
-        drop(follower);
-        shared.folded(seq);
     }
+}
+
+fn fold<D: Disk, T: Tables>(shared: &Shared<D, T>, group: &[Arc<Frame>]) {
+    let mut follower = shared.write();
+    let mut failed = None;
+    for frame in group {
+        // A rebuild may have folded it from the journal.
+        if frame.seq > follower.seq()
+            && let Err(error) = follower.apply(frame)
+        {
+            failed = Some((frame.seq, error));
+            break;
+        }
+    }
+    let (seq, rows) = (follower.seq(), follower.changed_rows());
+    drop(follower);
+    shared.condition.changed_rows.store(rows, Ordering::Release);
+    shared.folded(seq);
+    if let Some((frame, error)) = failed {
+        tracing::error!(frame, "cannot fold a frame: {error}; the working environment is rebuilt");
+        shared.metrics.workflow_errors.increment();
+        rebuild(shared, &shared.environment());
+    }
+}
+
+/// Makes the working environment anew from the journal. Until it succeeds, reads of what is missing are refused.
+fn rebuild<D: Disk, T: Tables>(shared: &Shared<D, T>, _environment: &MutexGuard<'_, ()>) {
+    let mut follower = shared.write();
+    let rebuilt = follower.rebuild(&shared.reader);
+    let (seq, rows) = (follower.seq(), follower.changed_rows());
+    drop(follower);
+    shared.condition.changed_rows.store(rows, Ordering::Release);
+    let was_broken = shared.condition.is_follower_broken.swap(rebuilt.is_err(), Ordering::AcqRel);
+    match rebuilt {
+        Ok(()) => tracing::info!(frame = seq, "the working environment was rebuilt"),
+        Err(error) if !was_broken => {
+            tracing::error!("cannot rebuild the working environment: {error}; it is tried again");
+        }
+        Err(_) => {}
+    }
+    shared.folded(seq);
 }
 
 fn answer_question<D: Disk, T: Tables>(shared: &Shared<D, T>, question: Question) -> Told {
@@ -443,9 +493,8 @@ fn run_cold<D: Disk, T: Tables>(shared: &Shared<D, T>, mut preparer: Preparer<D>
         let is_old =
             changed_us.is_some_and(|since| now_us.saturating_sub(since) >= shared.options.checkpoint_us);
         if is_last || is_old || bytes.saturating_sub(last_bytes) >= shared.options.checkpoint_bytes {
-            checkpoint(shared);
+            changed_us = if checkpoint(shared) { None } else { Some(now_us) };
             last_bytes = bytes;
-            changed_us = None;
         }
         if is_last {
             break;
@@ -470,23 +519,30 @@ fn run_cold<D: Disk, T: Tables>(shared: &Shared<D, T>, mut preparer: Preparer<D>
     }
 }
 
-fn checkpoint<D: Disk, T: Tables>(shared: &Shared<D, T>) {
-    let Some(checkpoint) = shared.write().begin_checkpoint() else { return };
+/// Writes a checkpoint; tells whether the working environment holds what it should.
+fn checkpoint<D: Disk, T: Tables>(shared: &Shared<D, T>) -> bool {
+    let environment = shared.environment();
+    let Some(checkpoint) = shared.write().begin_checkpoint() else { return true };
     let start = shared.clock.monotonic_us();
     let result = checkpoint.write();
-    drop(checkpoint);
     shared.metrics.checkpoint_us.observe(shared.clock.monotonic_us().saturating_sub(start));
-    match result {
-        Ok(()) => shared.write().end_checkpoint(),
-        Err(error) => {
-            let mut follower = shared.write();
-            follower.abort_checkpoint();
-            tracing::error!("the checkpoint failed: {error}; it is tried again");
-            if error.is_of_tables() && follower.rebuild(&shared.reader).is_err() {
-                shared.condition.is_follower_broken.store(true, Ordering::Release);
-            }
-        }
+    let mut follower = shared.write();
+    if result.is_ok() {
+        follower.end_checkpoint();
+    } else {
+        // Nobody else has the rows then, and they need not be copied.
+        drop(checkpoint);
+        follower.abort_checkpoint();
     }
+    shared.condition.changed_rows.store(follower.changed_rows(), Ordering::Release);
+    drop(follower);
+    let Err(error) = result else { return true };
+    tracing::error!("the checkpoint failed: {error}; it is tried again");
+    shared.metrics.workflow_errors.increment();
+    if error.is_of_tables() {
+        rebuild(shared, &environment);
+    }
+    false
 }
 
 fn run_timers<D: Disk, T: Tables>(shared: &Shared<D, T>) {
@@ -494,8 +550,8 @@ fn run_timers<D: Disk, T: Tables>(shared: &Shared<D, T>) {
     while !shared.condition.is_stopping.load(Ordering::Acquire) {
         let now_us = shared.clock.monotonic_us();
         shared.condition.timer_beat_us.store(now_us, Ordering::Release);
-        let stuck = shared.inboxes.iter().position(Inbox::ask_to_move);
-        shared.condition.stuck_shard.store(stuck.map_or(0, |shard| shard + 1), Ordering::Release);
+        let stuck = shared.inboxes.iter().enumerate().filter(|(_, inbox)| inbox.ask_to_move()).last();
+        shared.condition.stuck_shard.store(stuck.map_or(0, |(shard, _)| shard + 1), Ordering::Release);
         if now_us.saturating_sub(minute_us) >= 60_000_000 {
             minute_us = now_us;
             for inbox in &shared.inboxes {

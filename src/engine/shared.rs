@@ -1,9 +1,9 @@
 //! What the threads of a running engine share: the rows, the journal's state, the inboxes.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
 use super::Options;
@@ -12,36 +12,60 @@ use super::clock::{Clock, until};
 use super::registry::Registry;
 use super::request::{Message, Question, Request};
 use super::service::Refusal;
+use super::ticket::Place;
 use super::writer::JournalState;
 use crate::store::{Disk, Follower, JournalReader, Tables};
 use crate::telemetry::metrics::Metrics;
+
+/// For each request that may wait in an inbox, so many may be taken and not be answered yet: parked, or staged while
+/// the disk is slow.
+const OPEN_REQUESTS_FACTOR: usize = 16;
+/// A shard or the journal that has not moved for so many looks, a second apart, is stuck.
+const STUCK_LOOKS: u32 = 5;
+/// Rows that changed since the last checkpoint lie in memory; beyond so many no change is taken.
+pub const CHANGED_ROWS_MAX: usize = 4_000_000;
 
 /// A shard's inbox: requests are counted and bounded, answers to questions always fit.
 #[derive(Debug)]
 pub struct Inbox {
     sender: Sender<Message>,
     waiting: AtomicUsize,
-    /// Set by the timer, cleared by the shard: whether it moves.
-    is_asked_to_move: AtomicBool,
+    /// Requests that are not answered, those in the inbox among them.
+    open: Arc<AtomicUsize>,
+    /// Looks since the shard last moved.
+    still_looks: AtomicU32,
 }
 
 impl Inbox {
     /// Returns an inbox over a channel.
     pub fn new(sender: Sender<Message>) -> Self {
-        Self { sender, waiting: AtomicUsize::new(0), is_asked_to_move: AtomicBool::new(false) }
+        Self {
+            sender,
+            waiting: AtomicUsize::new(0),
+            open: Arc::new(AtomicUsize::new(0)),
+            still_looks: AtomicU32::new(0),
+        }
     }
 
-    /// Puts requests in, unless more than `limit` wait already.
-    pub fn put(&self, requests: Vec<Request>, limit: usize) -> Result<(), Vec<Request>> {
+    /// Puts requests in, all or none: none when others wait and there would be more than `limit`, or when far more
+    /// are not answered yet.
+    pub fn put(&self, mut requests: Vec<Request>, limit: usize) -> Result<(), Vec<Request>> {
         let count = requests.len();
         let before = self.waiting.fetch_add(count, Ordering::AcqRel);
-        if before + count > limit {
+        let is_full = before > 0 && before + count > limit;
+        if is_full || self.open.load(Ordering::Acquire) >= limit.saturating_mul(OPEN_REQUESTS_FACTOR) {
             self.waiting.fetch_sub(count, Ordering::AcqRel);
             return Err(requests);
         }
-        self.sender.send(Message::Requests(requests)).map_err(|error| match error.0 {
-            Message::Requests(requests) => requests,
-            _ => Vec::new(),
+        for request in &mut requests {
+            request.answerer.keep(Place::take(&self.open));
+        }
+        self.sender.send(Message::Requests(requests)).map_err(|error| {
+            self.waiting.fetch_sub(count, Ordering::AcqRel);
+            match error.0 {
+                Message::Requests(requests) => requests,
+                _ => Vec::new(),
+            }
         })
     }
 
@@ -61,7 +85,7 @@ impl Inbox {
             })
             .sum();
         self.waiting.fetch_sub(count, Ordering::AcqRel);
-        self.is_asked_to_move.store(false, Ordering::Release);
+        self.still_looks.store(0, Ordering::Release);
     }
 
     /// Returns how many requests wait.
@@ -69,13 +93,18 @@ impl Inbox {
         self.waiting.load(Ordering::Acquire)
     }
 
-    /// Asks the shard to show that it moves; tells whether it had not moved since it was asked before.
+    /// Returns how many requests are not answered, those that wait among them.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Asks the shard to show that it moves; tells whether it has not moved for long.
     pub fn ask_to_move(&self) -> bool {
-        let is_stuck = self.is_asked_to_move.swap(true, Ordering::AcqRel);
-        if !is_stuck {
+        let looks = self.still_looks.fetch_add(1, Ordering::AcqRel);
+        if looks == 0 {
             self.tell(Message::Beat);
         }
-        is_stuck
+        looks >= STUCK_LOOKS
     }
 }
 
@@ -100,6 +129,10 @@ pub struct Condition {
     pub free_bytes: AtomicU64,
     /// Hot threads that could not be pinned.
     pub unpinned_count: AtomicUsize,
+    /// Rows that changed since the last checkpoint.
+    pub changed_rows: AtomicUsize,
+    /// When the journal's writer began the step that it is at, in monotonic microseconds; 0 when it waits.
+    pub journal_since_us: AtomicU64,
 }
 
 /// Everything that the threads share.
@@ -129,6 +162,7 @@ pub struct Shared<D: Disk, T: Tables> {
     follower: RwLock<Follower<T>>,
     folded: Mutex<u64>,
     is_folded: Condvar,
+    environment: Mutex<()>,
 }
 
 impl<D: Disk, T: Tables> Shared<D, T> {
@@ -163,6 +197,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
             follower: RwLock::new(follower),
             folded,
             is_folded: Condvar::new(),
+            environment: Mutex::new(()),
         }
     }
 
@@ -182,6 +217,17 @@ impl<D: Disk, T: Tables> Shared<D, T> {
         }
         drop(folded);
         Ok(self.follower.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns when nobody else writes the working environment: a checkpoint that is being written while the
+    /// environment is rebuilt would leave rows of two times in it. Take it before [`Self::write`], never after.
+    pub fn environment(&self) -> MutexGuard<'_, ()> {
+        self.environment.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the follower as it is now, however far that is: for figures.
+    pub fn glance(&self) -> RwLockReadGuard<'_, Follower<T>> {
+        self.follower.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the follower to change it: for the thread that folds, and for the ends of a checkpoint.

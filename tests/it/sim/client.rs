@@ -1,5 +1,6 @@
 //! The clients: what they ask, what they were told, and what they may therefore rely on.
 
+use knhk::engine::loading::COMMAND_HEAD_BYTES;
 use knhk::engine::record::Hash16;
 use knhk::engine::request::Reply;
 use knhk::engine::service::{
@@ -10,17 +11,19 @@ use knhk::engine::{prepare, queries};
 use knhk::error::{Code, Kind};
 use knhk::id::{CaseId, ItemId, Time};
 
-use super::node::{FRAME_BYTES_MAX, Node};
+use super::node::Node;
 use super::random::Random;
 
 /// Sources that clients register: every kind of join, split and task that the engine runs.
-const SOURCES: [&[u8]; 4] = [
+const SOURCES: [&[u8]; 6] = [
     include_bytes!("../../data/spec/sequence.yawl"),
     include_bytes!("../../data/spec/choice.yawl"),
     include_bytes!("../../data/spec/parallel.yawl"),
     include_bytes!("../../data/spec/subnet.yawl"),
+    include_bytes!("../../data/spec/count.yawl"),
+    include_bytes!("../../data/spec/again.yawl"),
 ];
-const URIS: [&str; 4] = ["sequence", "choice", "parallel", "subnet"];
+const URIS: [&str; 6] = ["sequence", "choice", "parallel", "subnet", "count", "again"];
 
 const KEY_EXPIRED: Code = Code(312);
 
@@ -41,6 +44,10 @@ pub(crate) struct Sent {
     pub(crate) hash: Hash16,
     pub(crate) at: Time,
     pub(crate) told: Told,
+    /// Whether it was ever sent: then a key that the service made is known.
+    is_repeat: bool,
+    /// Whether it was sent more than once.
+    is_again: bool,
 }
 
 /// What a client was told of a request.
@@ -89,11 +96,15 @@ impl Clients {
             0 => Asked::Register(random.index(SOURCES.len())),
             1..=4 => {
                 let business_key = random.is_one_in(3).then(|| format!("order {}", random.below(12)));
-                Asked::Operate(Operation::Create {
-                    workflow: (*random.pick(&URIS).unwrap()).to_owned(),
-                    data: Vec::new(),
-                    business_key,
-                })
+                let workflow = *random.pick(&URIS).unwrap();
+                // Enough words that the chain does not always fit one frame.
+                let mut words = || "word ".repeat(usize::try_from(random.below(300)).unwrap());
+                let data = if workflow == "count" {
+                    vec![("words".to_owned(), Fragment::from_text(&words()))]
+                } else {
+                    Vec::new()
+                };
+                Asked::Operate(Operation::Create { workflow: workflow.to_owned(), data, business_key })
             }
             5 => Asked::Operate(Operation::Case(self.any_case(random)?, any_act(random))),
             _ => {
@@ -111,6 +122,8 @@ impl Clients {
             hash: [0; 16],
             at: now,
             told: Told::Unknown,
+            is_repeat: false,
+            is_again: false,
         });
         Some(self.sent.len() - 1)
     }
@@ -130,23 +143,42 @@ impl Clients {
         random.pick(&cases).copied()
     }
 
-    /// Sends a request, perhaps again.
-    pub(crate) fn send(&mut self, at: usize, node: &mut Node) {
+    /// Sends requests in one message, perhaps again.
+    pub(crate) fn send(&mut self, requests: &[usize], node: &mut Node) {
+        let mut asked = Vec::new();
+        let mut prepared = Vec::new();
+        for at in requests {
+            // Else refused before it came near a shard: the specification is not registered yet.
+            if let Some(request) = self.prepare(*at, node) {
+                asked.push(*at);
+                prepared.push(request);
+            }
+        }
+        for (at, (ticket, key)) in asked.into_iter().zip(node.ask(prepared)) {
+            self.sent[at].hash = key.hash;
+            self.pending.push((at, ticket));
+        }
+    }
+
+    fn prepare(&mut self, at: usize, node: &Node) -> Option<prepare::Prepared> {
         let sent = &mut self.sent[at];
         let own = || sent.own.clone();
+        let mut once = sent.once.clone();
+        if sent.is_repeat && once.key.is_none() {
+            once.key = Some(sent.own.clone());
+        }
         let prepared = match &sent.asked {
             Asked::Register(source) => {
-                prepare::registration(SOURCES[*source], FRAME_BYTES_MAX, &sent.once, own)
+                let limit = node.setting.frame_bytes_max - COMMAND_HEAD_BYTES;
+                Some(prepare::registration(SOURCES[*source], limit, &once, own).unwrap())
             }
             Asked::Operate(operation) => {
-                prepare::operation(&node.registry, operation.clone(), &sent.once, own)
+                prepare::operation(&node.registry, operation.clone(), &once, own).ok()
             }
         };
-        // Refused before it came near a shard: the specification is not registered yet.
-        let Ok(prepared) = prepared else { return };
-        let (ticket, key) = node.ask(prepared);
-        self.sent[at].hash = key.hash;
-        self.pending.push((at, ticket));
+        sent.is_again |= sent.is_repeat && prepared.is_some();
+        sent.is_repeat |= prepared.is_some();
+        prepared
     }
 
     /// Hears what answers have come.
@@ -178,8 +210,7 @@ impl Clients {
                 node.follow(usize::MAX)?;
                 let mut request = [0; 16];
                 request.copy_from_slice(&self.sent[at].once.request[..16]);
-                let repeated =
-                    queries::repeat(&node.follower, &node.reader, &node.registry, *repeat, &request);
+                let repeated = queries::repeat(&node.follower, &node.registry, *repeat, &request);
                 heard.repeated += 1;
                 let repeated = match repeated {
                     // The key came to its end between the shard's answer and now.
@@ -189,6 +220,11 @@ impl Clients {
                     }
                 };
                 match repeated {
+                    queries::Repeated::Entry(row) => {
+                        let answer = queries::answer_at(&node.reader, &node.registry, &row)
+                            .map_err(|refusal| format!("an answer cannot be made again: {refusal}"))?;
+                        self.told(at, Told::Done(Box::new(answer)))
+                    }
                     queries::Repeated::Answer(answer) => self.told(at, Told::Done(Box::new(answer))),
                     // A specification of that number is registered, or the repeat would have failed.
                     queries::Repeated::Specification(_) => Ok(()),
@@ -209,7 +245,10 @@ impl Clients {
         }
         if let Told::Done(answer) = &sent.told {
             // A create whose business key has its case stays answered whatever else happens.
-            return Err(format!("was acknowledged as {answer:?} and is refused now: {refusal}"));
+            return Err(format!(
+                "under {:?}, sent at {:?}: was acknowledged as {answer:?} and is refused now: {refusal}",
+                sent.once.key, sent.at
+            ));
         }
         if matches!(sent.told, Told::Unknown) {
             sent.told = Told::Refused;
@@ -234,6 +273,11 @@ impl Clients {
     /// The process died: whoever waits is left with nothing certain.
     pub(crate) fn lose_connections(&mut self) {
         self.pending.clear();
+    }
+
+    /// Whether a request under a key of the service's own is on its way again.
+    pub(crate) fn is_repeating_own(&self) -> bool {
+        self.pending.iter().any(|(at, _)| self.sent[*at].once.key.is_none() && self.sent[*at].is_again)
     }
 
     pub(crate) fn is_waiting(&self) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! `KNHK_SIM_SEEDS` says how many seeds, `KNHK_SIM_SEED` runs one and prints what happened. Start at [`world::World`].
 
+mod by_hand;
 mod check;
 mod client;
 pub(crate) mod disk;

@@ -21,17 +21,34 @@ use knhk::store::{
 
 use super::disk::SimDisk;
 
-pub(crate) const FRAME_BYTES_MAX: usize = 48 * 1024;
 pub(crate) const KEY_US: u64 = 86_400_000_000;
 
-pub(crate) fn options() -> Options {
+/// How a node is set up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setting {
+    pub(crate) shard_count: usize,
+    pub(crate) frame_bytes_max: usize,
+    /// With 0, every OR-join that needs a search parks its case.
+    pub(crate) judged_states: usize,
+    /// The fifth planted bug.
+    pub(crate) forgets_keys: bool,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        let judged_states = loading::JUDGED_STATES_MAX;
+        Self { shard_count: 1, frame_bytes_max: 48 * 1024, judged_states, forgets_keys: false }
+    }
+}
+
+fn options(setting: Setting) -> Options {
     Options {
         hot_cores: HotCores::Unpinned,
         hot_path_ticks_max: 8,
         command_us_max: 100_000,
         bulk_us_max: 1_000_000,
         automated_steps_max: 100,
-        frame_bytes_max: FRAME_BYTES_MAX,
+        frame_bytes_max: setting.frame_bytes_max,
         shard_requests_max: 1_000,
         follower_lag_max: 1_000,
         key_us: KEY_US,
@@ -71,7 +88,7 @@ pub(crate) struct Node {
     pub(crate) journal: Arc<JournalState>,
     pub(crate) checkpoint: Option<Checkpoint<MemTables>>,
     preparer: Preparer<SimDisk>,
-    pub(crate) last_failure: Option<String>,
+    pub(crate) setting: Setting,
 }
 
 impl Node {
@@ -80,31 +97,37 @@ impl Node {
         disk: &SimDisk,
         tables: &Arc<MemTables>,
         options: &store::Options,
-        shard_count: usize,
+        setting: Setting,
         now: Time,
-        forgets_keys: bool,
     ) -> Result<Self, String> {
         let start = store::Start { now, fresh_id: StoreId([7; 16]) };
-        let fold = fold(forgets_keys);
+        let fold = fold(setting.forgets_keys);
         let disk = Arc::new(disk.clone());
         let opened = store::open(disk, Arc::clone(tables), fold, options, start, &mut |_| {})
             .map_err(|error| format!("opening: {error}"))?;
         let Opened { journal, follower, .. } = opened;
         let registry = Arc::new(Registry::default());
-        let progress: Vec<_> = (0..shard_count).map(|_| Arc::new(Progress::default())).collect();
+        let progress: Vec<_> = (0..setting.shard_count).map(|_| Arc::new(Progress::default())).collect();
         let reader = journal.reader();
-        let shards = loading::shards(&follower, &reader, &registry, &self::options(), &progress, now)
-            .map_err(|error| format!("loading: {error}"))?;
+        let limits = (now, setting.judged_states);
+        let shards =
+            loading::shards(&follower, &reader, &registry, &self::options(setting), &progress, limits)
+                .map_err(|error| format!("loading: {error}"))?;
         let state = Arc::new(JournalState::default());
         state.durable_seq.store(journal.seq(), Ordering::Release);
         let preparer = journal.preparer();
-        let writer =
-            Writer::new(journal, FRAME_BYTES_MAX, Arc::clone(&registry), progress, Arc::clone(&state))
-                .map_err(|error| format!("claiming: {error}"))?;
+        let writer = Writer::new(
+            journal,
+            setting.frame_bytes_max,
+            Arc::clone(&registry),
+            progress,
+            Arc::clone(&state),
+        )
+        .map_err(|error| format!("claiming: {error}"))?;
         Ok(Self {
             shards,
-            inboxes: (0..shard_count).map(|_| VecDeque::new()).collect(),
-            staged: (0..shard_count).map(|_| VecDeque::new()).collect(),
+            inboxes: (0..setting.shard_count).map(|_| VecDeque::new()).collect(),
+            staged: (0..setting.shard_count).map(|_| VecDeque::new()).collect(),
             frames: VecDeque::new(),
             questions: VecDeque::new(),
             writer,
@@ -114,17 +137,25 @@ impl Node {
             journal: state,
             checkpoint: None,
             preparer,
-            last_failure: None,
+            setting,
         })
     }
 
-    /// Puts a request into its shard's inbox.
-    pub(crate) fn ask(&mut self, prepared: prepare::Prepared) -> (Ticket<Reply>, Key) {
-        let prepare::Prepared { act, key, .. } = prepared;
-        let (waits, answerer) = ticket();
-        let shard = shard_of(act.partition(), self.shards.len());
-        self.inboxes[shard].push_back(Message::Requests(vec![Request { act, key, answerer }]));
-        (waits, key)
+    /// Puts requests into their shards' inboxes, those of one shard together.
+    pub(crate) fn ask(&mut self, prepared: Vec<prepare::Prepared>) -> Vec<(Ticket<Reply>, Key)> {
+        let mut by_shard: Vec<Vec<Request>> = self.shards.iter().map(|_| Vec::new()).collect();
+        let mut asked = Vec::new();
+        for prepare::Prepared { act, key, .. } in prepared {
+            let (waits, answerer) = ticket();
+            by_shard[shard_of(act.partition(), self.shards.len())].push(Request { act, key, answerer });
+            asked.push((waits, key));
+        }
+        for (inbox, requests) in self.inboxes.iter_mut().zip(by_shard) {
+            if !requests.is_empty() {
+                inbox.push_back(Message::Requests(requests));
+            }
+        }
+        asked
     }
 
     /// One turn of a shard with its first `count` messages.
@@ -150,7 +181,7 @@ impl Node {
         }
         let written =
             if batches.is_empty() { self.writer.probe(now) } else { self.writer.step(now, batches) };
-        self.last_failure = written.failed.map(|e| format!("{e:?}"));
+        assert!(written.rejected.is_none(), "the journal did not take a frame: {:?}", written.rejected);
         self.frames.extend(written.frames);
         written.replies
     }

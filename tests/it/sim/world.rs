@@ -4,14 +4,17 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use knhk::engine::loading::JUDGED_STATES_MAX;
 use knhk::engine::request::Message;
+use knhk::engine::service::Operation;
+use knhk::engine::shard::SERVICE_KEY_US;
 use knhk::id::Time;
 use knhk::store::{MemTables, Options, PlantedBug};
 
 use super::check;
-use super::client::Clients;
+use super::client::{Asked, Clients};
 use super::disk::{Faults, SimDisk};
-use super::node::{FRAME_BYTES_MAX, Node};
+use super::node::{Node, Setting};
 use super::random::Random;
 
 const STEPS: u64 = 260;
@@ -81,7 +84,9 @@ pub(crate) struct World {
     tables: Arc<MemTables>,
     options: Options,
     clock: u64,
-    shard_count: usize,
+    /// The latest that the clock ever was; no time in the journal is later.
+    latest: u64,
+    setting: Setting,
     node: Option<Node>,
     clients: Clients,
     stats: Stats,
@@ -90,15 +95,20 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64, plan: Plan) -> Self {
         let mut random = Random::new(seed);
+        let setting = Setting {
+            shard_count: 1 + random.index(3),
+            frame_bytes_max: *random.pick(&[24 * 1024, 48 * 1024]).expect("there are some"),
+            judged_states: *random.pick(&[0, JUDGED_STATES_MAX]).expect("there are some"),
+            forgets_keys: plan.forgets_keys,
+        };
         let options = Options {
             state_dir: PathBuf::from("/state"),
             cache_dir: PathBuf::from("/cache"),
             segment_bytes: SEGMENT_BYTES,
             hurried_bytes: SEGMENT_BYTES,
-            frame_bytes_max: FRAME_BYTES_MAX * 2,
+            frame_bytes_max: setting.frame_bytes_max,
             planted: plan.planted,
         };
-        let shard_count = 1 + random.index(3);
         Self {
             disk: SimDisk::new(random.next()),
             random,
@@ -106,7 +116,8 @@ impl World {
             tables: Arc::new(MemTables::default()),
             options,
             clock: START_US,
-            shard_count,
+            latest: START_US,
+            setting,
             node: None,
             clients: Clients::default(),
             stats: Stats::default(),
@@ -130,6 +141,7 @@ impl World {
         for _ in 0..STEPS {
             self.clock += self.random.below(2_000);
             self.clock += self.disk.take_late_us();
+            self.latest = self.latest.max(self.clock);
             self.step()?;
             if self.disk.is_crashed() {
                 self.crash()?;
@@ -159,13 +171,14 @@ impl World {
         match self.random.below(40) {
             0..=9 => {
                 let node = self.node.as_mut().expect("the service runs");
-                if let Some(at) = self.clients.invent(&mut self.random, node, now) {
-                    self.clients.send(at, node);
-                }
+                let count = if self.random.is_one_in(5) { 2 + self.random.index(6) } else { 1 };
+                let invented: Vec<usize> =
+                    (0..count).filter_map(|_| self.clients.invent(&mut self.random, node, now)).collect();
+                self.clients.send(&invented, node);
             }
             10..=11 => self.repeat_one(),
             12..=20 => {
-                let shard = self.random.index(self.shard_count);
+                let shard = self.random.index(self.setting.shard_count);
                 let count = 1 + self.random.index(4);
                 self.node().turn(shard, count, now);
             }
@@ -227,20 +240,21 @@ impl World {
         let at = self.random.index(count);
         if self.may_repeat(at) {
             let node = self.node.as_mut().expect("the service runs");
-            self.clients.send(at, node);
+            self.clients.send(&[at], node);
         }
     }
 
-    /// A key is good for its time only. A key that the service made, and its clients hear of when the outcome is
-    /// unknown, is repeated as a key of the client's own.
+    /// A key is good for its time only. A key that the service made, which its client hears of when the outcome is
+    /// unknown, is repeated as a key of the client's own; what left nothing behind is no repeat then.
     fn may_repeat(&self, at: usize) -> bool {
         let sent = &self.clients.sent[at];
-        let kept_us = if sent.once.key.is_some() { super::node::KEY_US } else { 0 };
-        sent.at.plus_us(kept_us) > Time(self.clock.max(self.latest()))
-    }
-
-    fn latest(&self) -> u64 {
-        self.clients.sent.iter().map(|sent| sent.at.0).max().unwrap_or(0)
+        let kept_us = match (&sent.once.key, &sent.asked) {
+            (Some(_), _) => super::node::KEY_US,
+            (None, Asked::Operate(Operation::Case(..))) => 0,
+            // Half, because it may be a while before its shard has a turn.
+            (None, _) => SERVICE_KEY_US / 2,
+        };
+        sent.at.plus_us(kept_us) > Time(self.latest.max(self.clock))
     }
 
     /// Sends everything again whose outcome is acknowledged or unknown: each must be done once.
@@ -248,7 +262,7 @@ impl World {
         for at in 0..self.clients.sent.len() {
             if self.may_repeat(at) {
                 let node = self.node.as_mut().expect("the service runs");
-                self.clients.send(at, node);
+                self.clients.send(&[at], node);
             }
             if at % 16 == 15 {
                 self.rest()?;
@@ -264,20 +278,24 @@ impl World {
             _ => Faults::default(),
         };
         self.disk.set_faults(faults);
-        let budget = self
-            .random
-            .is_one_in(3)
-            .then(|| self.disk.used_bytes() + usize::try_from(self.random.below(400_000)).expect("small"));
+        let budget = self.random.is_one_in(3).then(|| {
+            // One in four leaves nothing at all, until the weather changes.
+            let free = if self.random.is_one_in(4) { 0 } else { self.random.below(400_000) };
+            self.disk.used_bytes() + usize::try_from(free).expect("small")
+        });
         self.disk.set_budget(budget);
         self.say(|| format!("weather: {faults:?}, budget {budget:?}"));
     }
 
     fn jump(&mut self) {
+        if self.clients.is_repeating_own() {
+            return; // The key would come to its end between the sending and the shard's turn.
+        }
         match self.random.below(6) {
             0 => self.clock += self.random.below(2 * super::node::KEY_US),
             1 => self.clock = self.clock.saturating_sub(self.random.below(7_200_000_000)),
             2 => {
-                let shard = self.random.index(self.shard_count);
+                let shard = self.random.index(self.setting.shard_count);
                 self.node().inboxes[shard].push_back(Message::Minute);
             }
             _ => self.clock += self.random.below(60_000_000),
@@ -289,7 +307,8 @@ impl World {
         for _ in 0..REST_STEPS_MAX {
             let now = self.now();
             self.clock += 1_000;
-            for shard in 0..self.shard_count {
+            self.latest = self.latest.max(self.clock);
+            for shard in 0..self.setting.shard_count {
                 self.node().turn(shard, usize::MAX, now);
             }
             self.write()?;
@@ -311,6 +330,11 @@ impl World {
         self.disk.set_faults(Faults::default());
         self.disk.set_budget(None);
         self.rest()?;
+        let now = self.now();
+        for shard in 0..self.setting.shard_count {
+            // It has yet to hear that the last batch is durable.
+            self.node().turn(shard, 0, now);
+        }
         check::memory_is_rows(self.node())
     }
 
@@ -337,7 +361,7 @@ impl World {
             // The working environment is derived: it may be gone.
             self.tables = Arc::new(MemTables::default());
         }
-        self.shard_count = 1 + self.random.index(3);
+        self.setting.shard_count = 1 + self.random.index(3);
         self.come_back()?;
         self.check()
     }
@@ -349,14 +373,7 @@ impl World {
                 let after = self.disk.calls() + self.random.below(20);
                 self.disk.crash_at(Some(after));
             }
-            let opened = Node::open(
-                &self.disk,
-                &self.tables,
-                &self.options,
-                self.shard_count,
-                self.now(),
-                self.plan.forgets_keys,
-            );
+            let opened = Node::open(&self.disk, &self.tables, &self.options, self.setting, self.now());
             if self.disk.is_crashed() {
                 drop(opened);
                 self.disk.crash_at(None);
@@ -378,9 +395,11 @@ impl World {
     fn check(&mut self) -> Result<(), String> {
         let node = self.node.as_mut().expect("the service runs");
         node.follow(usize::MAX)?;
-        check::acknowledged_is_there_once(node, &self.clients)?;
+        let journal = check::Journal::read(node)?;
+        journal.positions_and_chains_are_whole()?;
+        journal.acknowledged_is_there_once(&self.clients)?;
+        journal.markings_are_the_interpreters(node)?;
         check::shown_is_durable(node, &self.clients)?;
-        check::markings_are_the_interpreters(node)?;
         check::verify_is_clean(&self.disk, &self.tables, &self.options, self.plan.forgets_keys)
     }
 }

@@ -1,0 +1,305 @@
+//! Single failures of the engine's state machines, driven one call at a time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use knhk::engine::prepare::{self, Prepared};
+use knhk::engine::registry::Registry;
+use knhk::engine::request::{Message, Reply, Staged};
+use knhk::engine::service::{Answer, CaseAct, Fragment, Once, Operation};
+use knhk::engine::shard::Progress;
+use knhk::engine::ticket::{Ticket, ticket};
+use knhk::engine::turn::Tally;
+use knhk::engine::writer::{JournalState, Writer};
+use knhk::engine::{queries, tables};
+use knhk::error::Kind;
+use knhk::id::{CaseId, Partition, Time};
+use knhk::store::{AppendError, Entry, Link, MemTables, Options, Table};
+
+use super::disk::SimDisk;
+use super::node::{Node, Setting};
+
+const SEQUENCE: &[u8] = include_bytes!("../../data/spec/sequence.yawl");
+const COUNT: &[u8] = include_bytes!("../../data/spec/count.yawl");
+const START: Time = Time(1_800_000_000_000_000);
+
+struct Bench {
+    disk: SimDisk,
+    tables: Arc<MemTables>,
+    node: Node,
+    now: Time,
+}
+
+fn store_options() -> Options {
+    Options {
+        state_dir: PathBuf::from("/state"),
+        cache_dir: PathBuf::from("/cache"),
+        segment_bytes: 256 * 1024,
+        hurried_bytes: 256 * 1024,
+        frame_bytes_max: Setting::default().frame_bytes_max,
+        planted: None,
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        let disk = SimDisk::new(1);
+        let tables = Arc::new(MemTables::default());
+        let node = Self::open(&disk, &tables, START);
+        Self { disk, tables, node, now: START }
+    }
+
+    fn open(disk: &SimDisk, tables: &Arc<MemTables>, now: Time) -> Node {
+        Node::open(disk, tables, &store_options(), Setting { shard_count: 1, ..Setting::default() }, now)
+            .unwrap()
+    }
+
+    fn reopen(&mut self) {
+        self.node = Self::open(&self.disk, &self.tables, self.now);
+    }
+
+    fn ask(&mut self, prepared: Prepared) -> Ticket<Reply> {
+        self.node.ask(vec![prepared]).remove(0).0
+    }
+
+    fn register(&mut self, source: &[u8]) {
+        let prepared = prepare::registration(source, 40_000, &Once::default(), || "register".to_owned());
+        let ticket = self.ask(prepared.unwrap());
+        self.rest();
+        assert!(matches!(ticket.poll(), Some(Reply::Registered(_))));
+    }
+
+    fn operate(&mut self, operation: Operation, key: Option<&str>) -> Ticket<Reply> {
+        let request = *blake3::hash(format!("{operation:?}").as_bytes()).as_bytes();
+        let once = Once { key: key.map(str::to_owned), request };
+        let own = format!("own {}", self.now.0);
+        self.now = self.now.plus_us(1);
+        let prepared = prepare::operation(&self.node.registry, operation, &once, || own).unwrap();
+        self.ask(prepared)
+    }
+
+    fn create(&mut self, workflow: &str, key: &str, words: &str) -> Ticket<Reply> {
+        let data = if words.is_empty() {
+            Vec::new()
+        } else {
+            vec![("words".to_owned(), Fragment::from_text(words))]
+        };
+        let workflow = workflow.to_owned();
+        self.operate(Operation::Create { workflow, data, business_key: None }, Some(key))
+    }
+
+    fn write(&mut self) {
+        for (answerer, reply) in self.node.write(&mut |count| count, self.now) {
+            answerer.answer(reply);
+        }
+    }
+
+    fn rest(&mut self) {
+        for _ in 0..1_000 {
+            self.node.turn(0, usize::MAX, self.now);
+            self.write();
+            self.node.follow(usize::MAX).unwrap();
+            self.node.answer().unwrap();
+            if self.node.is_quiet() && !self.node.is_failing() {
+                return;
+            }
+        }
+        panic!("the service does not come to rest");
+    }
+
+    fn rows(&self, table: Table) -> usize {
+        let mut count = 0;
+        let counted = self.node.follower.scan(table, &[], &mut |_, _| {
+            count += 1;
+            true
+        });
+        counted.unwrap();
+        count
+    }
+
+    fn cases(&self) -> usize {
+        self.rows(tables::CASES) + self.rows(tables::CLOSED)
+    }
+}
+
+fn created(ticket: &Ticket<Reply>) -> CaseId {
+    match ticket.poll() {
+        Some(Reply::Done(Answer::Created(view, _))) => view.id,
+        other => panic!("not created: {other:?}"),
+    }
+}
+
+fn kind(ticket: &Ticket<Reply>) -> Kind {
+    match ticket.poll() {
+        Some(Reply::Refused(refusal)) => refusal.kind,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn a_turn_that_takes_several_frames_of_which_the_second_fails_goes_on_and_doubles_nothing() {
+    let mut bench = Bench::new();
+    bench.register(COUNT);
+    let words = "x".repeat(6_000);
+    let keys: Vec<String> = (0..16).map(|number| format!("key {number}")).collect();
+    let first: Vec<_> = keys.iter().map(|key| bench.create("count", key, &words)).collect();
+    bench.node.turn(0, usize::MAX, bench.now);
+    let staged = bench.node.staged[0].len();
+    assert!(staged > 1, "one frame took all");
+    // The first frame goes through, the second does not, and what lies behind it is void.
+    let mut step = 0;
+    for (answerer, reply) in bench.node.write(&mut |_| 1, bench.now) {
+        answerer.answer(reply);
+        step += 1;
+    }
+    assert!(step > 0 && step < 16);
+    bench.disk.fail_next_sync();
+    bench.write();
+    assert!(bench.node.is_failing());
+    bench.rest();
+    let again: Vec<_> = keys.iter().map(|key| bench.create("count", key, &words)).collect();
+    bench.rest();
+    let answered = first.iter().filter(|ticket| matches!(ticket.poll(), Some(Reply::Done(_)))).count();
+    assert_eq!(answered, step, "what was durable was answered");
+    let repeated = again.iter().filter(|ticket| matches!(ticket.poll(), Some(Reply::Repeat(_)))).count();
+    assert_eq!(repeated, step, "a key of a durable frame was forgotten");
+    assert_eq!(bench.cases(), 16);
+}
+
+#[test]
+fn a_chain_that_the_journals_failure_interrupts_goes_on_by_itself() {
+    let mut bench = Bench::new();
+    bench.register(COUNT);
+    let words = "x".repeat(4_000);
+    let ticket = bench.create("count", "key", &words);
+    bench.node.turn(0, usize::MAX, bench.now);
+    let staged = bench.node.staged[0].len();
+    assert!(staged > 1, "the chain fits one frame");
+    for (answerer, reply) in bench.node.write(&mut |_| 1, bench.now) {
+        answerer.answer(reply);
+    }
+    let case = created(&ticket);
+    bench.disk.fail_next_write();
+    bench.write();
+    assert!(bench.node.is_failing());
+    bench.rest();
+    let view = queries::case(&bench.node.follower, &bench.node.registry, case).unwrap();
+    assert!(view.state.is_closed(), "nobody went on with it: {view:?}");
+}
+
+#[test]
+fn a_frame_that_is_refused_for_its_size_or_order_is_not_done_and_the_journal_does_not_fail() {
+    let disk = SimDisk::new(1);
+    let tables = Arc::new(MemTables::default());
+    let start = knhk::store::Start { now: START, fresh_id: knhk::store::StoreId([7; 16]) };
+    let fold = super::node::fold(false);
+    let opened =
+        knhk::store::open(Arc::new(disk), tables, fold, &store_options(), start, &mut |_| {}).unwrap();
+    let progress = vec![Arc::new(Progress::default()), Arc::new(Progress::default())];
+    let state = Arc::new(JournalState::default());
+    let max = store_options().frame_bytes_max;
+    let registry = Arc::new(Registry::default());
+    let mut writer =
+        Writer::new(opened.journal, max, registry, progress.clone(), Arc::clone(&state)).unwrap();
+    let staged = |shard, n, bytes| {
+        let (ticket, answerer) = ticket();
+        let partition = Partition(u16::try_from(shard).unwrap());
+        let entry = Entry { partition, n, subject: 0, previous: Link::default(), payload: vec![0; bytes] };
+        let reply = Reply::Refused(knhk::engine::service::Refusal {
+            code: knhk::error::Code(300),
+            kind: Kind::Invalid,
+            message: "carried out".to_owned(),
+            hint: None,
+            key: None,
+            mistakes: Vec::new(),
+        });
+        let staged = Staged {
+            shard,
+            batch: 1,
+            generation: 0,
+            at: START,
+            bytes,
+            entries: vec![entry],
+            publish: Vec::new(),
+            replies: vec![(answerer, reply)],
+            tally: Tally::default(),
+        };
+        (ticket, staged)
+    };
+    let (large, large_batch) = staged(0, 1, max);
+    let (small, small_batch) = staged(1, 1, 10);
+    let written = writer.step(START, vec![large_batch, small_batch]);
+    assert!(matches!(written.rejected, Some(AppendError::TooLarge { .. })) && written.failed.is_none());
+    written.replies.into_iter().for_each(|(answerer, reply)| answerer.answer(reply));
+    assert_eq!((kind(&large), kind(&small)), (Kind::Unavailable, Kind::Invalid));
+    assert!(!state.is_failing.load(Ordering::Acquire));
+    let generations: Vec<_> = progress.iter().map(|shard| shard.generation.load(Ordering::Acquire)).collect();
+    assert_eq!(generations, [1, 0], "only the shard that it concerns takes anything back");
+    assert_eq!(progress[0].positions.lock().unwrap()[0], 0, "and goes on from the journal's positions");
+}
+
+#[test]
+fn frames_are_no_older_than_what_they_hold_though_the_clock_goes_back() {
+    let mut bench = Bench::new();
+    bench.register(SEQUENCE);
+    let late = START.plus_us(3_600_000_000);
+    let ticket = bench.create("sequence", "key", "");
+    bench.node.turn(0, usize::MAX, late);
+    bench.write();
+    created(&ticket);
+    bench.node.follow(usize::MAX).unwrap();
+    assert_eq!(bench.node.follower.time(), late);
+}
+
+#[test]
+fn a_key_that_the_service_made_is_known_again_after_a_restart_for_ten_minutes() {
+    let mut bench = Bench::new();
+    bench.register(SEQUENCE);
+    let create = Operation::Create { workflow: "sequence".to_owned(), data: Vec::new(), business_key: None };
+    let own = format!("own {}", bench.now.0);
+    let ticket = bench.operate(create.clone(), None);
+    bench.rest();
+    created(&ticket);
+    bench.reopen();
+    let again = bench.operate(create.clone(), Some(&own));
+    bench.rest();
+    assert!(matches!(again.poll(), Some(Reply::Repeat(_))));
+    bench.now = bench.now.plus_us(knhk::engine::shard::SERVICE_KEY_US + 1_000_000);
+    bench.reopen();
+    let late = bench.operate(create, Some(&own));
+    bench.rest();
+    created(&late);
+}
+
+#[test]
+fn one_key_names_one_thing_in_each_partition_whatever_the_shards() {
+    let mut bench = Bench::new();
+    bench.register(SEQUENCE);
+    let business = |key: &str| Operation::Create {
+        workflow: "sequence".to_owned(),
+        data: Vec::new(),
+        business_key: Some(key.to_owned()),
+    };
+    let tickets: Vec<_> =
+        ["a", "b", "c", "d"].iter().map(|key| bench.operate(business(key), Some("same"))).collect();
+    bench.rest();
+    let cases: std::collections::BTreeSet<CaseId> = tickets.iter().map(created).collect();
+    assert_eq!(cases.len(), 4);
+}
+
+#[test]
+fn a_closed_case_leaves_memory_when_it_is_durable() {
+    let mut bench = Bench::new();
+    bench.register(SEQUENCE);
+    let ticket = bench.create("sequence", "key", "");
+    bench.rest();
+    let case = created(&ticket);
+    let cancel = Operation::Case(case, CaseAct::Cancel { reason: "enough".to_owned() });
+    let ticket = bench.operate(cancel, Some("cancel"));
+    bench.rest();
+    assert!(matches!(ticket.poll(), Some(Reply::Done(_))));
+    bench.node.inboxes[0].push_back(Message::Beat);
+    bench.rest();
+    assert!(!bench.node.shards[0].cases().contains(case));
+}
