@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use knhk::engine::fold::EngineFold;
 use knhk::id::Time;
-use knhk::store::{Level, MemTables, Options, RealDisk, Start, StoreId, open, verify};
+use knhk::store::{Fold, Level, MemTables, Options, RealDisk, Start, StoreId, look, open, verify};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let folder = tempfile::tempdir().expect("a folder for this run");
@@ -23,6 +23,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     };
     let tables = Arc::new(MemTables::default());
     let _ = verify(&RealDisk, Some(&*tables), Arc::new(EngineFold), &options, Level::Full, &mut |_| {});
+    let fold: Arc<dyn Fold> = Arc::new(EngineFold);
+    let _ = look(&Arc::new(RealDisk), || Ok(None::<MemTables>), &fold, &options, &[]);
     let start = Start { now: Time(1), fresh_id: StoreId([1; 16]) };
     let _ = open(Arc::new(RealDisk), tables, Arc::new(EngineFold), &options, start, &mut |_| {});
 });

@@ -9,12 +9,15 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::{Value, json};
 
 use crate::support::service::{Place, Service};
 
+/// Cases that a service makes while its store is read.
+const CASE_COUNT: usize = 200;
 const ORDER: &str = "examples/order/order.yawl";
 
 fn ok(place: &Place, arguments: &[&str]) -> String {
@@ -219,6 +222,36 @@ fn beside_a_service_that_does_not_answer_reads_show_the_journal() {
     fs::rename(place.path("elsewhere.sock"), place.path("knhk.sock")).unwrap();
     service.go_on();
     assert!(service.stop().success());
+}
+
+#[test]
+fn beside_a_service_at_work_reads_show_what_was_acknowledged_before() {
+    let mut place = Place::new();
+    let (service, case) = work(&mut place);
+    fs::rename(place.path("knhk.sock"), place.path("elsewhere.sock")).unwrap();
+    let acknowledged = AtomicUsize::new(2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = service.client();
+            for _ in 0..CASE_COUNT {
+                let body = json!({ "workflow": "order", "data": { "customer": "x".repeat(20_000) } });
+                client.post("/cases", None, &body).unwrap().expect(201);
+                acknowledged.fetch_add(1, Ordering::AcqRel);
+            }
+        });
+        // Ends: with the cases, or by failing.
+        loop {
+            let before = acknowledged.load(Ordering::Acquire);
+            let shown = ok(&place, &["workflow", "list", "-q"]).lines().count();
+            assert!(shown >= before, "{shown} cases are shown, {before} were acknowledged");
+            ok(&place, &["workflow", "history", &case]);
+            if before == CASE_COUNT + 2 {
+                break;
+            }
+        }
+    });
+    // It went on in more segments than it began with.
+    assert!(journal_bytes(&place) > 2 * 1024 * 1024, "{} bytes", journal_bytes(&place));
 }
 
 #[test]
