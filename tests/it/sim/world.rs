@@ -293,7 +293,13 @@ impl World {
         }
         match self.random.below(6) {
             0 => self.clock += self.random.below(2 * super::node::KEY_US),
-            1 => self.clock = self.clock.saturating_sub(self.random.below(7_200_000_000)),
+            1 => {
+                self.clock = self.clock.saturating_sub(self.random.below(7_200_000_000));
+                // What is still under way may be done, and its key's time begin, by the clock as it is now.
+                for sent in &mut self.clients.sent {
+                    sent.at = sent.at.min(Time(self.clock));
+                }
+            }
             2 => {
                 let shard = self.random.index(self.setting.shard_count);
                 self.node().inboxes[shard].push_back(Message::Minute);
