@@ -77,7 +77,7 @@ fn operation(line: &[u8]) -> Result<(Operation, Once), Error> {
         "create" => Operation::Create {
             workflow: members.need("workflow")?,
             data: members.data()?,
-            business_key: members.key("business_key")?,
+            business_key: members.business_key("business_key")?,
         },
         "start" => item(&mut members, |_| Ok(ItemAct::Start))?,
         "complete" => item(&mut members, |members| members.data().map(ItemAct::Complete))?,

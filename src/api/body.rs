@@ -61,6 +61,11 @@ impl Members {
         self.text(member)?.map(|text| header::key(member, &text)).transpose()
     }
 
+    /// Returns the client's own name for a case, which may be missing.
+    pub(super) fn business_key(&mut self, member: &'static str) -> Result<Option<String>, Error> {
+        self.text(member)?.map(|text| header::business_key(member, &text)).transpose()
+    }
+
     /// Returns why something is done; empty when the client does not say.
     pub(super) fn reason(&mut self) -> Result<String, Error> {
         let reason = self.text("reason")?.unwrap_or_default();

@@ -26,13 +26,13 @@ pub(super) fn create(service: &dyn Service, request: &Request) -> Result<Answere
         Operation::Create {
             workflow: workflow.to_owned(),
             data: data::from_xml(&request.body)?,
-            business_key: query.get("key").map(|key| header::key("key", key)).transpose()?,
+            business_key: query.get("key").map(|key| header::business_key("key", key)).transpose()?,
         }
     } else {
         Query::read(&request.query, &[])?;
         let mut members = body::object(&request.body, &["workflow", "data", "key", "business_key"])?;
-        let key = members.key("key")?;
-        let business_key = members.key("business_key")?;
+        let key = members.business_key("key")?;
+        let business_key = members.business_key("business_key")?;
         if key.is_some() && business_key.is_some() {
             let wanted = "left out when business_key is given, which is the same".to_owned();
             return Err(Error::Member { member: "key", wanted }.into());
@@ -128,6 +128,7 @@ pub(super) fn picture(service: &dyn Service, request: &Request, text: &str) -> R
 pub(super) fn history(service: &dyn Service, request: &Request, text: &str) -> Result<Answered, Problem> {
     accepts_json(request)?;
     let query = Query::read(&request.query, &["after", "limit"])?;
-    let page = service.history(id(text)?, &query.page()?)?;
-    Ok(Answered::json(200, &show::page(&page, show::event)))
+    let case = id(text)?;
+    let page = service.history(case, &query.page()?)?;
+    Ok(Answered::json(200, &show::page(&page, |event| show::event(event, case))))
 }

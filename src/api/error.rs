@@ -120,6 +120,14 @@ pub enum Error {
         /// The limit in characters.
         limit: usize,
     },
+    /// A business key is not of the form that they have.
+    #[error("{name} must be 1 to {limit} characters without control characters")]
+    BusinessKey {
+        /// Member that holds it.
+        name: &'static str,
+        /// The limit in characters.
+        limit: usize,
+    },
     /// A header's value is longer than the limit.
     #[error("header {name} has {bytes} bytes, the limit is {limit}")]
     HeaderTooLong {
@@ -279,6 +287,7 @@ impl Error {
             Self::MediaType { .. } => 511,
             Self::NotAcceptable { .. } => 512,
             Self::Key { .. } => 513,
+            Self::BusinessKey { .. } => 529,
             Self::HeaderTooLong { .. } => 514,
             Self::PathTooLong { .. } => 515,
             Self::Encoding { .. } => 516,
@@ -354,6 +363,7 @@ impl Error {
             Self::MediaType { wanted, .. } => return Some(format!("set Content-Type to {wanted}")),
             Self::NotAcceptable { offered } => return Some(format!("set Accept to {offered}")),
             Self::Key { .. } => "a UUID is a good key",
+            Self::BusinessKey { .. } => "take the number or name that people know the case by",
             Self::HeaderTooLong { .. } => "send a shorter header",
             Self::PathTooLong { .. } => "send shorter filters",
             Self::Encoding { .. } => "write every other byte as % and two hexadecimal digits",

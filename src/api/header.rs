@@ -7,6 +7,15 @@ pub(super) fn find<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
     request.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.trim())
 }
 
+/// Checks a client's own name for a case and returns it: people's numbers and names, so any text without controls.
+pub(super) fn business_key(name: &'static str, text: &str) -> Result<String, Error> {
+    let is_one = !text.trim().is_empty() && !text.chars().any(char::is_control);
+    if !is_one || text.chars().count() > KEY_LEN_MAX {
+        return Err(Error::BusinessKey { name, limit: KEY_LEN_MAX });
+    }
+    Ok(text.to_owned())
+}
+
 /// Checks a key of a client and returns it.
 pub(super) fn key(name: &'static str, text: &str) -> Result<String, Error> {
     if text.is_empty() || text.len() > KEY_LEN_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {

@@ -90,6 +90,10 @@ impl Listener {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
+        // A machine without the unit, which makes the folder, still starts where it may.
+        if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
+            fs::create_dir_all(folder).map_err(failed)?;
+        }
         let listener = UnixListener::bind(&beside).map_err(failed)?;
         let_wait(&listener).map_err(failed)?;
         fs::set_permissions(&beside, fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;

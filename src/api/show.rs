@@ -7,7 +7,7 @@ use crate::engine::service::{
     CaseState, CaseSummary, CaseView, Detail, HistoryView, IncidentView, ItemView, NetView, Page,
     SpecificationView,
 };
-use crate::id::Time;
+use crate::id::{CaseId, ItemId, Time};
 use crate::net::{Net, Task, TaskKind};
 use crate::spec::tree::{Builtin, DataType, Gate};
 
@@ -117,8 +117,8 @@ pub(super) fn item_done(view: &ItemView, state: CaseState) -> Json {
     out
 }
 
-/// Returns one line of a history.
-pub(super) fn event(event: &HistoryView) -> Json {
+/// Returns one line of a case's history; items by their whole ids, as everywhere else.
+pub(super) fn event(event: &HistoryView, case: CaseId) -> Json {
     let mut out = Map::new();
     out.insert("seq".into(), event.seq.into());
     out.insert("time".into(), time(event.time).into());
@@ -126,6 +126,10 @@ pub(super) fn event(event: &HistoryView) -> Json {
     for (name, detail) in &event.details {
         let value = match detail {
             Detail::Text(text) => text.clone().into(),
+            Detail::Number(number) if *name == "item" => match u32::try_from(*number) {
+                Ok(number) => ItemId { case, number }.to_string().into(),
+                Err(_) => (*number).into(),
+            },
             Detail::Number(number) => (*number).into(),
             Detail::List(names) => names.clone().into(),
             Detail::Data(values) => data::to_json(values),

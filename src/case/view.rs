@@ -68,7 +68,7 @@ pub struct CaseView {
     pub changed: Time,
     /// How many events it has had.
     pub event_count: u32,
-    /// The root net; of a closed case only its output data is left.
+    /// The root net; of a closed case only its data is left, as it was when it closed.
     pub root: NetView,
     /// Open incidents, failed items among them.
     pub incidents: Vec<IncidentView>,

@@ -1,8 +1,9 @@
-//! Requests to the service over its Unix socket: one connection each, bounded in bytes and time.
+//! Requests to the service over its Unix socket: one connection each, bounded in bytes and time. When nothing listens
+//! there, or nothing answers, [`Local`] may answer in its place.
 
+use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use super::error::Error;
 use super::http::{self, ANSWER_BYTES_MAX, Answer, Progress};
+use super::local::{self, Local};
 use super::problem::Problem;
 use crate::config::Config;
 use crate::engine::clock::{deadline_in_us, until};
@@ -33,16 +35,36 @@ pub(super) struct Request<'a> {
     pub(super) key: Option<&'a str>,
 }
 
+impl Request<'_> {
+    /// Tells whether it changes nothing.
+    pub(super) fn is_read(&self) -> bool {
+        self.method == "GET"
+    }
+
+    /// Returns the types that are understood: refusals have one of their own.
+    pub(super) fn accepted(&self) -> String {
+        format!("{}, application/problem+json", self.accept)
+    }
+
+    /// Returns the key as it is sent: whatever could end the line early does not go into it; the service refuses
+    /// what is left.
+    pub(super) fn key_sent(&self) -> Option<String> {
+        let clean =
+            |key: &str| key.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect();
+        self.key.map(clean)
+    }
+}
+
 /// The service as a command sees it.
 #[derive(Debug)]
 pub(super) struct Client {
-    socket: PathBuf,
-    limit_ms: u64,
+    config: Config,
+    local: RefCell<Local>,
 }
 
 impl Client {
-    pub(super) fn new(config: &Config) -> Self {
-        Self { socket: config.socket.clone(), limit_ms: config.client_timeout_ms }
+    pub(super) fn new(config: Config) -> Self {
+        Self { config, local: RefCell::default() }
     }
 
     /// Gets a JSON document.
@@ -115,8 +137,26 @@ impl Client {
         Err(Error::Service(Box::new(Problem::of(answer.status, &answer.body))))
     }
 
+    /// Asks the service, and once it was not to be had, the store: one command never mixes the two, unless it has
+    /// read and then changes something.
     fn exchange(&self, request: &Request<'_>) -> Result<Answer, Error> {
-        let deadline = deadline_in_us(self.limit_ms.saturating_mul(1_000));
+        let mut local = self.local.borrow_mut();
+        if let Some(answer) = local.answer(&self.config, request) {
+            return answer;
+        }
+        let error = match self.ask(request) {
+            Err(error) if local::may_replace(&error, request) => error,
+            answer => return answer,
+        };
+        if local.open(&self.config, request)? {
+            local.answer(&self.config, request).unwrap_or(Err(error))
+        } else {
+            Err(error)
+        }
+    }
+
+    fn ask(&self, request: &Request<'_>) -> Result<Answer, Error> {
+        let deadline = deadline_in_us(self.config.client_timeout_ms.saturating_mul(1_000));
         let mut stream = self.connect()?;
         let sent = write_until(&mut stream, &bytes_of(request), deadline);
         // A service that refuses a body early answers before it has read it all: the answer counts.
@@ -129,17 +169,20 @@ impl Client {
 
     fn connect(&self) -> Result<UnixStream, Error> {
         let failed = |error: io::Error| match error.kind() {
-            ErrorKind::PermissionDenied => Error::NotAllowed { socket: self.socket.clone(), source: error },
+            ErrorKind::PermissionDenied => {
+                Error::NotAllowed { socket: self.config.socket.clone(), source: error }
+            }
             // The service's queue of connections stayed full.
             ErrorKind::WouldBlock => self.timed_out(),
-            _ => Error::NoService { socket: self.socket.clone(), source: error },
+            _ => Error::NoService { socket: self.config.socket.clone(), source: error },
         };
         let open = || -> nix::Result<UnixStream> {
             let file = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-            let limit = TimeVal::milliseconds(i64::try_from(self.limit_ms).unwrap_or(i64::MAX / 1_000_000));
+            let limit_ms = i64::try_from(self.config.client_timeout_ms).unwrap_or(i64::MAX / 1_000_000);
+            let limit = TimeVal::milliseconds(limit_ms);
             // Connecting waits while the queue is full, by the time limit for sending (unix(7)).
             setsockopt(&file, sockopt::SendTimeout, &limit)?;
-            connect(std::os::fd::AsRawFd::as_raw_fd(&file), &UnixAddr::new(&self.socket)?)?;
+            connect(std::os::fd::AsRawFd::as_raw_fd(&file), &UnixAddr::new(&self.config.socket)?)?;
             Ok(UnixStream::from(file))
         };
         open().map_err(|error| failed(io::Error::from(error)))
@@ -177,7 +220,7 @@ impl Client {
     }
 
     fn timed_out(&self) -> Error {
-        Error::TimedOut { limit_ms: self.limit_ms }
+        Error::TimedOut { limit_ms: self.config.client_timeout_ms }
     }
 }
 
@@ -196,16 +239,16 @@ fn document(answer: &Answer) -> Result<Value, Error> {
 fn bytes_of(request: &Request<'_>) -> Vec<u8> {
     use std::fmt::Write as _;
     let mut head = format!(
-        "{} {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAccept: {}, application/problem+json\r\n",
-        request.method, request.path, request.accept
+        "{} {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAccept: {}\r\n",
+        request.method,
+        request.path,
+        request.accepted()
     );
     if request.method == "POST" {
         let (content_type, length) = (request.content_type, request.body.len());
         write!(head, "Content-Type: {content_type}\r\nContent-Length: {length}\r\n").expect(NEVER_FAILS);
     }
-    if let Some(key) = request.key {
-        // Whatever could end the line early does not go into it; the service refuses what is left.
-        let key: String = key.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect();
+    if let Some(key) = request.key_sent() {
         write!(head, "Idempotency-Key: {key}\r\n").expect(NEVER_FAILS);
     }
     let mut bytes = (head + "\r\n").into_bytes();

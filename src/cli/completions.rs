@@ -57,7 +57,7 @@ fn bash() -> String {
 /// Writes what may follow a command, and below it the same for its subcommands; they nest as deep as the types.
 fn offers(text: &mut String, path: &str, command: &CommandInfoWithArgs) {
     let mut words: Vec<&str> = command.commands.iter().map(|command| command.name).collect();
-    words.extend(command.flags.iter().map(|flag| flag.long));
+    words.extend(command.flags.iter().filter(|flag| !flag.hidden).map(|flag| flag.long));
     writeln!(text, "        \"{path}\") echo \"{}\" ;;", words.join(" "))
         .expect("invariant: writing to a string does not fail");
     for below in &command.commands {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::problem::Problem;
 use crate::error::{Code, Kind};
-use crate::{api, config, engine, store};
+use crate::{api, config, engine, perf, store};
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +124,15 @@ pub enum Error {
         /// How many things are wrong.
         count: usize,
     },
+    /// The hot path takes longer than its budget.
+    #[error("the hot path is over its budget of {limit} ticks a step")] // KN0667
+    OverBudget {
+        /// The budget: `hot_path_max_ticks`.
+        limit: u64,
+    },
+    /// Nothing could be measured.
+    #[error(transparent)]
+    Measure(#[from] perf::durable::Error),
     /// The system refused something that the program needs.
     #[error("cannot {what}")] // KN0666
     System {
@@ -181,6 +190,8 @@ impl Error {
             Self::FileTooLarge { .. } => 664,
             Self::NotVerified { .. } => 665,
             Self::System { .. } => 666,
+            Self::OverBudget { .. } => 667,
+            Self::Measure(_) => 668,
             Self::Api(error) => return Some(error.code()),
             Self::Engine(error) => return Some(error.code()),
             Self::Store(error) => return Some(error.code()),
@@ -195,13 +206,13 @@ impl Error {
         match self {
             Self::Usage { .. } | Self::NotAgreed { .. } => Kind::Usage,
             Self::NoService { .. } | Self::NotAllowed { .. } => Kind::Unavailable,
-            Self::Read { .. } | Self::Write(_) | Self::System { .. } => Kind::Io,
+            Self::Read { .. } | Self::Write(_) | Self::System { .. } | Self::Measure(_) => Kind::Io,
             Self::TimedOut { .. } | Self::BrokenOff => Kind::Unknown,
             Self::Answer { .. } | Self::AnswerTooLarge { .. } => Kind::Internal,
             Self::NoPage { .. } => Kind::NotFound,
             Self::Refused { .. } => Kind::Unacceptable,
             Self::Data { .. } => Kind::Invalid,
-            Self::Partly { .. } => Kind::Conflict,
+            Self::Partly { .. } | Self::OverBudget { .. } => Kind::Conflict,
             Self::FileTooLarge { .. } => Kind::TooLarge,
             Self::NotVerified { .. } => Kind::Corrupt,
             Self::Api(error) => error.kind(),
@@ -226,6 +237,10 @@ impl Error {
             }
             Self::NoPage { .. } => Some("a code is KN and four digits".to_owned()),
             Self::FileTooLarge { .. } => Some("body_bytes_max sets the limit".to_owned()),
+            Self::OverBudget { .. } => Some(
+                "a shared or throttled core is the usual cause; run it again on a quiet machine".to_owned(),
+            ),
+            Self::Measure(_) => Some("cache_dir must be a folder that this user may write".to_owned()),
             Self::NotVerified { .. } => Some("knhk explain CODE tells of each finding what to do".to_owned()),
             Self::Store(error) => Some(format!("knhk explain {}", error.code())),
             Self::Engine(error) => Some(format!("knhk explain {}", error.code())),

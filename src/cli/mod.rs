@@ -8,12 +8,15 @@ mod client;
 mod completions;
 mod config;
 mod duration;
+mod environment;
 mod error;
 mod explain;
 mod http;
 mod input;
+mod local;
 mod mistakes;
 mod pages;
+mod performance;
 mod problem;
 mod reference;
 mod serve;
@@ -56,6 +59,7 @@ enum Noun {
     Workitem(workitem::Workitem),
     State(state::State),
     Config(config::ConfigNoun),
+    Performance(performance::Performance),
     Explain(explain::Explain),
     Completions(completions::Completions),
 }
@@ -78,7 +82,7 @@ impl Context {
     }
 
     fn client(&self) -> Result<Client, Error> {
-        Ok(Client::new(&self.config()?))
+        Ok(Client::new(self.config()?))
     }
 }
 
@@ -144,7 +148,7 @@ fn deepest(arguments: &[&str]) -> (String, Option<String>) {
     for argument in arguments {
         let Some(index) = command.commands.iter().position(|below| below.name == *argument) else {
             let names = command.commands.iter().map(|below| below.name);
-            let names = names.chain(command.flags.iter().map(|flag| flag.long));
+            let names = names.chain(command.flags.iter().filter(|flag| !flag.hidden).map(|flag| flag.long));
             let typed = argument.split('=').next().unwrap_or_default();
             let is_value = command.commands.is_empty() && !typed.starts_with('-');
             let meant = nearest(typed, names).filter(|meant| !is_value && *meant != *argument);
@@ -172,6 +176,7 @@ fn obey(context: &mut Context, asked: Asked) -> Result<(), Error> {
         Some(Noun::Workflow(noun)) => workflow::run(context, noun),
         Some(Noun::Workitem(noun)) => workitem::run(context, noun),
         Some(Noun::Config(noun)) => config::run(context, noun),
+        Some(Noun::Performance(noun)) => performance::run(context, noun),
         Some(Noun::Explain(command)) => explain::run(context, &command),
         Some(Noun::Completions(command)) => completions::run(context, &command),
     }

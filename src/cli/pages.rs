@@ -162,6 +162,7 @@ pub(super) static PAGES: &[(u16, &str)] = &[
     (526, include_str!("../../docs/errors/KN0526.md")),
     (527, include_str!("../../docs/errors/KN0527.md")),
     (528, include_str!("../../docs/errors/KN0528.md")),
+    (529, include_str!("../../docs/errors/KN0529.md")),
     (530, include_str!("../../docs/errors/KN0530.md")),
     (531, include_str!("../../docs/errors/KN0531.md")),
     (532, include_str!("../../docs/errors/KN0532.md")),
@@ -194,4 +195,6 @@ pub(super) static PAGES: &[(u16, &str)] = &[
     (664, include_str!("../../docs/errors/KN0664.md")),
     (665, include_str!("../../docs/errors/KN0665.md")),
     (666, include_str!("../../docs/errors/KN0666.md")),
+    (667, include_str!("../../docs/errors/KN0667.md")),
+    (668, include_str!("../../docs/errors/KN0668.md")),
 ];

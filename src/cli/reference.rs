@@ -11,6 +11,12 @@ const OPENING: &str = "\
 
 Written from the commands in src/cli; a test fails when the two differ (`UPDATE_EXPECT=1` writes it anew).
 Write options as `--key value`. `--json` prints one document with the same facts. Exit statuses: statuses.md.
+
+Commands ask the running service through its socket. When none runs, those that only read look at the store and touch
+no file, and those that change something take the store alone for as long as they last; only the service makes a store.
+When a process has the store and does not answer, commands that read show its journal, and say on stderr up to which
+frame and how old that is. Whoever may not read `state_dir` hears that no service answers. Run by root, such a command
+first becomes the owner of `state_dir`.
 ";
 
 /// Returns the page.
@@ -30,7 +36,7 @@ fn section(page: &mut String, path: &str, command: &CommandInfoWithArgs) {
         for argument in command.positionals {
             writeln!(page, "- `{}`: {}", argument.name, argument.description).expect(NEVER_FAILS);
         }
-        for flag in command.flags.iter().filter(|flag| flag.long != "--help") {
+        for flag in command.flags.iter().filter(|flag| flag.long != "--help" && !flag.hidden) {
             let value = match flag.kind {
                 FlagInfoKind::Switch => String::new(),
                 FlagInfoKind::Option { arg_name } => format!(" {}", arg_name.to_uppercase()),

@@ -101,7 +101,14 @@ fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Res
         threads.lock().unwrap_or_else(PoisonError::into_inner).spawn(&name, work)
     };
     let service: Arc<dyn Service> = Arc::clone(&engine) as Arc<dyn Service>;
-    let server = Server::start(listeners, &config.server(), service, &spawn)?;
+    let server = match Server::start(listeners, &config.server(), service, &spawn) {
+        Ok(server) => server,
+        Err(error) => {
+            // What has started ends in order, so that nothing is held against the working environment.
+            engine.stop();
+            return Err(error.into());
+        }
+    };
     let threads = threads.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(Running { engine, server, threads })
 }
@@ -111,10 +118,7 @@ fn open(
     disk: &Arc<RealDisk>,
     clock: &dyn Clock,
 ) -> Result<Opened<RealDisk, LmdbTables>, Error> {
-    let tables = Arc::new(LmdbTables::open(&config.cache_dir)?);
-    if let Some(reason) = tables.discarded() {
-        tracing::warn!("the working environment was thrown away and is made anew: {reason}");
-    }
+    let tables = Arc::new(LmdbTables::at(&config.cache_dir));
     let fresh_id = StoreId(random_bytes().map_err(Error::system("read random bytes"))?);
     let start = Start { now: clock.now(), fresh_id };
     let mut tell = |progress: Progress| {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use argh::{ArgsInfo, FromArgs};
 use serde_json::{Value, json};
 
+use super::environment;
 use super::table::{self, Side};
 use super::ui::Form;
 use super::{Context, Error};
@@ -34,10 +35,14 @@ enum Verb {
 /// Verify journal, chains, rows and sums, beside a running service or without one
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "verify", help_triggers("-h", "--help", "help"))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 struct Verify {
     /// verify heads and sums only
     #[argh(switch)]
     quick: bool,
+    /// walk the environment and say nothing
+    #[argh(switch, hidden_help)]
+    environment_only: bool,
     /// print JSON
     #[argh(switch)]
     json: bool,
@@ -82,10 +87,11 @@ fn verify(context: &mut Context, config: &Config, command: &Verify) -> Result<()
     if command.quiet {
         context.ui.be_quiet();
     }
-    let (tables, unreadable) = match LmdbTables::open_existing(&config.cache_dir) {
-        Ok(tables) => (tables, None),
-        Err(error) => (None, Some(error)),
-    };
+    if command.environment_only {
+        environment::walk(config);
+        return Ok(());
+    }
+    let (tables, unreadable) = environment::open(config)?;
     let level = if command.quick { Level::Quick } else { Level::Full };
     let (ui, clock) = (&mut context.ui, &context.clock);
     let mut tell = |seq: u64| ui.progress(clock.monotonic_us(), &format!("verified up to frame {seq}"));

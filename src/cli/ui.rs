@@ -217,6 +217,11 @@ fn line(text: &mut String, colored: bool, label: &str, message: &str) {
     text.extend([before, label, after, ": ", &message, "\n"]);
 }
 
+/// Says something beside the answer, from where no progress is shown.
+pub(super) fn note(text: &str) {
+    to_stderr(&format!("note: {}\n", super::table::plain(text)));
+}
+
 /// Writes to stderr; if that fails there is nowhere left to say so.
 fn to_stderr(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());

@@ -52,6 +52,7 @@ impl Config {
             state_dir: self.state_dir.clone(),
             cache_dir: self.cache_dir.clone(),
             segment_bytes: self.segment_bytes,
+            hurried_bytes: store::HURRIED_SEGMENT_BYTES,
             frame_bytes_max: number(self.frame_bytes_max),
             planted: None,
         }

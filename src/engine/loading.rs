@@ -23,7 +23,7 @@ pub const COMMAND_HEAD_BYTES: usize = 4_096;
 /// An OR-join is searched for on the shard within so many states; beyond them its case is parked.
 pub const JUDGED_STATES_MAX: usize = 64;
 /// Tables whose sums are checked when they are loaded.
-const LOADED: [crate::store::Table; 6] =
+pub(super) const LOADED: [crate::store::Table; 6] =
     [tables::SPECS, tables::CASES, tables::INSTANCES, tables::ITEMS, tables::KEYS, tables::PARTITIONS];
 
 /// Why shards could not be loaded.
@@ -115,7 +115,11 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-fn specifications<T: Tables>(follower: &Follower<T>, registry: &Registry) -> Result<u32, Error> {
+/// Compiles every stored specification into the registry; returns the highest number.
+///
+/// # Errors
+/// One cannot be read or compiled; says which.
+pub(super) fn specifications<T: Tables>(follower: &Follower<T>, registry: &Registry) -> Result<u32, Error> {
     let mut stored = Vec::new();
     scan(follower, tables::SPECS, |_, value| {
         stored.push(tables::decode::<(Time, Registration)>(value)?);

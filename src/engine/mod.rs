@@ -10,6 +10,7 @@ pub mod clock;
 pub mod fold;
 pub mod loading;
 mod meter;
+pub mod offline;
 pub mod prepare;
 pub mod queries;
 pub mod record;

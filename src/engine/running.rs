@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::Options;
-use super::clock::{Clock, deadline_in_us};
+use super::clock::{Clock, deadline_in_us, until};
 use super::fold::EngineFold;
 use super::loading;
 use super::meter::{TickMeter, TickRate};
@@ -34,6 +34,8 @@ const STEP_BATCHES_MAX: usize = 256;
 const FOLD_FRAMES_MAX: usize = 64;
 /// How often the timers look at the clock, in microseconds.
 const TIMER_US: u64 = 1_000_000;
+/// How often the helper looks whether everything stops, in microseconds.
+const HELPER_US: u64 = 100_000;
 /// How often `cold` looks whether there is something to do, in microseconds.
 const COLD_US: u64 = 100_000;
 /// How often `cold` looks how large the files are, in microseconds.
@@ -44,6 +46,11 @@ const PROBE_US: u64 = 500_000;
 const DURABLE_US: u64 = 500;
 /// Answers to questions wait so long for the follower, in microseconds.
 const QUESTION_US: u64 = 10_000_000;
+/// How long an opening waits for the lock of the store, in microseconds: commands that read or write without the
+/// service have it for a moment.
+const LOCK_WAIT_US: u64 = 3_000_000;
+/// How often it looks meanwhile, in microseconds.
+const LOCK_LOOK_US: u64 = 20_000;
 
 /// A running engine. Drop it only after [`Engine::stop`].
 pub struct Engine<D: Disk, T: Tables> {
@@ -112,11 +119,16 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         metrics: Arc<Metrics>,
         place: Place<D>,
     ) -> Result<Self, Error> {
-        let Opened { journal, mut follower, marker, .. } = opened;
+        let Opened { journal, mut follower, mut marker, .. } = opened;
         let plan = threads::plan(&options.hot_cores, &threads::available_cores());
         let shard_count = plan.hot.len();
         let progress: Vec<_> = (0..shard_count).map(|_| Arc::new(Progress::default())).collect();
-        let (registry, shards) = load(&mut follower, &journal.reader(), &options, &progress, clock.now())?;
+        let loaded = load(&mut follower, &journal.reader(), &options, &progress, clock.now());
+        if loaded.is_err() {
+            // An orderly end says nothing against the working environment. If the note fails, it is only made anew.
+            let _ = marker.stopped();
+        }
+        let (registry, shards) = loaded?;
         let state = Arc::new(JournalState::default());
         state.durable_seq.store(journal.seq(), Ordering::Release);
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..shard_count).map(|_| mpsc::channel()).unzip();
@@ -161,7 +173,8 @@ impl<D: Disk, T: Tables> Engine<D, T> {
     }
 }
 
-/// Opens the store of an engine: the same fold for everyone who opens one.
+/// Opens the store of an engine: the same fold for everyone who opens one. Waits a moment while another process has
+/// it.
 ///
 /// # Errors
 /// The state cannot be read, is damaged or in use.
@@ -172,10 +185,18 @@ pub fn open_store<D: Disk, T: Tables>(
     start: store::Start,
     progress: &mut dyn FnMut(store::Progress),
 ) -> Result<(Opened<D, T>, OpenReport), Error> {
-    let opened =
-        store::open(disk, tables, Arc::new(EngineFold), options, start, progress).map_err(Error::Store)?;
-    let report = opened.report.clone();
-    Ok((opened, report))
+    let deadline = deadline_in_us(LOCK_WAIT_US);
+    loop {
+        let (disk, tables) = (Arc::clone(&disk), Arc::clone(&tables));
+        match store::open(disk, tables, Arc::new(EngineFold), options, start, progress) {
+            Err(store::Error::Locked { .. }) if !until(deadline).is_zero() => threads::pause_us(LOCK_LOOK_US),
+            opened => {
+                let opened = opened.map_err(Error::Store)?;
+                let report = opened.report.clone();
+                return Ok((opened, report));
+            }
+        }
+    }
 }
 
 /// Loads what lives. Rows that cannot be loaded are made anew from the journal, once.
@@ -451,7 +472,7 @@ fn answer_question<D: Disk, T: Tables>(shared: &Shared<D, T>, question: Question
 
 fn run_helper<D: Disk, T: Tables>(shared: &Shared<D, T>, questions: &Receiver<(usize, Question)>) {
     loop {
-        match questions.recv_timeout(Duration::from_micros(TIMER_US)) {
+        match questions.recv_timeout(Duration::from_micros(HELPER_US)) {
             Ok((shard, question)) => {
                 shared.condition.question_count.fetch_sub(1, Ordering::AcqRel);
                 let told = answer_question(shared, question);

@@ -143,7 +143,7 @@ impl<'a> Compiler<'a> {
             input,
             output,
         };
-        net.is_safe = safety::is_safe(&net);
+        net.is_safe = self.mistakes.is_empty() && safety::is_safe(&net);
         net
     }
 

@@ -62,17 +62,22 @@ pub enum Judgement {
 /// They look at more than [`ORJOIN_PLACES_MAX`] places; the number of places at which counting stopped.
 pub(super) fn analyse(tasks: &[Task], place_count: usize) -> Result<Vec<OrJoin>, usize> {
     let graph = Graph::of(tasks, place_count);
-    let mut joins = Vec::new();
+    let mut regions = Vec::new();
     let mut looked_at = 0;
     for (at, task) in tasks.iter().enumerate().filter(|(_, task)| task.join == Gate::Or) {
-        let join = graph.or_join(tasks, number(at), task);
-        looked_at += join.region.len();
+        let mut region = graph.region(tasks, number(at), task);
+        looked_at += region.len();
         if looked_at > ORJOIN_PLACES_MAX {
             return Err(looked_at);
         }
-        joins.push(join);
+        region.sort_unstable();
+        regions.push((number(at), region));
     }
-    Ok(joins)
+    let join = |(task, region): (u16, Vec<u16>)| {
+        let reach = reach(tasks, task, &region, &graph);
+        OrJoin { task, region, reach }
+    };
+    Ok(regions.into_iter().map(join).collect())
 }
 
 /// Who produces for each place.
@@ -93,13 +98,6 @@ impl Graph {
             }
         }
         Self { producers, busy }
-    }
-
-    fn or_join(&self, tasks: &[Task], number: u16, task: &Task) -> OrJoin {
-        let mut region = self.region(tasks, number, task);
-        region.sort_unstable();
-        let reach = reach(tasks, number, &region, self);
-        OrJoin { task: number, region, reach }
     }
 
     fn region(&self, tasks: &[Task], join: u16, task: &Task) -> Vec<u16> {

@@ -2,5 +2,6 @@
 //!
 //! Start at [`kernel::measure`], which tests, benches and `knhk performance benchmark` share.
 
+pub mod durable;
 pub mod kernel;
 pub mod load;

@@ -45,8 +45,15 @@ pub trait Disk: Send + Sync + 'static {
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
     /// Returns the bytes that may still be written.
     fn free_bytes(&self, folder: &Path) -> io::Result<u64>;
-    /// Takes the lock under this name; `None` when another process has it.
+    /// Takes the lock under this name alone; `None` when another process has it.
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>>;
+    /// Takes the lock under this name together with others who only read; `None` when another process has it alone.
+    /// Makes no file.
+    fn lock_shared(&self, path: &Path) -> io::Result<Option<Lock>>;
+    /// Returns the process that has the lock under this name, where the system tells.
+    fn lock_holder(&self, _path: &Path) -> Option<u32> {
+        None
+    }
 }
 
 /// An open file.
@@ -117,12 +124,39 @@ impl Disk for RealDisk {
 
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Some(Box::new(lock))),
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, error)) => Err(error.into()),
-        }
+        flock(file, FlockArg::LockExclusiveNonblock)
     }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<Option<Lock>> {
+        flock(File::open(path)?, FlockArg::LockSharedNonblock)
+    }
+
+    fn lock_holder(&self, path: &Path) -> Option<u32> {
+        let found = std::fs::metadata(path).ok()?;
+        holder(&std::fs::read_to_string("/proc/locks").ok()?, found.dev(), found.ino())
+    }
+}
+
+fn flock(file: File, how: FlockArg) -> io::Result<Option<Lock>> {
+    match Flock::lock(file, how) {
+        Ok(lock) => Ok(Some(Box::new(lock))),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, error)) => Err(error.into()),
+    }
+}
+
+/// Finds who holds a file's lock in the lines of /proc/locks (proc(5)): number, kind, mode, access, process,
+/// `major:minor:inode`, range. A line with an arrow is of somebody who waits.
+fn holder(lines: &str, device: u64, inode: u64) -> Option<u32> {
+    let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    let place = format!("{major:02x}:{minor:02x}:{inode}");
+    lines.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.get(1..6)? {
+            ["FLOCK", _, _, process, file] if *file == place => process.parse().ok(),
+            _ => None,
+        }
+    })
 }
 
 impl DiskFile for File {
@@ -156,5 +190,22 @@ impl DiskFile for File {
         let born = found.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let born_ns = born.map_or(0, |age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
         Ok(Stamp { inode: found.ino(), born_ns })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::holder;
+
+    #[test]
+    fn the_holder_of_a_lock_is_found_by_its_file() {
+        let lines = "1: POSIX  ADVISORY  WRITE 11 fe:00:77 0 EOF\n\
+                     2: FLOCK  ADVISORY  WRITE 22 fd:00:77 0 EOF\n\
+                     3: -> FLOCK  ADVISORY  WRITE 33 fe:00:77 0 EOF\n\
+                     4: FLOCK  ADVISORY  WRITE 44 fe:00:77 0 EOF\n";
+        assert_eq!(holder(lines, 0xfe00, 77), Some(44));
+        assert_eq!(holder(lines, 0xfe00, 78), None);
+        assert_eq!(holder("", 0xfe00, 77), None);
+        assert_eq!(holder("4: FLOCK\n", 0xfe00, 77), None);
     }
 }

@@ -24,10 +24,12 @@ pub enum Error {
         source: io::Error,
     },
     /// Another process has the state folder.
-    #[error("the state folder is in use by another process: {}", path.display())]
+    #[error("the state folder is in use by {}: {}", process(*holder), path.display())]
     Locked {
         /// The lock file.
         path: PathBuf,
+        /// Who has it, where the system tells.
+        holder: Option<u32>,
     },
     /// The journal is damaged.
     #[error("the journal is damaged at byte {offset} of {}: {reason}", path.display())]
@@ -253,6 +255,10 @@ impl Error {
         let path = path.into();
         move |source| Self::Io { what, path, source }
     }
+}
+
+fn process(holder: Option<u32>) -> String {
+    holder.map_or_else(|| "another process".to_owned(), |number| format!("process {number}"))
 }
 
 /// Why nothing was appended. Whatever it says, nothing of the frame is acknowledged.

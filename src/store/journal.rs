@@ -19,8 +19,8 @@ use super::segment::{End, HEADER_BYTES, Header, Segment, TEMPORARY, name, tag};
 use super::{Options, PlantedBug};
 use crate::id::{PARTITION_COUNT, Partition, Time};
 
-/// Size of a segment that is made when none is ready: small, because an append waits for it.
-const HURRIED_SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
+/// Size of a segment of a service that is made when none is ready: small, because an append waits for it.
+pub const HURRIED_SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 /// Zeros that one step of preparing writes and syncs.
 const PREPARE_STEP_BYTES: u64 = 1024 * 1024;
 
@@ -33,6 +33,7 @@ pub struct Journal<D: Disk> {
     /// The number of the next segment tried.
     next_n: u64,
     segment_bytes: u64,
+    hurried_bytes: u64,
     frame_bytes_max: usize,
     epochs: [u64; PARTITION_COUNT],
     claimed: [bool; PARTITION_COUNT],
@@ -104,6 +105,7 @@ impl<D: Disk> Journal<D> {
             writer: None,
             next_n: listing.highest_n() + 1,
             segment_bytes: options.segment_bytes,
+            hurried_bytes: options.hurried_bytes,
             frame_bytes_max: options.frame_bytes_max,
             epochs,
             claimed: [false; PARTITION_COUNT],
@@ -246,7 +248,7 @@ impl<D: Disk> Journal<D> {
             }
             _ => {
                 let path = self.shared.folder.join(temporary);
-                let size = self.segment_bytes.min(HURRIED_SEGMENT_BYTES).max(needed);
+                let size = self.segment_bytes.min(self.hurried_bytes).max(needed);
                 let zeros = usize::try_from(size).expect("invariant: a hurried segment fits memory");
                 (disk.create(&path)?, path, size, zeros)
             }

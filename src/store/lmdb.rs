@@ -44,39 +44,42 @@ struct Inside {
 /// The working environment on disk.
 pub struct LmdbTables {
     folder: PathBuf,
-    /// Empty only after a clearing that failed.
+    /// Empty before [`Tables::begin`], and after a clearing that failed.
     inside: RwLock<Option<Inside>>,
-    discarded: Option<String>,
 }
 
 impl LmdbTables {
+    /// Returns the environment in `cache_dir`, which is opened or made by [`Tables::begin`]: only who has the lock of
+    /// the store may touch it.
+    pub fn at(cache_dir: &Path) -> Self {
+        Self { folder: cache_dir.to_owned(), inside: RwLock::new(None) }
+    }
+
     /// Opens the environment in `cache_dir`, or makes one; one that cannot be opened is thrown away.
     pub fn open(cache_dir: &Path) -> Result<Self, Error> {
-        std::fs::create_dir_all(cache_dir).map_err(Error::io("make the folder", cache_dir))?;
-        let (inside, discarded) = match open_inside(cache_dir, Access::Write) {
-            Ok(inside) => (inside, None),
-            Err(Error::TablesFull) => return Err(Error::TablesFull),
-            Err(error) => {
-                remove_files(cache_dir)?;
-                (open_inside(cache_dir, Access::Write)?, Some(error.to_string()))
-            }
-        };
-        Ok(Self { folder: cache_dir.to_owned(), inside: RwLock::new(Some(inside)), discarded })
+        let tables = Self::at(cache_dir);
+        tables.begin()?;
+        Ok(tables)
     }
 
     /// Opens the environment in `cache_dir` for reading, beside a running service or without one; `None` when there
-    /// is none.
+    /// is none. A lock file may come to lie beside it.
     pub fn open_existing(cache_dir: &Path) -> Result<Option<Self>, Error> {
+        Self::open_for(cache_dir, Access::Read)
+    }
+
+    /// Opens the environment in `cache_dir` for reading while nobody can write to it, and touches no file; `None`
+    /// when there is none.
+    pub fn open_resting(cache_dir: &Path) -> Result<Option<Self>, Error> {
+        Self::open_for(cache_dir, Access::Resting)
+    }
+
+    fn open_for(cache_dir: &Path, access: Access) -> Result<Option<Self>, Error> {
         if !cache_dir.join(FILE_NAME).exists() {
             return Ok(None);
         }
-        let inside = open_inside(cache_dir, Access::Read)?;
-        Ok(Some(Self { folder: cache_dir.to_owned(), inside: RwLock::new(Some(inside)), discarded: None }))
-    }
-
-    /// Returns why the environment found at opening was thrown away, if it was.
-    pub fn discarded(&self) -> Option<&str> {
-        self.discarded.as_deref()
+        let inside = open_inside(cache_dir, access)?;
+        Ok(Some(Self { folder: cache_dir.to_owned(), inside: RwLock::new(Some(inside)) }))
     }
 
     /// Takes a row away as damage would, past the sums.
@@ -127,6 +130,25 @@ impl LmdbTables {
 }
 
 impl Tables for LmdbTables {
+    fn begin(&self) -> Result<Option<String>, Error> {
+        let mut guard =
+            self.inside.write().expect("invariant: nobody panics with the environment's lock held");
+        if guard.is_some() {
+            return Ok(None);
+        }
+        std::fs::create_dir_all(&self.folder).map_err(Error::io("make the folder", &self.folder))?;
+        let (inside, discarded) = match open_inside(&self.folder, Access::Write) {
+            Ok(inside) => (inside, None),
+            Err(Error::TablesFull) => return Err(Error::TablesFull),
+            Err(error) => {
+                remove_files(&self.folder)?;
+                (open_inside(&self.folder, Access::Write)?, Some(error.to_string()))
+            }
+        };
+        *guard = Some(inside);
+        Ok(discarded)
+    }
+
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         if key.is_empty() || key.len() > KEY_BYTES_MAX || table.0 >= TABLE_COUNT_MAX {
             return Ok(None);
@@ -279,6 +301,8 @@ fn each(
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Access {
     Read,
+    /// Nobody writes meanwhile, so nobody needs to know who reads.
+    Resting,
     Write,
 }
 
@@ -291,9 +315,11 @@ fn open_inside(folder: &Path, access: Access) -> Result<Inside, Error> {
     options.map_size(map_size).max_dbs(u32::from(TABLE_COUNT_MAX) + 1).max_readers(READER_COUNT_MAX);
     let flags = match access {
         Access::Read => EnvFlags::NO_SUB_DIR | EnvFlags::READ_ONLY,
+        Access::Resting => EnvFlags::NO_SUB_DIR | EnvFlags::READ_ONLY | EnvFlags::NO_LOCK,
         Access::Write => EnvFlags::NO_SUB_DIR,
     };
-    // SAFETY: NO_SUB_DIR only says that the path is the file itself, and READ_ONLY only takes away.
+    // SAFETY: NO_SUB_DIR only says that the path is the file itself, and READ_ONLY only takes away. NO_LOCK comes
+    // with READ_ONLY and while the store's lock keeps every writer out.
     unsafe { options.flags(flags) };
     // SAFETY: the file is touched through LMDB only, in a folder that is the service's own.
     let env = unsafe { options.open(&path) }.map_err(lmdb_error)?;

@@ -38,6 +38,11 @@ impl<D: Disk> Marker<D> {
         (marker, is_suspicious)
     }
 
+    /// Tells, without noting anything, whether the run before may have ended early and unclean.
+    pub(super) fn is_doubtful(disk: Arc<D>, folder: PathBuf) -> bool {
+        Self { disk, folder }.read().is_some_and(|text| text != SETTLED)
+    }
+
     /// Notes that the service has run for a minute.
     pub fn settled(&mut self) -> Result<(), Error> {
         self.write(SETTLED)

@@ -19,6 +19,7 @@ mod journal;
 mod layer;
 mod lmdb;
 mod log;
+mod look;
 mod marker;
 mod mem;
 mod open;
@@ -38,9 +39,10 @@ pub use error::{AppendError, Error};
 pub use follower::{Checkpoint, Fold, Follower, Rows};
 pub use frame::FRAME_BYTES_MAX;
 pub use info::{Info, SegmentInfo, info};
-pub use journal::{Journal, Prepared, Preparer};
+pub use journal::{HURRIED_SEGMENT_BYTES, Journal, Prepared, Preparer};
 pub use lmdb::LmdbTables;
 pub use log::Log;
+pub use look::{Looked, ReadTables, exists, look};
 pub use marker::Marker;
 pub use mem::MemTables;
 pub use open::{OpenReport, Opened, Progress, Start, open};
@@ -49,7 +51,7 @@ pub use repair::{Act, RepairReport, repair};
 pub use tables::{
     Change, Changes, KEY_BYTES_MAX, Meta, Sum, Sums, TABLE_COUNT_MAX, Table, Tables, VALUE_BYTES_MAX, Visit,
 };
-pub use verify::{Level, VerifyReport, verify};
+pub use verify::{Level, VerifyReport, verify, walk};
 
 /// What a store is told by the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub struct Options {
     pub cache_dir: PathBuf,
     /// Size of a journal segment in bytes.
     pub segment_bytes: u64,
+    /// Size of a segment that is made when none is ready, as at every opening; more where a frame needs it.
+    pub hurried_bytes: u64,
     /// Largest frame in bytes, at most [`FRAME_BYTES_MAX`].
     pub frame_bytes_max: usize,
     /// A bug put in for the simulator's own proof; `None` everywhere else.

@@ -21,7 +21,7 @@ use super::{Options, identity};
 use crate::id::Time;
 
 pub(super) const JOURNAL_FOLDER: &str = "journal";
-const LOCK_NAME: &str = "lock";
+pub(super) const LOCK_NAME: &str = "lock";
 /// Least size of the largest frame: enough for one command of an ordinary case.
 const FRAME_BYTES_LEAST: u64 = 16 * 1024;
 /// Greatest size of a segment.
@@ -95,6 +95,7 @@ pub fn open<D: Disk, T: Tables>(
         let _ = disk.unlink(&folder.join(name));
     }
     let suspicion = is_suspicious.then(|| "two runs ended within a minute of starting".to_owned());
+    let suspicion = suspicion.or(tables.begin()?);
     let mut opening = Opening { tables, fold, suspicion, report, progress };
     let (mut journal, follower) = match found {
         Some(found) => {
@@ -132,11 +133,11 @@ pub(super) fn take_folders<D: Disk>(disk: &D, options: &Options) -> Result<Lock,
     disk.sync_folder(&options.state_dir).map_err(Error::io("sync", &options.state_dir))?;
     let path = options.state_dir.join(LOCK_NAME);
     let lock = disk.lock(&path).map_err(Error::io("lock", &path))?;
-    lock.ok_or(Error::Locked { path })
+    lock.ok_or_else(|| Error::Locked { holder: disk.lock_holder(&path), path })
 }
 
 /// Finds the journal's end; `None` when there is no journal, and should be none.
-fn find<D: Disk>(
+pub(super) fn find<D: Disk>(
     disk: &D,
     folder: &Path,
     listing: &Listing,
@@ -273,14 +274,18 @@ impl<T: Tables> Opening<'_, T> {
 }
 
 /// The journal's last good frame, which is not yet held again.
-struct Ends {
-    store: StoreId,
-    seq: u64,
-    hash: [u8; 32],
+pub(super) struct Ends {
+    pub(super) store: StoreId,
+    pub(super) seq: u64,
+    pub(super) hash: [u8; 32],
 }
 
 /// Returns why an environment with this meta is not one of this journal.
-fn disbelief<D: Disk>(meta: &Meta, reader: &JournalReader<D>, ends: &Ends) -> Result<Option<String>, Error> {
+pub(super) fn disbelief<D: Disk>(
+    meta: &Meta,
+    reader: &JournalReader<D>,
+    ends: &Ends,
+) -> Result<Option<String>, Error> {
     if meta.store != ends.store {
         return Ok(Some(format!("it belongs to store {}", meta.store)));
     }

@@ -14,7 +14,7 @@ use crate::id::{Partition, Time};
 const INDEX_COUNT_MAX: usize = 8;
 
 /// Where a segment's entries lie: by partition and first position, how many, and the frame's place.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Index {
     groups: BTreeMap<(u16, u64), (u32, u64)>,
 }
@@ -152,6 +152,15 @@ impl<D: Disk> JournalReader<D> {
                 Err(segment.damaged(offset, format!("entry {n} of partition {} is not here", partition.0)))
             }
         }
+    }
+
+    /// Learns where the entries of the head lie, which a writer knows as it writes: without it, each of them is searched
+    /// for by reading the whole head.
+    pub fn index_head(&self) -> Result<(), Error> {
+        let Some(part) = self.parts(|_| true).pop() else { return Ok(()) };
+        let index = self.index(&part)?;
+        self.shared.lock().head_index = Arc::unwrap_or_clone(index);
+        Ok(())
     }
 
     /// Visits durable frames from `from_seq` on, until `visit` returns false or fails.

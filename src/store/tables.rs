@@ -84,6 +84,11 @@ pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> bool + 'a;
 
 /// A place for rows, committed all at once.
 pub trait Tables: Send + Sync + 'static {
+    /// Makes them ready; an opening calls it as soon as nobody else can have them. Returns why what was there was
+    /// thrown away, if it was.
+    fn begin(&self) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
     /// Returns the value under a key, checked.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
     /// Visits rows, checked, in the order of their keys from `from` on, until `visit` returns false. `visit` must not

@@ -29,9 +29,11 @@ struct Home {
 impl Home {
     fn new(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("knhk.sock");
-        fs::write(folder.path().join("knhk.toml"), format!("socket = \"{}\"\n{more}", socket.display()))
-            .unwrap();
+        let path = folder.path().display();
+        let places = format!(
+            "socket = \"{path}/knhk.sock\"\nstate_dir = \"{path}/state\"\ncache_dir = \"{path}/cache\"\n"
+        );
+        fs::write(folder.path().join("knhk.toml"), places + more).unwrap();
         Self { folder }
     }
 

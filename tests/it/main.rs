@@ -16,6 +16,7 @@ mod kernel;
 mod logs;
 mod metrics;
 mod net;
+mod offline;
 mod orjoin;
 mod replay;
 mod sim;

@@ -64,6 +64,7 @@ impl Bench {
             state_dir: PathBuf::from("/state"),
             cache_dir: PathBuf::from("/cache"),
             segment_bytes: SEGMENT_BYTES,
+            hurried_bytes: SEGMENT_BYTES,
             frame_bytes_max: 16 * 1024,
             planted: None,
         };

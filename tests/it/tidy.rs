@@ -105,3 +105,66 @@ fn every_test_file_is_listed() {
     }
     assert!(names.is_empty(), "not listed in tests/it/main.rs: {names:?}");
 }
+
+/// Longest function without a reason of its own.
+const FUNCTION_LINES_MAX: usize = 70;
+/// Functions that are longer today. The list only shrinks.
+const LONG_FUNCTIONS: &[&str] = &[];
+/// Longest source file.
+const FILE_LINES_MAX: usize = 1_000;
+
+/// Returns the functions of a source text with their lengths, told by indentation: rustfmt keeps it true.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let indent = line.len() - line.trim_start().len();
+        let code = line.trim_start();
+        let Some(start) = code.find("fn ").filter(|start| {
+            let before = &code[..*start];
+            before.split_whitespace().all(|word| {
+                word.starts_with("pub") || ["const", "unsafe", "async"].contains(&word) || word.ends_with(')')
+            })
+        }) else {
+            continue;
+        };
+        let name: String =
+            code[start + 3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let end = lines[at..].iter().position(|line| *line == format!("{}}}", " ".repeat(indent)));
+        found.extend(end.map(|end| (name, end + 1)));
+    }
+    found
+}
+
+#[test]
+fn functions_and_files_stay_short() {
+    let mut files = Vec::new();
+    rust_files(&root().join("src"), &mut files);
+    let mut long = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.lines().count() <= FILE_LINES_MAX, "{} is too long", file.display());
+        for (name, lines) in functions(&text) {
+            let place = format!("{}::{name}", module_of(&file));
+            if lines > FUNCTION_LINES_MAX && !LONG_FUNCTIONS.contains(&place.as_str()) {
+                long.push(format!("{}: {name} has {lines} lines", file.display()));
+            }
+        }
+    }
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
+
+#[test]
+fn lengths_are_told_by_indentation() {
+    let text = "fn one() {\n    1\n}\nimpl A {\n    pub(crate) const fn two() {\n        2\n    }\n}\nlet f = a_fn (3);\n";
+    assert_eq!(functions(text), [("one".to_owned(), 3), ("two".to_owned(), 3)]);
+}
+
+#[test]
+fn the_architecture_page_names_every_module_and_is_two_pages() {
+    let page = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
+    for (module, _) in LAYERS {
+        assert!(page.contains(&format!("| `{module}` |")), "docs/ARCHITECTURE.md does not name {module}");
+    }
+    assert!(page.lines().count() <= 110, "docs/ARCHITECTURE.md is longer than two pages");
+}

@@ -77,9 +77,9 @@ fn the_configuration_is_shown_and_checked() {
     let home = Home::new("cache_size_mb = 1024\notel_enabled = false\n");
     let shown = home.run(&["config", "show", "--origin"]);
     for line in [
-        "cache_size_mb 1024 HOME/knhk.toml:2",
+        "cache_size_mb 1024 HOME/knhk.toml:4",
         "OTEL_ENDPOINT http://127.0.0.1:4317 built-in",
-        "OTEL_ENABLED false HOME/knhk.toml:3",
+        "OTEL_ENABLED false HOME/knhk.toml:5",
     ] {
         let words = |shown: &str| shown.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(shown.lines().any(|shown| words(shown) == line), "{line} is not in\n{shown}");
@@ -87,7 +87,7 @@ fn the_configuration_is_shown_and_checked() {
     let json = home.run(&["config", "show", "--json", "--origin"]);
     assert!(
         json.contains(
-            r#""cache_size_mb":{"value":1024,"origin":{"from":"file","file":"HOME/knhk.toml","line":2}}"#
+            r#""cache_size_mb":{"value":1024,"origin":{"from":"file","file":"HOME/knhk.toml","line":4}}"#
         ),
         "{json}"
     );

@@ -36,6 +36,7 @@ fn store_options() -> Options {
         state_dir: PathBuf::from("/state"),
         cache_dir: PathBuf::from("/cache"),
         segment_bytes: 256 * 1024,
+        hurried_bytes: 256 * 1024,
         frame_bytes_max: Setting::default().frame_bytes_max,
         planted: None,
     }

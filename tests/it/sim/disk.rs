@@ -391,6 +391,10 @@ impl Disk for SimDisk {
         self.lock().alive()?;
         Ok(Some(Box::new(())))
     }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<Option<Lock>> {
+        Disk::lock(self, path)
+    }
 }
 
 impl DiskFile for SimFile {

@@ -105,6 +105,7 @@ impl World {
             state_dir: PathBuf::from("/state"),
             cache_dir: PathBuf::from("/cache"),
             segment_bytes: SEGMENT_BYTES,
+            hurried_bytes: SEGMENT_BYTES,
             frame_bytes_max: setting.frame_bytes_max,
             planted: plan.planted,
         };

@@ -18,6 +18,7 @@ fn options(folder: &Path) -> Options {
         state_dir: folder.join("state"),
         cache_dir: folder.join("cache"),
         segment_bytes: 1024 * 1024,
+        hurried_bytes: 1024 * 1024,
         frame_bytes_max: 64 * 1024,
         planted: None,
     }

@@ -183,6 +183,27 @@ impl Service {
             .unwrap_or_else(|| panic!("still running {STOP_MAX:?} after SIGTERM"))
     }
 
+    /// Stops the process from running, until [`Service::go_on`].
+    pub(crate) fn hold(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets a held process run again.
+    pub(crate) fn go_on(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    /// Returns the number of the process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the process to end by itself.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        wait::until(START_MAX, || self.child.try_wait().unwrap())
+            .unwrap_or_else(|| panic!("still running after {START_MAX:?}"))
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
         // An error means that it has ended already; whoever waits for it learns how.

@@ -1,0 +1,132 @@
+//! The service without its threads, for reading: rows and journal of a store that is only looked at. It answers as
+//! the running engine does, by the same functions, and takes no change.
+
+use std::sync::{Arc, OnceLock};
+
+use super::answers;
+use super::clock::Clock;
+use super::fold::EngineFold;
+use super::loading;
+use super::queries;
+use super::registry::Registry;
+use super::running::Error;
+use super::service::{
+    Answer, CaseFilter, CaseSummary, CaseView, Health, HistoryView, IsNew, ItemFilter, ItemView, Once,
+    Operation, Page, PageOf, Refusal, Service, SpecificationView,
+};
+use crate::id::{CaseId, ItemId, Time};
+use crate::net::Net;
+use crate::store::{self, Disk, Fold, Looked, Tables};
+use crate::telemetry::metrics::Metrics;
+
+const WHY: &str = "it does not run";
+
+/// A store that is looked at, as clients' requests see it.
+pub struct Offline<D: Disk, T: Tables> {
+    looked: Looked<D, T>,
+    registry: Registry,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    /// Whether the journal's head could be indexed; empty before somebody asked for a history.
+    indexed: OnceLock<Result<(), String>>,
+}
+
+/// Where somebody who has the store for himself was when it was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beside {
+    /// The process, where the system tells.
+    pub holder: Option<u32>,
+    /// The last frame that is shown.
+    pub seq: u64,
+    /// Its time.
+    pub time: Time,
+}
+
+impl<D: Disk, T: Tables> std::fmt::Debug for Offline<D, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Offline").finish_non_exhaustive()
+    }
+}
+
+impl<D: Disk, T: Tables> Offline<D, T> {
+    /// Looks at a store; `tables` opens its working environment while nobody writes to it. `None` when there is no
+    /// store.
+    ///
+    /// # Errors
+    /// The journal cannot be read or is damaged, or the stored state does not fit together.
+    pub fn open(
+        disk: &Arc<D>,
+        tables: impl FnOnce() -> Result<Option<T>, store::Error>,
+        options: &store::Options,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Option<Self>, Error> {
+        let fold: Arc<dyn Fold> = Arc::new(EngineFold);
+        let looked = store::look(disk, tables, &fold, options, &loading::LOADED).map_err(Error::Store)?;
+        let Some(looked) = looked else { return Ok(None) };
+        let registry = Registry::default();
+        loading::specifications(&looked.follower, &registry)
+            .map_err(|error| Error::State(error.to_string()))?;
+        Ok(Some(Self { looked, registry, clock, metrics: Metrics::new(), indexed: OnceLock::new() }))
+    }
+
+    /// Returns who has the store for himself, and what is shown of it; `None` when nobody has.
+    pub fn beside(&self) -> Option<Beside> {
+        let Looked { follower, holder, is_beside, .. } = &self.looked;
+        is_beside.then(|| Beside { holder: *holder, seq: follower.seq(), time: follower.time() })
+    }
+}
+
+impl<D: Disk, T: Tables> Service for Offline<D, T> {
+    fn register(&self, _source: &[u8], _once: &Once) -> Result<SpecificationView, Refusal> {
+        Err(answers::read_only(WHY))
+    }
+
+    fn operate(&self, operations: Vec<(Operation, Once)>) -> Vec<Result<Answer, Refusal>> {
+        operations.iter().map(|_| Err(answers::read_only(WHY))).collect()
+    }
+
+    fn case(&self, id: CaseId) -> Result<CaseView, Refusal> {
+        queries::case(&self.looked.follower, &self.registry, id)
+    }
+
+    fn item(&self, id: ItemId) -> Result<ItemView, Refusal> {
+        queries::item(&self.looked.follower, &self.registry, id)
+    }
+
+    fn cases(&self, filter: &CaseFilter, page: &PageOf) -> Result<Page<CaseSummary>, Refusal> {
+        queries::cases(&self.looked.follower, &self.registry, filter, page, self.clock.now())
+    }
+
+    fn items(&self, filter: &ItemFilter, page: &PageOf) -> Result<Page<ItemView>, Refusal> {
+        queries::items(&self.looked.follower, &self.registry, filter, page)
+    }
+
+    fn history(&self, id: CaseId, page: &PageOf) -> Result<Page<HistoryView>, Refusal> {
+        let Looked { journal, follower, .. } = &self.looked;
+        let indexed = self.indexed.get_or_init(|| journal.index_head().map_err(|error| error.to_string()));
+        indexed.as_ref().map_err(|reason| answers::unreadable(reason))?;
+        let row = queries::row(follower, id)?;
+        queries::history(journal, &self.registry, id, &row, page)
+    }
+
+    fn specifications(&self, page: &PageOf) -> Result<Page<SpecificationView>, Refusal> {
+        queries::specifications(&self.registry, page)
+    }
+
+    fn specification(&self, id: &str) -> Result<SpecificationView, Refusal> {
+        let spec = self.registry.find(id).ok_or_else(|| answers::no_specification(id))?;
+        Ok(answers::specification(&spec, IsNew::No))
+    }
+
+    fn nets_of(&self, id: CaseId) -> Result<Vec<Arc<Net>>, Refusal> {
+        queries::nets_of(&self.looked.follower, &self.registry, id)
+    }
+
+    fn health(&self) -> Health {
+        Health { failing: Vec::new(), degraded: vec!["the service does not run".to_owned()] }
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+}

@@ -1,0 +1,183 @@
+//! Looking at a store without writing to it: for commands while no service runs, or one that does not answer.
+//!
+//! Who can take the lock together with other readers keeps writers out meanwhile, and reads the working environment
+//! with the journal's tail folded over it in memory. Beside somebody who has the lock alone, or where the environment
+//! is not to be believed, the whole journal is folded in memory. No file is made, changed or taken away.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use super::chain::{Found, Listing};
+use super::disk::{Disk, Lock};
+use super::error::Error;
+use super::follower::{Fold, Follower, check_sums};
+use super::marker::Marker;
+use super::mem::MemTables;
+use super::open::{Ends, JOURNAL_FOLDER, LOCK_NAME, OpenReport, disbelief, find};
+use super::reader::{JournalReader, Shared};
+use super::tables::{Changes, Meta, Sum, Sums, Table, Tables, Visit};
+use super::{Options, identity};
+use crate::id::Partition;
+
+/// A store that is looked at. Nobody can write to it as long as this is there, unless somebody already could.
+pub struct Looked<D: Disk, T: Tables> {
+    /// Frames and entries up to the end that was found.
+    pub journal: JournalReader<D>,
+    /// The rows at that end.
+    pub follower: Follower<ReadTables<T>>,
+    /// Whether another process has the store for itself, and may have gone on since.
+    pub is_beside: bool,
+    /// That process, where the system tells.
+    pub holder: Option<u32>,
+    _lock: Option<Lock>,
+}
+
+/// Looks at a store; `tables` opens its working environment while nobody writes to it. Sums of the `checked` tables
+/// must hold, or the environment is left aside. `None` when there is no store, and never was one.
+///
+/// # Errors
+/// The journal cannot be read or is damaged. Whatever is wrong with the working environment is not an error.
+pub fn look<D: Disk, T: Tables>(
+    disk: &Arc<D>,
+    tables: impl FnOnce() -> Result<Option<T>, Error>,
+    fold: &Arc<dyn Fold>,
+    options: &Options,
+    checked: &[Table],
+) -> Result<Option<Looked<D, T>>, Error> {
+    let path = options.state_dir.join(LOCK_NAME);
+    let (lock, is_beside) = match disk.lock_shared(&path) {
+        Ok(lock) => (lock, true),
+        // A copy that was never opened: nobody can be kept out, so only files that never change are read.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (None, false),
+        Err(error) => return Err(Error::io("lock", path)(error)),
+    };
+    let is_beside = is_beside && lock.is_none();
+    let holder = if is_beside { disk.lock_holder(&path) } else { None };
+    let Some(found) = find_journal(&**disk, options)? else { return Ok(None) };
+    let Found { store, segments, end, .. } = found;
+    let ends = Ends { store, seq: end.seq, hash: end.hash };
+    let folder = options.state_dir.join(JOURNAL_FOLDER);
+    let journal = JournalReader { shared: Arc::new(Shared::new(Arc::clone(disk), folder, segments, end)) };
+    let is_believed = lock.is_some() && !Marker::is_doubtful(Arc::clone(disk), options.cache_dir.clone());
+    let stored = if is_believed { over_stored(&journal, tables, fold, &ends, checked)? } else { None };
+    let follower = match stored {
+        Some(follower) => follower,
+        None => in_memory(&journal, fold, &ends)?,
+    };
+    Ok(Some(Looked { journal, follower, is_beside, holder, _lock: lock }))
+}
+
+/// Tells whether there is a store, or was one; nothing is made.
+///
+/// # Errors
+/// The folders cannot be read.
+pub fn exists<D: Disk>(disk: &D, options: &Options) -> Result<bool, Error> {
+    let folder = options.state_dir.join(JOURNAL_FOLDER);
+    let is_there = disk.exists(&folder).map_err(Error::io("look for", &folder))?;
+    if is_there && !Listing::read(disk, &folder)?.names.is_empty() {
+        return Ok(true);
+    }
+    Ok(identity::read(disk, &options.state_dir)?.is_some())
+}
+
+fn find_journal<D: Disk>(disk: &D, options: &Options) -> Result<Option<Found>, Error> {
+    let folder = options.state_dir.join(JOURNAL_FOLDER);
+    if disk.exists(&folder).map_err(Error::io("look for", &folder))? {
+        let listing = Listing::read(disk, &folder)?;
+        return find(disk, &folder, &listing, options, &mut OpenReport::default());
+    }
+    match identity::read(disk, &options.state_dir)? {
+        Some(_) => Err(Error::JournalMissing { path: folder }),
+        None => Ok(None),
+    }
+}
+
+/// Returns the rows of the environment with the journal's tail over them; `None` when it is not to be believed.
+fn over_stored<D: Disk, T: Tables>(
+    journal: &JournalReader<D>,
+    tables: impl FnOnce() -> Result<Option<T>, Error>,
+    fold: &Arc<dyn Fold>,
+    ends: &Ends,
+    checked: &[Table],
+) -> Result<Option<Follower<ReadTables<T>>>, Error> {
+    let Ok(Some(tables)) = tables() else { return Ok(None) };
+    let Ok(Some(meta)) = tables.meta() else { return Ok(None) };
+    if disbelief(&meta, journal, ends)?.is_some()
+        || checked.iter().any(|&table| check_sums(&tables, table, None).is_err())
+    {
+        return Ok(None);
+    }
+    let from = meta.seq + 1;
+    let mut follower = Follower::new(Arc::new(ReadTables::Stored(tables)), Arc::clone(fold), meta);
+    let folded = journal.frames(from, &mut |frame| follower.apply(frame).map(|()| true));
+    match folded {
+        Err(error) if error.is_of_tables() || matches!(error, Error::Fold { .. }) => Ok(None),
+        folded => folded.map(|()| Some(follower)),
+    }
+}
+
+fn in_memory<D: Disk, T: Tables>(
+    journal: &JournalReader<D>,
+    fold: &Arc<dyn Fold>,
+    ends: &Ends,
+) -> Result<Follower<ReadTables<T>>, Error> {
+    let tables = Arc::new(ReadTables::Folded(Box::default()));
+    let mut follower = Follower::new(tables, Arc::clone(fold), Meta::empty(ends.store));
+    follower.catch_up(journal, &mut |_| {})?;
+    Ok(follower)
+}
+
+/// Tables that a look reads: stored ones, which it never changes, or its own in memory.
+pub enum ReadTables<T> {
+    /// Of the working environment.
+    Stored(T),
+    /// Folded from the journal.
+    Folded(Box<MemTables>),
+}
+
+impl<T: Tables> ReadTables<T> {
+    fn inner(&self) -> &dyn Tables {
+        match self {
+            Self::Stored(tables) => tables,
+            Self::Folded(tables) => &**tables,
+        }
+    }
+
+    fn changeable(&self) -> Result<&MemTables, Error> {
+        match self {
+            Self::Stored(_) => Err(Error::Tables { reason: "it was opened for reading".to_owned() }),
+            Self::Folded(tables) => Ok(tables),
+        }
+    }
+}
+
+impl<T: Tables> Tables for ReadTables<T> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.inner().get(table, key)
+    }
+
+    fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
+        self.inner().scan(table, from, visit)
+    }
+
+    fn commit(&self, changes: &dyn Changes, meta: &Meta) -> Result<(), Error> {
+        self.changeable()?.commit(changes, meta)
+    }
+
+    fn meta(&self) -> Result<Option<Meta>, Error> {
+        self.inner().meta()
+    }
+
+    fn sums(&self) -> Result<Sums, Error> {
+        self.inner().sums()
+    }
+
+    fn count(&self, table: Table) -> Result<BTreeMap<Partition, Sum>, Error> {
+        self.inner().count(table)
+    }
+
+    fn clear(&self) -> Result<(), Error> {
+        self.changeable()?.clear()
+    }
+}
