@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::running::{Engine, open_store};
 use crate::engine::service::Service;
+use crate::engine::shared::Place;
 use crate::engine::threads::{Threads, random_bytes};
 use crate::store::{LmdbTables, Opened, Progress, RealDisk, Start, StoreId};
 use crate::telemetry::logs;
@@ -92,7 +93,7 @@ fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Res
     metrics.start_time_seconds.set(clock.now().0 / 1_000_000);
     let disk = Arc::new(RealDisk);
     let opened = open(config, &disk, clock.as_ref())?;
-    let place = (disk, config.state_dir.clone());
+    let place = Place { disk, state_dir: config.state_dir.clone(), cache_dir: config.cache_dir.clone() };
     let engine = Engine::start(config.engine(), opened, Arc::clone(clock), Arc::clone(metrics), place)?;
     let engine = Arc::new(engine);
     let threads = Mutex::new(Threads::default());

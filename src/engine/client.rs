@@ -16,13 +16,16 @@ use super::service::{
     Answer, CaseFilter, CaseSummary, CaseView, Health, HistoryView, IsNew, ItemFilter, ItemView, Once,
     Operation, Page, PageOf, Refusal, Service, SpecificationView,
 };
-use super::shared::CHANGED_ROWS_MAX;
+use super::shared::{CHANGED_ROWS_MAX, Inbox};
+use super::tables::{CASE_STATES, ITEM_STATES};
 use super::ticket::{Ticket, ticket};
+use crate::case::row::ItemState;
+use crate::case::view::CaseState;
 use crate::id::{CaseId, ItemId, SpecNumber};
 use crate::net::Net;
 use crate::store::{Disk, Tables};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::metrics::labels::Queue;
+use crate::telemetry::metrics::labels::{self, Queue};
 
 /// Counts keys that this process made.
 static KEY_COUNT: AtomicU64 = AtomicU64::new(0);
@@ -150,6 +153,30 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         Ok(answers::specification(&spec, is_new))
     }
 
+    /// Counts cases and items anew; while the rows are being changed, the figures stay as they were.
+    fn count_cases(&self) {
+        let shared = self.shared();
+        let Some(Ok(counts)) = shared.glance().map(|follower| queries::counts(&follower)) else { return };
+        for (state, count) in CASE_STATES.into_iter().zip(counts.cases) {
+            let label = match state {
+                CaseState::Running => labels::CaseState::Running,
+                CaseState::Suspended => labels::CaseState::Suspended,
+                CaseState::Incident => labels::CaseState::Incident,
+                CaseState::Completed => labels::CaseState::Completed,
+                CaseState::Cancelled => labels::CaseState::Cancelled,
+            };
+            shared.metrics.cases.of(label).set(count);
+        }
+        for (state, count) in ITEM_STATES.into_iter().zip(counts.items) {
+            let label = match state {
+                ItemState::Enabled | ItemState::Reoffered => labels::ItemState::Enabled,
+                ItemState::Executing => labels::ItemState::Executing,
+                ItemState::Failed => labels::ItemState::Failed,
+            };
+            shared.metrics.work_items.of(label).set(count);
+        }
+    }
+
     fn reading(&self) -> Instant {
         deadline_in_us(self.shared().options.bulk_us_max)
     }
@@ -264,8 +291,15 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
     fn metrics(&self) -> &Metrics {
         let shared = self.shared();
         let metrics = &shared.metrics;
-        let waiting: usize = shared.inboxes.iter().map(super::shared::Inbox::waiting).sum();
-        metrics.queue_depth.of(Queue::Inbox).set(waiting as u64);
+        let sum = |count: fn(&Inbox) -> usize| shared.inboxes.iter().map(count).sum::<usize>() as u64;
+        let condition = &shared.condition;
+        let depth = |queue, count| metrics.queue_depth.of(queue).set(count);
+        depth(Queue::Inbox, sum(Inbox::waiting));
+        depth(Queue::Parked, sum(Inbox::parked));
+        depth(Queue::Journal, condition.staged_count.load(Ordering::Acquire) as u64);
+        depth(Queue::Follower, shared.lag_frames());
+        depth(Queue::Helper, condition.question_count.load(Ordering::Acquire) as u64);
+        self.count_cases();
         metrics.follower_lag_frames.set(shared.lag_frames());
         metrics.disk_free_bytes.set(shared.condition.free_bytes.load(Ordering::Acquire));
         let is_read_only = self.refuses_changes().is_err();

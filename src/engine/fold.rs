@@ -4,11 +4,12 @@
 //! them, and put back once the whole entry is folded.
 
 use super::record::{Body, KeyFact, Maker, Record, Registration};
-use super::tables::{self, KeyRow, PartitionRow};
+use super::tables::{self, CASE_STATES, ITEM_STATES, KeyRow, PartitionRow};
 use crate::case::encode;
 use crate::case::event::{Event, InstanceNumber, ItemNumber, PlaceNumber};
 use crate::case::fold::{State, fold, move_counts};
-use crate::case::row::{CaseRow, InstanceRow, ItemRow, Link, Status};
+use crate::case::row::{CaseRow, InstanceRow, ItemRow, ItemState, Link, Status};
+use crate::case::view::{self, CaseState};
 use crate::id::{CaseId, Partition, SpecNumber, Time};
 use crate::store::{self, Entry, Rows};
 
@@ -97,6 +98,8 @@ struct Touched {
     case: CaseId,
     row: Option<CaseRow>,
     was_closed: bool,
+    /// What the rows counted for before.
+    counted: Counted,
     instances: Vec<(InstanceNumber, Option<InstanceRow>)>,
     items: Vec<(ItemNumber, Option<ItemRow>)>,
 }
@@ -111,7 +114,11 @@ impl Touched {
             was_closed = row.is_some();
         }
         let row = row.map(|bytes| encode::row_from_bytes(&bytes)).transpose().map_err(text)?;
-        Ok(Self { case, row, was_closed, instances: Vec::new(), items: Vec::new() })
+        let mut counted = Counted::default();
+        if let Some(row) = &row {
+            counted.case(view::state(row), -1);
+        }
+        Ok(Self { case, row, was_closed, counted, instances: Vec::new(), items: Vec::new() })
     }
 
     /// Fetches what an event is about to ask for.
@@ -146,15 +153,25 @@ impl Touched {
             return Ok(());
         }
         let bytes = rows.get(tables::ITEMS, &tables::part_key(self.case, number))?;
-        let row = bytes.map(|bytes| encode::row_from_bytes(&bytes)).transpose().map_err(text)?;
+        let row: Option<ItemRow> =
+            bytes.map(|bytes| encode::row_from_bytes(&bytes)).transpose().map_err(text)?;
+        if let Some(row) = &row {
+            self.counted.item(row.state, -1);
+        }
         self.items.push((number, row));
         Ok(())
     }
 
     fn put_back(self, rows: &mut Rows<'_>, time: Time, events: &[Event]) -> Result<(), String> {
         let row = self.row.ok_or("events of a case that was not created")?;
-        if let Some(Event::Created { business_key, .. }) = events.first() {
-            created(rows, self.case, business_key.as_deref())?;
+        let mut counted = self.counted;
+        counted.case(view::state(&row), 1);
+        self.items.iter().filter_map(|entry| entry.1.as_ref()).for_each(|item| counted.item(item.state, 1));
+        let created = matches!(events.first(), Some(Event::Created { .. })).then_some(self.case);
+        counted.put(rows, self.case.partition(), created)?;
+        if let Some(Event::Created { business_key: Some(business_key), .. }) = events.first() {
+            let key = tables::hash_key(self.case.partition(), &business_hash(business_key));
+            rows.put(tables::BUSINESS_KEYS, &key, &self.case.0.to_be_bytes())?;
         }
         for (number, instance) in &self.instances {
             let key = tables::part_key(self.case, *number);
@@ -183,16 +200,41 @@ impl Touched {
     }
 }
 
-fn created(rows: &mut Rows<'_>, case: CaseId, business_key: Option<&str>) -> Result<(), String> {
-    let partition = case.partition();
-    let key = partition.0.to_be_bytes();
-    let known = rows.get(tables::PARTITIONS, &key)?;
-    let known = known.map_or(Ok(PartitionRow::default()), |bytes| tables::decode::<PartitionRow>(&bytes))?;
-    let row = PartitionRow { last_case: known.last_case.max(Some(case)) };
-    rows.put(tables::PARTITIONS, &key, &tables::encode(&row))?;
-    let Some(business_key) = business_key else { return Ok(()) };
-    let hash = business_hash(business_key);
-    rows.put(tables::BUSINESS_KEYS, &tables::hash_key(partition, &hash), &case.0.to_be_bytes())
+/// By how much the counts of a partition change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Counted {
+    cases: [i64; CASE_STATES.len()],
+    items: [i64; ITEM_STATES.len()],
+}
+
+impl Counted {
+    fn case(&mut self, state: CaseState, by: i64) {
+        let place = CASE_STATES.iter().position(|counted| *counted == state);
+        self.cases[place.expect("invariant: cases of every state are counted")] += by;
+    }
+
+    fn item(&mut self, state: ItemState, by: i64) {
+        let state = if state == ItemState::Reoffered { ItemState::Enabled } else { state };
+        let place = ITEM_STATES.iter().position(|counted| *counted == state);
+        self.items[place.expect("invariant: items of every state are counted")] += by;
+    }
+
+    /// Changes the row of a partition, if anything changes.
+    fn put(&self, rows: &mut Rows<'_>, partition: Partition, created: Option<CaseId>) -> Result<(), String> {
+        if *self == Self::default() && created.is_none() {
+            return Ok(());
+        }
+        let key = partition.0.to_be_bytes();
+        let known = rows.get(tables::PARTITIONS, &key)?;
+        let mut row =
+            known.map_or(Ok(PartitionRow::default()), |bytes| tables::decode::<PartitionRow>(&bytes))?;
+        row.last_case = row.last_case.max(created);
+        let counts = row.cases.iter_mut().zip(self.cases).chain(row.items.iter_mut().zip(self.items));
+        for (count, by) in counts {
+            *count = count.checked_add_signed(by).ok_or("more has ended in a partition than began")?;
+        }
+        rows.put(tables::PARTITIONS, &key, &tables::encode(&row))
+    }
 }
 
 /// Returns the hash under which a business key is kept.

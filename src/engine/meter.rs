@@ -16,6 +16,9 @@ const WARN_STEPS_MIN: u64 = 10_000;
 /// And at most one warning in so many microseconds.
 const WARN_EVERY_US: u64 = 60_000_000;
 
+/// The tick counter's frequency is measured over so many microseconds: the clock's own grain is a millionth of it.
+const RATE_US: u64 = 1_000_000;
+
 /// Sums up what waves cost. One a shard.
 #[derive(Debug)]
 pub(super) struct TickMeter {
@@ -97,6 +100,29 @@ impl TickMeter {
             self.metrics.hot_path_over_budget.increment();
         }
         (self.ticks, self.steps) = (0, 0);
+    }
+}
+
+/// Finds the frequency of the tick counter, once, by the monotonic clock.
+#[derive(Debug)]
+pub(super) struct TickRate(Option<(u64, u64)>);
+
+impl TickRate {
+    /// Begins to measure.
+    pub(super) fn new(now_us: u64) -> Self {
+        Self(Some((now_us, ticks())))
+    }
+
+    /// Returns the frequency in hertz when enough time has passed, and once only.
+    pub(super) fn look(&mut self, now_us: u64) -> Option<u64> {
+        let (since_us, since_ticks) = self.0?;
+        let passed_us = now_us.saturating_sub(since_us);
+        if passed_us < RATE_US {
+            return None;
+        }
+        self.0 = None;
+        let passed = u128::from(ticks().saturating_sub(since_ticks)) * 1_000_000 / u128::from(passed_us);
+        u64::try_from(passed).ok()
     }
 }
 

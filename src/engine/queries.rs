@@ -9,7 +9,7 @@ use super::service::{
     Answer, CaseFilter, CaseSummary, CaseView, HistoryView, IsNew, ItemFilter, ItemView, Page, PageOf,
     Refusal,
 };
-use super::tables::{self, KeyRow};
+use super::tables::{self, KeyRow, PartitionRow};
 use super::turn::{self, Rows};
 use crate::case::encode;
 use crate::case::event::Event;
@@ -127,6 +127,27 @@ pub fn case_of_rows(id: CaseId, rows: Rows) -> Case {
         instances: rows.instances.into_iter().map(instance).collect(),
         items: rows.items,
     }
+}
+
+/// Returns how many cases and work items there are, by state: what the rows of all partitions add up to.
+///
+/// # Errors
+/// A row cannot be read.
+pub fn counts<T: Tables>(follower: &Follower<T>) -> Result<PartitionRow, String> {
+    let mut sum = PartitionRow::default();
+    let mut wrong = None;
+    let visited = follower.scan(tables::PARTITIONS, &[], &mut |_, value| {
+        match tables::decode::<PartitionRow>(value) {
+            Ok(row) => {
+                sum.cases.iter_mut().zip(row.cases).for_each(|(sum, count)| *sum += count);
+                sum.items.iter_mut().zip(row.items).for_each(|(sum, count)| *sum += count);
+            }
+            Err(error) => wrong = Some(error),
+        }
+        wrong.is_none()
+    });
+    visited.map_err(text)?;
+    wrong.map_or(Ok(sum), Err)
 }
 
 /// Returns the view of a case.

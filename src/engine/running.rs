@@ -1,7 +1,6 @@
 //! The engine as it runs: opens the store, loads what lives, starts the threads, stops them again.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,12 +10,12 @@ use super::Options;
 use super::clock::{Clock, deadline_in_us, until};
 use super::fold::EngineFold;
 use super::loading;
-use super::meter::TickMeter;
+use super::meter::{TickMeter, TickRate};
 use super::queries;
 use super::registry::Registry;
 use super::request::{Message, Question, Staged, Told};
 use super::shard::{NextTurn, Progress, Shard};
-use super::shared::{Inbox, Shared};
+use super::shared::{Inbox, Place, Shared};
 use super::threads::{self, Threads};
 use super::turn::Tally;
 use super::writer::{JournalState, Writer, Written};
@@ -39,6 +38,8 @@ const TIMER_US: u64 = 1_000_000;
 const HELPER_US: u64 = 100_000;
 /// How often `cold` looks whether there is something to do, in microseconds.
 const COLD_US: u64 = 100_000;
+/// How often `cold` looks how large the files are, in microseconds.
+const SIZES_US: u64 = 10_000_000;
 /// How often a failing journal is tried again, in microseconds.
 const PROBE_US: u64 = 500_000;
 /// A shard that waits for the journal looks so often how far it is, in microseconds.
@@ -116,7 +117,7 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         opened: Opened<D, T>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
-        place: (Arc<D>, PathBuf),
+        place: Place<D>,
     ) -> Result<Self, Error> {
         let Opened { journal, mut follower, mut marker, .. } = opened;
         let plan = threads::plan(&options.hot_cores, &threads::available_cores());
@@ -302,6 +303,9 @@ fn run_shard<D: Disk, T: Tables>(
                 "slow hot path: {mean} ticks a step in large waves, budget {budget}"
             );
         }
+        shared.inboxes[number].parks(shard.parked_count());
+        shared.condition.question_count.fetch_add(turned.questions.len(), Ordering::AcqRel);
+        shared.condition.staged_count.fetch_add(turned.batches.len(), Ordering::AcqRel);
         for question in turned.questions {
             // Whoever answers is gone only when everything stops.
             drop(shared.questions.send((number, question)));
@@ -346,6 +350,7 @@ fn run_journal<D: Disk, T: Tables>(
         {
             batches.push(more);
         }
+        shared.condition.staged_count.fetch_sub(batches.len(), Ordering::AcqRel);
         let was_failing = shared.journal.is_failing.load(Ordering::Acquire);
         let start = shared.clock.monotonic_us();
         shared.condition.journal_since_us.store(start.max(1), Ordering::Release);
@@ -441,12 +446,13 @@ fn fold<D: Disk, T: Tables>(shared: &Shared<D, T>, group: &[Arc<Frame>]) {
 
 /// Makes the working environment anew from the journal. Until it succeeds, reads of what is missing are refused.
 fn rebuild<D: Disk, T: Tables>(shared: &Shared<D, T>, _environment: &MutexGuard<'_, ()>) {
+    let was_broken = shared.condition.is_follower_broken.swap(true, Ordering::AcqRel);
     let mut follower = shared.write();
     let rebuilt = follower.rebuild(&shared.reader);
     let (seq, rows) = (follower.seq(), follower.changed_rows());
     drop(follower);
     shared.condition.changed_rows.store(rows, Ordering::Release);
-    let was_broken = shared.condition.is_follower_broken.swap(rebuilt.is_err(), Ordering::AcqRel);
+    shared.condition.is_follower_broken.store(rebuilt.is_err(), Ordering::Release);
     match rebuilt {
         Ok(()) => tracing::info!(frame = seq, "the working environment was rebuilt"),
         Err(error) if !was_broken => {
@@ -468,6 +474,7 @@ fn run_helper<D: Disk, T: Tables>(shared: &Shared<D, T>, questions: &Receiver<(u
     loop {
         match questions.recv_timeout(Duration::from_micros(HELPER_US)) {
             Ok((shard, question)) => {
+                shared.condition.question_count.fetch_sub(1, Ordering::AcqRel);
                 let told = answer_question(shared, question);
                 shared.inboxes[shard].tell(Message::Told(told));
             }
@@ -479,6 +486,8 @@ fn run_helper<D: Disk, T: Tables>(shared: &Shared<D, T>, questions: &Receiver<(u
 
 fn run_cold<D: Disk, T: Tables>(shared: &Shared<D, T>, mut preparer: Preparer<D>, mut marker: Marker<D>) {
     let started_us = shared.clock.monotonic_us();
+    let mut rate = TickRate::new(started_us);
+    let mut sized_us = None;
     let mut is_settled = false;
     let mut last_bytes = 0;
     let mut changed_us = None;
@@ -498,6 +507,13 @@ fn run_cold<D: Disk, T: Tables>(shared: &Shared<D, T>, mut preparer: Preparer<D>
         }
         if is_last {
             break;
+        }
+        if let Some(hertz) = rate.look(now_us) {
+            shared.metrics.hot_path_tick_hertz.set(hertz);
+        }
+        if sized_us.is_none_or(|since| now_us.saturating_sub(since) >= SIZES_US) {
+            sized_us = Some(now_us);
+            shared.look_at_sizes();
         }
         if !is_settled && now_us.saturating_sub(started_us) >= 60_000_000 {
             is_settled = marker.settled().is_ok();

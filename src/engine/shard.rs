@@ -36,6 +36,10 @@ use work::{Client, Work};
 pub const PARKED_COMMANDS_MAX: usize = 64;
 /// Most questions that a shard has open; more are answered Busy.
 pub const QUESTIONS_MAX: usize = 4_096;
+/// Most cases that a shard keeps in memory; more are not begun.
+pub const CASES_MAX: usize = 4_000_000;
+/// Most specification versions that a store holds.
+pub const SPECIFICATIONS_MAX: u32 = 65_536;
 /// A turn takes no more jobs once it has staged so many full batches; they have the next turn.
 const TURN_BATCHES_MAX: usize = 4;
 /// Most bytes that a shard has staged and that are not durable; then its jobs wait for the journal.
@@ -360,6 +364,9 @@ impl Shard {
         if request.key.maker == Maker::Client && self.keys.client_count() >= self.options.keys_max {
             return turn.refuse(request, answers::busy("idempotency keys"));
         }
+        if matches!(request.act, Asked::Create { .. }) && self.cases.len() >= CASES_MAX {
+            return turn.refuse(request, answers::busy("live cases"));
+        }
         match &request.act {
             Asked::Register(_) => self.register(turn, request),
             Asked::Create { business_key: Some((_, hash)), .. } => {
@@ -449,6 +456,9 @@ impl Shard {
         if let Some(same) = versions.iter().find(|spec| spec.source == registration.hash) {
             let view = answers::specification(same, IsNew::No);
             return turn.reply(client, Reply::Registered(view));
+        }
+        if self.spec_count >= SPECIFICATIONS_MAX {
+            return turn.reply(client, Reply::Refused(answers::busy("registered specifications")));
         }
         self.spec_count += 1;
         registration.number = SpecNumber(self.spec_count);

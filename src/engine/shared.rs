@@ -1,9 +1,11 @@
 //! What the threads of a running engine share: the rows, the journal's state, the inboxes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+};
 use std::time::Instant;
 
 use super::Options;
@@ -12,9 +14,9 @@ use super::clock::{Clock, until};
 use super::registry::Registry;
 use super::request::{Message, Question, Request};
 use super::service::Refusal;
-use super::ticket::Place;
+use super::ticket;
 use super::writer::JournalState;
-use crate::store::{Disk, Follower, JournalReader, Tables};
+use crate::store::{Disk, DiskFile, Follower, JournalReader, Tables};
 use crate::telemetry::metrics::Metrics;
 
 /// For each request that may wait in an inbox, so many may be taken and not be answered yet: parked, or staged while
@@ -32,6 +34,8 @@ pub struct Inbox {
     waiting: AtomicUsize,
     /// Requests that are not answered, those in the inbox among them.
     open: Arc<AtomicUsize>,
+    /// Commands that wait for a parked case or for the answer about a business key.
+    parked: AtomicUsize,
     /// Looks since the shard last moved.
     still_looks: AtomicU32,
 }
@@ -43,6 +47,7 @@ impl Inbox {
             sender,
             waiting: AtomicUsize::new(0),
             open: Arc::new(AtomicUsize::new(0)),
+            parked: AtomicUsize::new(0),
             still_looks: AtomicU32::new(0),
         }
     }
@@ -58,7 +63,7 @@ impl Inbox {
             return Err(requests);
         }
         for request in &mut requests {
-            request.answerer.keep(Place::take(&self.open));
+            request.answerer.keep(ticket::Place::take(&self.open));
         }
         self.sender.send(Message::Requests(requests)).map_err(|error| {
             self.waiting.fetch_sub(count, Ordering::AcqRel);
@@ -73,6 +78,16 @@ impl Inbox {
     pub fn tell(&self, message: Message) {
         // A shard that is gone has nothing to hear.
         drop(self.sender.send(message));
+    }
+
+    /// Hears how many commands the shard has parked.
+    pub fn parks(&self, count: usize) {
+        self.parked.store(count, Ordering::Release);
+    }
+
+    /// Returns how many commands the shard has parked.
+    pub fn parked(&self) -> usize {
+        self.parked.load(Ordering::Acquire)
     }
 
     /// Hears that the shard took these messages.
@@ -115,8 +130,12 @@ pub struct Condition {
     pub is_stopping: AtomicBool,
     /// Free space is below the reserve.
     pub is_disk_low: AtomicBool,
-    /// The follower cannot fold.
+    /// The follower cannot fold, or makes the working environment anew: it answers nothing.
     pub is_follower_broken: AtomicBool,
+    /// Batches that wait for the journal.
+    pub staged_count: AtomicUsize,
+    /// Questions that wait for the helper.
+    pub question_count: AtomicUsize,
     /// A shard has not moved for seconds; its number plus one.
     pub stuck_shard: AtomicUsize,
     /// The timer's last beat, monotonic microseconds.
@@ -133,6 +152,26 @@ pub struct Condition {
     pub changed_rows: AtomicUsize,
     /// When the journal's writer began the step that it is at, in monotonic microseconds; 0 when it waits.
     pub journal_since_us: AtomicU64,
+}
+
+/// Where the state lies.
+#[derive(Debug)]
+pub struct Place<D> {
+    /// The file layer.
+    pub disk: Arc<D>,
+    /// The folder of the truth.
+    pub state_dir: PathBuf,
+    /// The folder of the working environment.
+    pub cache_dir: PathBuf,
+}
+
+impl<D: Disk> Place<D> {
+    /// Returns the bytes of all files in a folder; what cannot be looked at counts nothing.
+    fn bytes_of(&self, folder: &Path) -> u64 {
+        let names = self.disk.list(folder).unwrap_or_default();
+        let lengths = names.iter().filter_map(|name| self.disk.open(&folder.join(name)).ok()?.length().ok());
+        lengths.sum()
+    }
 }
 
 /// Everything that the threads share.
@@ -157,8 +196,7 @@ pub struct Shared<D: Disk, T: Tables> {
     pub condition: Condition,
     /// Bytes appended to the journal since the start.
     pub appended_bytes: AtomicU64,
-    disk: Arc<D>,
-    state_dir: PathBuf,
+    place: Place<D>,
     follower: RwLock<Follower<T>>,
     folded: Mutex<u64>,
     is_folded: Condvar,
@@ -178,7 +216,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
         inboxes: Vec<Inbox>,
         questions: Sender<(usize, Question)>,
         follower: Follower<T>,
-        (disk, state_dir): (Arc<D>, PathBuf),
+        place: Place<D>,
     ) -> Self {
         let folded = Mutex::new(follower.seq());
         Self {
@@ -192,8 +230,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
             questions,
             condition: Condition::default(),
             appended_bytes: AtomicU64::new(0),
-            disk,
-            state_dir,
+            place,
             follower: RwLock::new(follower),
             folded,
             is_folded: Condvar::new(),
@@ -207,10 +244,11 @@ impl<D: Disk, T: Tables> Shared<D, T> {
     /// It does not come so far before `deadline`.
     pub fn read(&self, deadline: Instant) -> Result<RwLockReadGuard<'_, Follower<T>>, Refusal> {
         let wanted = self.journal.durable_seq.load(Ordering::Acquire);
+        let is_broken = || self.condition.is_follower_broken.load(Ordering::Acquire);
         let mut folded = self.folded.lock().unwrap_or_else(PoisonError::into_inner);
-        while *folded < wanted {
+        while *folded < wanted || is_broken() {
             let left = until(deadline);
-            if left.is_zero() || self.condition.is_follower_broken.load(Ordering::Acquire) {
+            if left.is_zero() || is_broken() {
                 return Err(answers::busy("frames that the follower has to fold"));
             }
             (folded, _) = self.is_folded.wait_timeout(folded, left).unwrap_or_else(PoisonError::into_inner);
@@ -225,9 +263,13 @@ impl<D: Disk, T: Tables> Shared<D, T> {
         self.environment.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the follower as it is now, however far that is: for figures.
-    pub fn glance(&self) -> RwLockReadGuard<'_, Follower<T>> {
-        self.follower.read().unwrap_or_else(PoisonError::into_inner)
+    /// Returns the follower as it is now, however far that is, unless it is being changed: for figures.
+    pub fn glance(&self) -> Option<RwLockReadGuard<'_, Follower<T>>> {
+        match self.follower.try_read() {
+            Ok(follower) => Some(follower),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Returns the follower to change it: for the thread that folds, and for the ends of a checkpoint.
@@ -249,7 +291,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
     /// Looks how much space is left; below the reserve the service takes no changes.
     pub fn look_at_disk(&self) {
         // A disk that does not even answer shows in the journal soon enough.
-        let Ok(free) = self.disk.free_bytes(&self.state_dir) else { return };
+        let Ok(free) = self.place.disk.free_bytes(&self.place.state_dir) else { return };
         self.condition.free_bytes.store(free, Ordering::Release);
         let is_low = free < self.options.reserve_bytes;
         if is_low != self.condition.is_disk_low.swap(is_low, Ordering::AcqRel) {
@@ -264,6 +306,12 @@ impl<D: Disk, T: Tables> Shared<D, T> {
                 tracing::info!(free, "the disk has space again");
             }
         }
+    }
+
+    /// Looks how large the files are, for the figures.
+    pub fn look_at_sizes(&self) {
+        self.metrics.journal_bytes.set(self.place.bytes_of(&self.place.state_dir.join("journal")));
+        self.metrics.lmdb_bytes.set(self.place.bytes_of(&self.place.cache_dir));
     }
 
     /// Returns how many durable frames are not folded yet.

@@ -4,6 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::record::{Act, Hash16};
+use crate::case::row::ItemState;
+use crate::case::view::CaseState;
 use crate::id::{CaseId, ItemId, Partition, SpecNumber, Time};
 use crate::store::Table;
 
@@ -63,7 +65,22 @@ pub struct KeyRow {
 pub struct PartitionRow {
     /// Its newest case, so that ids grow also when the clock was set back.
     pub last_case: Option<CaseId>,
+    /// Its cases in the live store by state, in the order of [`CASE_STATES`].
+    pub cases: [u64; CASE_STATES.len()],
+    /// Its live work items by state, in the order of [`ITEM_STATES`].
+    pub items: [u64; ITEM_STATES.len()],
 }
+
+/// States that cases are counted by.
+pub const CASE_STATES: [CaseState; 5] = [
+    CaseState::Running,
+    CaseState::Suspended,
+    CaseState::Incident,
+    CaseState::Completed,
+    CaseState::Cancelled,
+];
+/// States that work items are counted by; one that is offered anew counts as enabled.
+pub const ITEM_STATES: [ItemState; 3] = [ItemState::Enabled, ItemState::Executing, ItemState::Failed];
 
 /// Key of a case in [`CASES`] and [`CLOSED`], and prefix of its keys elsewhere.
 pub fn case_key(case: CaseId) -> [u8; 8] {

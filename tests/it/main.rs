@@ -8,6 +8,7 @@ mod client;
 mod config;
 mod crash;
 mod durable;
+mod engine;
 mod examples;
 mod expr;
 mod http;

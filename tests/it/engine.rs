@@ -1,0 +1,274 @@
+//! The engine with its real threads: over a real folder, a disk layer that fails or hangs on demand, and rows in memory.
+
+mod disk;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use knhk::engine::clock::{Clock, SystemClock, deadline_in_us, until};
+use knhk::engine::running::{Engine, open_store};
+use knhk::engine::service::{
+    Answer, CaseAct, ItemAct, ItemFilter, Once, Operation, PageOf, Refusal, Service,
+};
+use knhk::engine::shared::Place;
+use knhk::engine::{HotCores, Options};
+use knhk::error::Kind;
+use knhk::id::{CaseId, ItemId};
+use knhk::store::{self, Start, StoreId};
+use knhk::telemetry::metrics::Metrics;
+use knhk::telemetry::metrics::labels::{CaseState, ItemState, Queue};
+
+use self::disk::{LossyTables, SwitchDisk};
+use crate::support::wait;
+
+const SEQUENCE: &[u8] = include_bytes!("../data/spec/sequence.yawl");
+const CREATES: u32 = 25;
+const THREADS: u32 = 4;
+
+struct Running {
+    engine: Engine<SwitchDisk, LossyTables>,
+    disk: SwitchDisk,
+    folder: tempfile::TempDir,
+}
+
+fn options() -> Options {
+    Options {
+        hot_cores: HotCores::Unpinned,
+        hot_path_ticks_max: 1_000_000,
+        command_us_max: 20_000_000,
+        bulk_us_max: 20_000_000,
+        automated_steps_max: 10_000,
+        frame_bytes_max: 1024 * 1024,
+        shard_requests_max: 64,
+        follower_lag_max: 65_536,
+        key_us: 3_600_000_000,
+        keys_max: 100_000,
+        checkpoint_bytes: 16 * 1024,
+        checkpoint_us: 50_000,
+        reserve_bytes: 0,
+    }
+}
+
+fn store_in(folder: &tempfile::TempDir) -> store::Options {
+    store::Options {
+        state_dir: folder.path().join("state"),
+        cache_dir: folder.path().join("cache"),
+        segment_bytes: 4 * 1024 * 1024,
+        frame_bytes_max: options().frame_bytes_max,
+        planted: None,
+    }
+}
+
+fn start(options: Options, tables: LossyTables) -> Running {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = SwitchDisk::default();
+    let store = store_in(&folder);
+    let engine = open(options, &disk, tables, store);
+    wait_for(|| engine.register(SEQUENCE, &Once::default()).is_ok());
+    Running { engine, disk, folder }
+}
+
+fn open(
+    options: Options,
+    disk: &SwitchDisk,
+    tables: LossyTables,
+    store: store::Options,
+) -> Engine<SwitchDisk, LossyTables> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let start = Start { now: clock.now(), fresh_id: StoreId([3; 16]) };
+    let disk = Arc::new(disk.clone());
+    let (opened, _) = open_store(Arc::clone(&disk), Arc::new(tables), &store, start, &mut |_| {}).unwrap();
+    let place = Place { disk, state_dir: store.state_dir, cache_dir: store.cache_dir };
+    Engine::start(options, opened, clock, Arc::new(Metrics::new()), place).unwrap()
+}
+
+fn create(key: Option<&str>) -> (Operation, Once) {
+    let operation =
+        Operation::Create { workflow: "sequence".to_owned(), data: Vec::new(), business_key: None };
+    (operation, Once { key: key.map(str::to_owned), request: [1; 32] })
+}
+
+impl Running {
+    fn operate(&self, operation: (Operation, Once)) -> Result<Answer, Refusal> {
+        self.engine.operate(vec![operation]).remove(0)
+    }
+
+    fn create(&self, key: Option<&str>) -> Result<CaseId, Refusal> {
+        match self.operate(create(key))? {
+            Answer::Created(view, _) => Ok(view.id),
+            other => panic!("not a created case: {other:?}"),
+        }
+    }
+
+    fn complete(&self, item: ItemId) -> Result<Answer, Refusal> {
+        self.operate((Operation::Item(item, ItemAct::Complete(Vec::new())), Once::default()))
+    }
+
+    fn count(&self) -> usize {
+        let mut count = 0;
+        let mut page = PageOf { after: None, limit: 1_000 };
+        loop {
+            let found = self.engine.cases(&knhk::engine::service::CaseFilter::default(), &page).unwrap();
+            count += found.items.len();
+            match found.next {
+                Some(next) => page.after = Some(next),
+                None => return count,
+            }
+        }
+    }
+
+    fn stop(self) {
+        let deadline = deadline_in_us(5_000_000);
+        let bad = self.engine.stop();
+        assert!(bad.is_empty(), "threads ended badly: {bad:?}");
+        assert!(until(deadline) > Duration::ZERO, "it took more than five seconds to stop");
+    }
+}
+
+fn wait_for(condition: impl Fn() -> bool) {
+    let waited = wait::until(Duration::from_secs(20), || condition().then_some(()));
+    assert!(waited.is_some(), "it did not come to be");
+}
+
+fn together(count: u32, work: impl Fn(u32) + Sync) {
+    std::thread::scope(|scope| {
+        for number in 0..count {
+            let work = &work;
+            scope.spawn(move || work(number));
+        }
+    });
+}
+
+#[test]
+fn when_the_disk_fails_the_service_is_read_only_says_so_and_goes_on_by_itself() {
+    let service = start(options(), LossyTables::default());
+    let before = service.create(Some("before")).unwrap();
+    service.disk.fail(true);
+    let refusal = service.create(Some("during")).unwrap_err();
+    assert_eq!(refusal.kind, Kind::Unknown, "{refusal}");
+    let refusal = service.create(Some("later")).unwrap_err();
+    assert_eq!((refusal.kind, refusal.code.0), (Kind::Unavailable, 303), "{refusal}");
+    let health = service.engine.health();
+    assert!(health.failing.iter().any(|why| why.contains("journal")), "{health:?}");
+    assert_eq!(service.engine.case(before).unwrap().id, before, "reads go on");
+    service.disk.fail(false);
+    wait_for(|| service.engine.health().failing.is_empty());
+    let during = service.create(Some("during")).unwrap();
+    assert_eq!(service.create(Some("during")).unwrap(), during);
+    assert_eq!(service.count(), 2, "the key names one case, whatever became of the first try");
+    service.stop();
+}
+
+#[test]
+fn requests_beyond_what_may_wait_for_a_shard_are_answered_busy_and_a_hanging_disk_shows() {
+    let options = Options { command_us_max: 50_000, bulk_us_max: 50_000, ..options() };
+    let service = start(options, LossyTables::default());
+    service.disk.hang(true);
+    // Nothing is answered while the disk hangs: requests pile up to the limit and no further.
+    let limit = service.engine.shared().options.shard_requests_max;
+    let kinds = |count: usize| {
+        let batch = (0..count).map(|_| create(None)).collect();
+        let answers = service.engine.operate(batch).into_iter();
+        answers.map(|answer| answer.unwrap_err().kind).collect::<Vec<_>>()
+    };
+    let asked = (0..32).find(|_| kinds(limit).contains(&Kind::Busy));
+    assert!(asked.is_some_and(|batches| batches >= 8), "refused after {asked:?} batches");
+    assert!(service.engine.shared().inboxes[0].open() <= 17 * limit);
+    service.disk.hang(false);
+    wait_for(|| service.engine.shared().inboxes[0].open() == 0);
+    wait_for(|| service.create(None).is_ok());
+    service.stop();
+}
+
+#[test]
+fn a_stop_under_load_takes_less_than_five_seconds_and_leaves_nobody_waiting() {
+    let service = start(options(), LossyTables::default());
+    std::thread::scope(|scope| {
+        let engine = &service.engine;
+        for _ in 0..THREADS {
+            scope.spawn(move || while engine.operate(vec![create(None)]).remove(0).is_ok() {});
+        }
+        wait_for(|| service.count() > 20);
+        let deadline = deadline_in_us(5_000_000);
+        assert!(engine.stop().is_empty());
+        assert!(until(deadline) > Duration::ZERO, "it took more than five seconds to stop");
+    });
+}
+
+#[test]
+fn of_several_who_complete_one_item_one_wins() {
+    let service = start(options(), LossyTables::default());
+    for _ in 0..CREATES {
+        let case = service.create(None).unwrap();
+        let filter = ItemFilter { case: Some(case), ..ItemFilter::default() };
+        let items = service.engine.items(&filter, &PageOf { after: None, limit: 10 }).unwrap().items;
+        let won = std::sync::atomic::AtomicU32::new(0);
+        together(THREADS, |_| match service.complete(items[0].id) {
+            Ok(_) => drop(won.fetch_add(1, std::sync::atomic::Ordering::AcqRel).to_string()),
+            Err(refusal) => assert!(matches!(refusal.kind, Kind::Conflict | Kind::NotFound), "{refusal}"),
+        });
+        assert_eq!(won.into_inner(), 1);
+    }
+    service.stop();
+}
+
+#[test]
+fn everyone_reads_what_was_acknowledged_while_others_write() {
+    let service = start(options(), LossyTables::default());
+    together(THREADS, |number| {
+        for round in 0..CREATES {
+            let case = service.create(None).unwrap();
+            let view = service.engine.case(case).unwrap();
+            assert_eq!(view.id, case);
+            let filter = ItemFilter { case: Some(case), ..ItemFilter::default() };
+            let items = service.engine.items(&filter, &PageOf { after: None, limit: 10 }).unwrap().items;
+            service.complete(items[0].id).unwrap();
+            let history = service.engine.history(case, &PageOf { after: None, limit: 100 }).unwrap();
+            assert!(history.items.len() >= 3, "{history:?}");
+            if (number + round) % 5 == 0 {
+                let cancel = Operation::Case(case, CaseAct::Cancel { reason: String::new() });
+                service.operate((cancel, Once::default())).unwrap();
+                assert!(service.engine.case(case).unwrap().state.is_closed());
+            }
+        }
+    });
+    assert_eq!(service.count(), (THREADS * CREATES) as usize);
+    let metrics = service.engine.metrics();
+    let closed = metrics.cases.of(CaseState::Cancelled).get();
+    let running = metrics.cases.of(CaseState::Running).get();
+    assert_eq!((running + closed, closed), (i64::from(THREADS * CREATES), 20));
+    assert_eq!(metrics.work_items.of(ItemState::Enabled).get(), running);
+    assert_eq!(metrics.workflow_cases.get(), u64::from(THREADS * CREATES));
+    assert_eq!(metrics.queue_depth.of(Queue::Parked).get(), 0);
+    wait_for(|| metrics.journal_bytes.get() > 0 && metrics.hot_path_tick_hertz.get() > 0);
+    service.stop();
+}
+
+#[test]
+fn a_key_that_is_sent_by_many_at_once_has_one_effect() {
+    let service = start(options(), LossyTables::default());
+    for round in 0..CREATES {
+        let key = format!("key {round}");
+        let cases = std::sync::Mutex::new(std::collections::BTreeSet::new());
+        together(THREADS, |_| {
+            drop(cases.lock().unwrap().insert(service.create(Some(&key)).unwrap()).to_string())
+        });
+        assert_eq!(cases.into_inner().unwrap().len(), 1);
+    }
+    assert_eq!(service.count(), CREATES as usize);
+    service.stop();
+}
+
+#[test]
+fn rows_that_are_missing_from_the_environment_are_made_anew_at_the_start() {
+    let tables = LossyTables::default();
+    let service = start(options(), tables.clone());
+    let case = service.create(None).unwrap();
+    assert!(service.engine.stop().is_empty());
+    let Running { engine, folder, .. } = service;
+    drop(engine);
+    tables.lose();
+    let engine = open(options(), &SwitchDisk::default(), tables, store_in(&folder));
+    assert_eq!(engine.case(case).unwrap().id, case);
+    assert!(engine.stop().is_empty());
+}

@@ -1,0 +1,156 @@
+//! The machine's disk with two switches, and rows in memory that can be lost.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use knhk::id::Partition;
+use knhk::store::{
+    Changes, Disk, DiskFile, Error, Lock, MemTables, Meta, RealDisk, Stamp, Sum, Sums, Table, Tables, Visit,
+};
+
+#[derive(Debug, Default)]
+struct Switches {
+    fails: AtomicBool,
+    hangs: Mutex<bool>,
+    moves: Condvar,
+}
+
+/// A disk that fails every write, or lets no sync return, while it is told to.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SwitchDisk(Arc<Switches>);
+
+impl SwitchDisk {
+    pub(super) fn fail(&self, is_failing: bool) {
+        self.0.fails.store(is_failing, Ordering::Release);
+    }
+
+    pub(super) fn hang(&self, is_hanging: bool) {
+        *self.0.hangs.lock().unwrap() = is_hanging;
+        self.0.moves.notify_all();
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.0.fails.load(Ordering::Acquire) { Err(io::Error::other("told to fail")) } else { Ok(()) }
+    }
+}
+
+pub(super) struct SwitchFile(SwitchDisk, std::fs::File);
+
+impl Disk for SwitchDisk {
+    type File = SwitchFile;
+
+    fn open(&self, path: &Path) -> io::Result<SwitchFile> {
+        Ok(SwitchFile(self.clone(), RealDisk.open(path)?))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<SwitchFile> {
+        self.check()?;
+        Ok(SwitchFile(self.clone(), RealDisk.create(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        RealDisk.unlink(path)
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        RealDisk.list(folder)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        RealDisk.exists(path)
+    }
+
+    fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        RealDisk.create_folder(folder)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        RealDisk.sync_folder(folder)
+    }
+
+    fn free_bytes(&self, folder: &Path) -> io::Result<u64> {
+        RealDisk.free_bytes(folder)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
+        RealDisk.lock(path)
+    }
+}
+
+impl DiskFile for SwitchFile {
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        DiskFile::read_at(&self.1, offset, into)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.check()?;
+        DiskFile::write_at(&self.1, offset, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut hangs = self.0.0.hangs.lock().unwrap();
+        while *hangs {
+            hangs = self.0.0.moves.wait(hangs).unwrap();
+        }
+        drop(hangs);
+        self.0.check()?;
+        DiskFile::sync(&self.1)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        DiskFile::length(&self.1)
+    }
+
+    fn stamp(&self) -> io::Result<Stamp> {
+        DiskFile::stamp(&self.1)
+    }
+}
+
+/// Rows in memory that several runs share, and whose count can be wrong as if some were lost.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LossyTables(Arc<(MemTables, AtomicBool)>);
+
+impl LossyTables {
+    pub(super) fn lose(&self) {
+        self.0.1.store(true, Ordering::Release);
+    }
+}
+
+impl Tables for LossyTables {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.0.0.get(table, key)
+    }
+
+    fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
+        self.0.0.scan(table, from, visit)
+    }
+
+    fn commit(&self, changes: &dyn Changes, meta: &Meta) -> Result<(), Error> {
+        self.0.0.commit(changes, meta)
+    }
+
+    fn meta(&self) -> Result<Option<Meta>, Error> {
+        self.0.0.meta()
+    }
+
+    fn sums(&self) -> Result<Sums, Error> {
+        self.0.0.sums()
+    }
+
+    fn count(&self, table: Table) -> Result<BTreeMap<Partition, Sum>, Error> {
+        let counted = self.0.0.count(table)?;
+        Ok(if self.0.1.load(Ordering::Acquire) { BTreeMap::new() } else { counted })
+    }
+
+    fn clear(&self) -> Result<(), Error> {
+        self.0.1.store(false, Ordering::Release);
+        self.0.0.clear()
+    }
+}
