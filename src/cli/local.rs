@@ -16,6 +16,7 @@ use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::offline::{Beside, Offline};
 use crate::engine::running::{Engine, open_store};
 use crate::engine::service::Service;
+use crate::engine::shared::Place;
 use crate::engine::threads::{become_owner, random_bytes};
 use crate::engine::{self, HotCores};
 use crate::error::Kind;
@@ -111,7 +112,7 @@ fn writing(config: &Config) -> Result<Local, Error> {
     let start = Start { now: clock.now(), fresh_id };
     let options = store::Options { hurried_bytes: SEGMENT_BYTES, ..config.store() };
     let (opened, _) = open_store(Arc::clone(&disk), tables, &options, start, &mut |_| {})?;
-    let place = (disk, config.state_dir.clone());
+    let place = Place { disk, state_dir: config.state_dir.clone(), cache_dir: config.cache_dir.clone() };
     let engine = Engine::start(engine_options(config), opened, clock, Arc::new(Metrics::new()), place)?;
     engine.shared().look_at_disk();
     Ok(Local::Writes(engine))

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::engine::clock::Clock;
 use crate::engine::running::{Engine, open_store};
 use crate::engine::service::{Answer, ItemAct, Once, Operation, Service};
+use crate::engine::shared::Place;
 use crate::engine::{self, fold::EngineFold};
 use crate::id::{ItemId, Partition};
 use crate::store::{self, Entry, Link, Log, MemTables, RealDisk, Start, StoreId};
@@ -173,7 +174,7 @@ pub fn steps(
         open_store(Arc::clone(&disk), Arc::new(MemTables::default()), &store_options, start, &mut |_| {})
             .map_err(text)?;
     let metrics = Arc::new(Metrics::new());
-    let place = (disk, store_options.state_dir);
+    let place = Place { disk, state_dir: store_options.state_dir, cache_dir: store_options.cache_dir };
     let engine = Engine::start(options, opened, Arc::clone(clock), metrics, place).map_err(text)?;
     let measured = measure_steps(&engine, operations, rounds, clock.as_ref());
     engine.stop();

@@ -288,11 +288,13 @@ impl World {
     }
 
     fn jump(&mut self) {
-        if self.clients.is_repeating_own() {
-            return; // The key would come to its end between the sending and the shard's turn.
+        if self.clients.is_asking_without_key() {
+            return; // Such a key could come to its end between the sending and the shard's turn.
         }
         match self.random.below(6) {
             0 => self.clock += self.random.below(2 * super::node::KEY_US),
+            // Whoever waits counts the time of the key from when it asked.
+            1 if self.clients.is_waiting() => {}
             1 => self.clock = self.clock.saturating_sub(self.random.below(7_200_000_000)),
             2 => {
                 let shard = self.random.index(self.setting.shard_count);
