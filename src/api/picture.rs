@@ -1,19 +1,17 @@
 //! Nets as pictures.
 
-use std::sync::Arc;
-
 use super::Error;
 use super::answer::{Answered, OFFER_SVG};
 use super::problem::Problem;
-use crate::engine::service::NetView;
+use crate::engine::service::{NetView, Nets};
 use crate::net::{Net, svg};
 
 /// Draws the root net, with its tokens and busy tasks when it is a case's.
-pub(super) fn answer(nets: &[Arc<Net>], view: Option<&NetView>) -> Result<Answered, Problem> {
+pub(super) fn answer(nets: &Nets, view: Option<&NetView>) -> Result<Answered, Problem> {
     let net = match view {
         // A closed case has no net instance left; its net is drawn empty.
-        Some(view) => nets.iter().find(|net| net.id == view.net).or(nets.first()),
-        None => nets.first(),
+        Some(view) => nets.all.iter().find(|net| net.id == view.net).or(nets.root()),
+        None => nets.root(),
     };
     let net = net.ok_or(Error::NoAnswer)?;
     let marking = view.map(|view| numbers(net, view));

@@ -167,7 +167,7 @@ pub(super) fn specification(view: &SpecificationView) -> Json {
 pub(super) fn specification_with_nets(view: &SpecificationView) -> Json {
     let mut out = specification(view);
     if let Json::Object(members) = &mut out {
-        let nets = view.nets.iter().map(|net| net_table(net, view)).collect();
+        let nets = view.nets.root_first().map(|net| net_table(net, view)).collect();
         members.insert("nets".into(), Json::Array(nets));
     }
     out
@@ -199,9 +199,8 @@ fn net_table(net: &Net, view: &SpecificationView) -> Json {
 }
 
 fn task_table(net: &Net, task: &Task, view: &SpecificationView) -> Json {
-    // By name: the list has the root first, so its order is not that of the numbers.
     let subnet = match task.kind {
-        TaskKind::Composite(_) => view.nets.iter().find(|net| net.id == task.document_root),
+        TaskKind::Composite(number) => view.nets.all.get(usize::from(number)),
         _ => None,
     };
     json!({

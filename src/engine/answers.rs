@@ -3,7 +3,7 @@
 
 use super::record::Act;
 use super::registry::Registered;
-use super::service::{Answer, CaseView, IsNew, ItemView, Refusal, SpecificationView};
+use super::service::{Answer, CaseView, IsNew, ItemView, Nets, Refusal, SpecificationView};
 use crate::case::event::{Event, ItemNumber};
 use crate::case::row::ItemRow;
 use crate::case::state::Case;
@@ -68,18 +68,15 @@ pub(super) fn specification(spec: &Registered, is_new: IsNew) -> SpecificationVi
         version: spec.version,
         name: spec.workflow.name.clone(),
         registered: spec.at,
-        nets: root_first(spec),
+        nets: nets(spec),
         warnings: spec.warnings.clone(),
         is_new: is_new == IsNew::Yes,
     }
 }
 
-/// Returns the nets of a specification, the root first.
-pub(super) fn root_first(spec: &Registered) -> Vec<std::sync::Arc<crate::net::Net>> {
-    let root = usize::from(spec.workflow.root);
-    let mut nets = spec.workflow.nets.clone();
-    nets[..=root].rotate_right(1);
-    nets
+/// Returns the nets of a specification.
+pub(super) fn nets(spec: &Registered) -> Nets {
+    Nets { all: spec.workflow.nets.clone(), root: spec.workflow.root }
 }
 
 fn refuse(code: u16, kind: Kind, message: String, hint: &str) -> Refusal {

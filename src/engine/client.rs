@@ -1,6 +1,5 @@
 //! The engine as clients' requests see it: the one implementation of [`Service`] over running threads.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -13,7 +12,7 @@ use super::record::Hash16;
 use super::request::{Reply, Request};
 use super::running::Engine;
 use super::service::{
-    Answer, CaseFilter, CaseSummary, CaseView, Health, HistoryView, IsNew, ItemFilter, ItemView, Once,
+    Answer, CaseFilter, CaseSummary, CaseView, Health, HistoryView, IsNew, ItemFilter, ItemView, Nets, Once,
     Operation, Page, PageOf, Refusal, Service, SpecificationView,
 };
 use super::shared::{CHANGED_ROWS_MAX, Inbox};
@@ -22,7 +21,6 @@ use super::ticket::{Ticket, ticket};
 use crate::case::row::ItemState;
 use crate::case::view::CaseState;
 use crate::id::{CaseId, ItemId, SpecNumber};
-use crate::net::Net;
 use crate::store::{Disk, Tables};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels::{self, Queue};
@@ -256,7 +254,7 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         Ok(answers::specification(&spec, IsNew::No))
     }
 
-    fn nets_of(&self, id: CaseId) -> Result<Vec<Arc<Net>>, Refusal> {
+    fn nets_of(&self, id: CaseId) -> Result<Nets, Refusal> {
         let shared = self.shared();
         queries::nets_of(&*shared.read(self.reading())?, &shared.registry, id)
     }

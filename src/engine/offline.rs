@@ -11,11 +11,10 @@ use super::queries;
 use super::registry::Registry;
 use super::running::Error;
 use super::service::{
-    Answer, CaseFilter, CaseSummary, CaseView, Health, HistoryView, IsNew, ItemFilter, ItemView, Once,
+    Answer, CaseFilter, CaseSummary, CaseView, Health, HistoryView, IsNew, ItemFilter, ItemView, Nets, Once,
     Operation, Page, PageOf, Refusal, Service, SpecificationView,
 };
 use crate::id::{CaseId, ItemId, Time};
-use crate::net::Net;
 use crate::store::{self, Disk, Fold, Looked, Tables};
 use crate::telemetry::metrics::Metrics;
 
@@ -118,7 +117,7 @@ impl<D: Disk, T: Tables> Service for Offline<D, T> {
         Ok(answers::specification(&spec, IsNew::No))
     }
 
-    fn nets_of(&self, id: CaseId) -> Result<Vec<Arc<Net>>, Refusal> {
+    fn nets_of(&self, id: CaseId) -> Result<Nets, Refusal> {
         queries::nets_of(&self.looked.follower, &self.registry, id)
     }
 

@@ -6,7 +6,7 @@ use super::record::{Act, Body, Hash16, Record};
 use super::registry::Registry;
 use super::request::{Question, Repeat, Told};
 use super::service::{
-    Answer, CaseFilter, CaseSummary, CaseView, HistoryView, IsNew, ItemFilter, ItemView, Page, PageOf,
+    Answer, CaseFilter, CaseSummary, CaseView, HistoryView, IsNew, ItemFilter, ItemView, Nets, Page, PageOf,
     Refusal,
 };
 use super::tables::{self, KeyRow, PartitionRow};
@@ -572,16 +572,12 @@ pub fn specifications(
     Ok(Page { items, next })
 }
 
-/// Returns the nets of a case's own version, the root first.
+/// Returns the nets of a case's own version.
 ///
 /// # Errors
 /// There is no such case, or its row cannot be read.
-pub fn nets_of<T: Tables>(
-    follower: &Follower<T>,
-    registry: &Registry,
-    id: CaseId,
-) -> Result<Vec<std::sync::Arc<crate::net::Net>>, Refusal> {
+pub fn nets_of<T: Tables>(follower: &Follower<T>, registry: &Registry, id: CaseId) -> Result<Nets, Refusal> {
     let row = case_row(follower, id).map_err(|reason| answers::unreadable(&reason))?;
     let row = row.ok_or_else(|| answers::refusal(&crate::case::Error::NoCase))?;
-    Ok(answers::root_first(&*known(registry, row.spec)?))
+    Ok(answers::nets(&*known(registry, row.spec)?))
 }

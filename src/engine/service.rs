@@ -128,12 +128,34 @@ pub struct SpecificationView {
     pub name: Option<String>,
     /// When it was registered.
     pub registered: Time,
-    /// Its nets, the root first.
-    pub nets: Vec<Arc<Net>>,
+    /// Its nets.
+    pub nets: Nets,
     /// Warnings, as said at registration.
     pub warnings: Vec<String>,
     /// Whether this call registered it, or the same bytes were there already.
     pub is_new: bool,
+}
+
+/// The nets of a specification.
+#[derive(Debug, Clone)]
+pub struct Nets {
+    /// All, in the order of their numbers, by which composite tasks name them.
+    pub all: Vec<Arc<Net>>,
+    /// Number of the root net.
+    pub root: u16,
+}
+
+impl Nets {
+    /// Returns the root net; `None` when there is no net of its number.
+    pub fn root(&self) -> Option<&Arc<Net>> {
+        self.all.get(usize::from(self.root))
+    }
+
+    /// Returns all nets, the root first and the others in order: how people are shown them.
+    pub fn root_first(&self) -> impl Iterator<Item = &Arc<Net>> {
+        let others = self.all.iter().zip(0_u16..).filter(|(_, number)| *number != self.root);
+        self.root().into_iter().chain(others.map(|(net, _)| net))
+    }
 }
 
 /// Filters of the list of cases. All that are given must hold.
@@ -259,7 +281,7 @@ pub trait Service: Send + Sync {
     ///
     /// # Errors
     /// There is no such case.
-    fn nets_of(&self, id: CaseId) -> Result<Vec<Arc<Net>>, Refusal>;
+    fn nets_of(&self, id: CaseId) -> Result<Nets, Refusal>;
     /// Tells whether the service can do its work.
     fn health(&self) -> Health;
     /// Returns the service's figures.

@@ -55,6 +55,7 @@ fn store_in(folder: &tempfile::TempDir) -> store::Options {
         cache_dir: folder.path().join("cache"),
         segment_bytes: 4 * 1024 * 1024,
         frame_bytes_max: options().frame_bytes_max,
+        hurried_bytes: 1024 * 1024,
         planted: None,
     }
 }

@@ -7,8 +7,8 @@ use knhk::case::view::{
     CaseState, CaseView, Detail, HistoryView, IncidentView, ItemView, NetView, Value, ValueKind,
 };
 use knhk::engine::service::{
-    Answer, CaseFilter, CaseSummary, Fragment, Health, IsNew, ItemFilter, Once, Operation, Page, PageOf,
-    Refusal, Service, SpecificationView,
+    Answer, CaseFilter, CaseSummary, Fragment, Health, IsNew, ItemFilter, Nets, Once, Operation, Page,
+    PageOf, Refusal, Service, SpecificationView,
 };
 use knhk::error::{Code, Kind};
 use knhk::id::{CaseId, ItemId, Partition, SpecNumber, Time};
@@ -260,14 +260,14 @@ impl Service for Fake {
             version: 3,
             name: None,
             registered: NOW,
-            nets: nets(),
+            nets: Nets { all: nets(), root: 0 },
             warnings: vec!["layout is kept without effect".to_owned()],
             is_new: false,
         })
     }
 
-    fn nets_of(&self, id: CaseId) -> Result<Vec<Arc<Net>>, Refusal> {
-        if id == case_id() { Ok(nets()) } else { Err(no_case()) }
+    fn nets_of(&self, id: CaseId) -> Result<Nets, Refusal> {
+        if id == case_id() { Ok(Nets { all: nets(), root: 0 }) } else { Err(no_case()) }
     }
 
     fn health(&self) -> Health {

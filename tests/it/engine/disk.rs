@@ -82,6 +82,10 @@ impl Disk for SwitchDisk {
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
         RealDisk.lock(path)
     }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<Option<Lock>> {
+        RealDisk.lock_shared(path)
+    }
 }
 
 impl DiskFile for SwitchFile {

@@ -46,8 +46,6 @@ pub(crate) struct Sent {
     pub(crate) told: Told,
     /// Whether it was ever sent: then a key that the service made is known.
     is_repeat: bool,
-    /// Whether it was sent more than once.
-    is_again: bool,
 }
 
 /// What a client was told of a request.
@@ -123,7 +121,6 @@ impl Clients {
             at: now,
             told: Told::Unknown,
             is_repeat: false,
-            is_again: false,
         });
         Some(self.sent.len() - 1)
     }
@@ -176,7 +173,6 @@ impl Clients {
                 prepare::operation(&node.registry, operation.clone(), &once, own).ok()
             }
         };
-        sent.is_again |= sent.is_repeat && prepared.is_some();
         sent.is_repeat |= prepared.is_some();
         prepared
     }
@@ -275,9 +271,9 @@ impl Clients {
         self.pending.clear();
     }
 
-    /// Whether a request under a key of the service's own is on its way again.
-    pub(crate) fn is_repeating_own(&self) -> bool {
-        self.pending.iter().any(|(at, _)| self.sent[*at].once.key.is_none() && self.sent[*at].is_again)
+    /// Whether a request under a key of the service's own is on its way.
+    pub(crate) fn is_asking_without_key(&self) -> bool {
+        self.pending.iter().any(|(at, _)| self.sent[*at].once.key.is_none())
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
