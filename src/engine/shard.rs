@@ -291,7 +291,9 @@ impl Shard {
     fn follow_progress(&mut self) {
         let generation = self.progress.generation.load(Ordering::Acquire);
         let durable = self.progress.durable_batch.load(Ordering::Acquire);
-        while let Some(undo) = self.undo.pop_front_if(|undo| undo.batch <= durable) {
+        while self.undo.front().is_some_and(|undo| undo.batch <= durable)
+            && let Some(undo) = self.undo.pop_front()
+        {
             self.undurable_bytes -= undo.bytes;
             for hash in undo.business {
                 self.business.remove(&hash);
