@@ -205,7 +205,9 @@ fn of_several_who_complete_one_item_one_wins() {
         let items = service.engine.items(&filter, &PageOf { after: None, limit: 10 }).unwrap().items;
         let won = std::sync::atomic::AtomicU32::new(0);
         together(THREADS, |_| match service.complete(items[0].id) {
-            Ok(_) => drop(won.fetch_add(1, std::sync::atomic::Ordering::AcqRel).to_string()),
+            Ok(_) => {
+                won.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+            }
             Err(refusal) => assert!(matches!(refusal.kind, Kind::Conflict | Kind::NotFound), "{refusal}"),
         });
         assert_eq!(won.into_inner(), 1);
@@ -252,7 +254,8 @@ fn a_key_that_is_sent_by_many_at_once_has_one_effect() {
         let key = format!("key {round}");
         let cases = std::sync::Mutex::new(std::collections::BTreeSet::new());
         together(THREADS, |_| {
-            drop(cases.lock().unwrap().insert(service.create(Some(&key)).unwrap()).to_string())
+            let case = service.create(Some(&key)).unwrap();
+            cases.lock().unwrap().insert(case);
         });
         assert_eq!(cases.into_inner().unwrap().len(), 1);
     }
