@@ -292,9 +292,9 @@ impl World {
             return; // Such a key could come to its end between the sending and the shard's turn.
         }
         match self.random.below(6) {
+            // Whoever waits counts the time of its key from when it asked, and the shard from when it hears of it.
+            0 | 1 if self.clients.is_waiting() => {}
             0 => self.clock += self.random.below(2 * super::node::KEY_US),
-            // Whoever waits counts the time of the key from when it asked.
-            1 if self.clients.is_waiting() => {}
             1 => self.clock = self.clock.saturating_sub(self.random.below(7_200_000_000)),
             2 => {
                 let shard = self.random.index(self.setting.shard_count);
