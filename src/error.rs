@@ -88,3 +88,19 @@ impl Kind {
         Outside { http, exit, level }
     }
 }
+
+/// Returns the least number of letters to insert, delete or change (Levenshtein): how hints find the
+/// word that was meant. Time grows with the product of the lengths; callers bound them.
+pub fn changes(from: &[char], to: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (above, &letter) in from.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = above + 1;
+        for (left, &other) in to.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != other);
+            diagonal = row[left + 1];
+            row[left + 1] = changed.min(diagonal + 1).min(row[left] + 1);
+        }
+    }
+    row[to.len()]
+}

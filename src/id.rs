@@ -49,6 +49,13 @@ impl Time {
         Self(self.0.saturating_add(us))
     }
 
+    /// Returns this time as RFC 3339 in UTC with microseconds; beyond the year 9999 the last time that it can say.
+    pub fn rfc3339(self) -> String {
+        let microseconds = i64::try_from(self.0).unwrap_or(i64::MAX);
+        let timestamp = jiff::Timestamp::from_microsecond(microseconds).unwrap_or(jiff::Timestamp::MAX);
+        format!("{timestamp:.6}")
+    }
+
     /// Returns this time less `us` microseconds, never before the epoch.
     #[must_use]
     pub fn minus_us(self, us: u64) -> Self {

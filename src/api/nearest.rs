@@ -1,5 +1,7 @@
 //! The known word that is nearest to an unknown one.
 
+use crate::error;
+
 /// Longest word that is compared, in bytes; a longer one has no near word.
 const WORD_BYTES_MAX: usize = 64;
 /// Most single-character changes between a word and one that may have been meant.
@@ -24,18 +26,8 @@ fn changes(from: &str, to: &str) -> usize {
     if from.len() > WORD_BYTES_MAX {
         return usize::MAX;
     }
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (line, letter) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = line + 1;
-        for (column, other) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[to.len()]
+    let letters = |word: &str| word.chars().collect::<Vec<char>>();
+    error::changes(&letters(from), &letters(to))
 }
 
 #[cfg(test)]

@@ -16,9 +16,7 @@ const NOT_CHECKED: &str = "soundness not checked";
 
 /// Returns a time as RFC 3339 in UTC with microseconds.
 pub(super) fn time(time: Time) -> String {
-    let microseconds = i64::try_from(time.0).unwrap_or(i64::MAX);
-    let timestamp = jiff::Timestamp::from_microsecond(microseconds).unwrap_or(jiff::Timestamp::MAX);
-    format!("{timestamp:.6}")
+    time.rfc3339()
 }
 
 /// Returns a page of a list.

@@ -45,13 +45,6 @@ pub(super) fn short(us: u64) -> String {
     unit.map_or_else(|| "0s".to_owned(), |(name, factor)| format!("{}{name}", us / factor))
 }
 
-/// Returns a time as RFC 3339 in UTC, to the microsecond.
-pub(super) fn rfc3339(time: crate::id::Time) -> String {
-    let microseconds = i64::try_from(time.0).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_microsecond(microseconds)
-        .map_or_else(|_| time.0.to_string(), |at| format!("{at:.6}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -94,7 +94,7 @@ fn told(beside: &Beside, clock: &dyn Clock) -> String {
     let who =
         beside.holder.map_or_else(|| "another process".to_owned(), |holder| format!("process {holder}"));
     let age = duration::short(clock.now().0.saturating_sub(beside.time.0));
-    let (seq, time) = (beside.seq, duration::rfc3339(beside.time));
+    let (seq, time) = (beside.seq, beside.time.rfc3339());
     format!(
         "{who} has the state and does not answer; shown is its journal up to frame {seq}, of {time}, {age} ago"
     )

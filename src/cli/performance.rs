@@ -103,7 +103,7 @@ fn hot_path(context: &mut Context, is_quick: bool) -> Vec<Hot> {
                 way: None,
                 seed: 1,
             };
-            lines.push(Hot { cases, held, figures: kernel::measure(&options, kernel::tsc) });
+            lines.push(Hot { cases, held, figures: kernel::measure(&options, crate::engine::ticks) });
         }
     }
     lines

@@ -154,7 +154,7 @@ fn info(context: &mut Context, config: &Config, command: &InfoCommand) -> Result
     context.ui.answer(&table::facts(&[
         ("store", info.store.map_or_else(none, |store| store.to_string())),
         ("last frame", info.seq.to_string()),
-        ("last frame at", super::duration::rfc3339(info.time)),
+        ("last frame at", info.time.rfc3339()),
         ("journal bytes", info.journal_bytes.to_string()),
         ("void segments", info.void_segments.to_string()),
         ("environment bytes", lmdb_bytes.to_string()),
@@ -207,7 +207,7 @@ fn info_json(info: &Info, lmdb_bytes: u64) -> Value {
     json!({
         "store": info.store.map(|store| store.to_string()),
         "seq": info.seq,
-        "time": super::duration::rfc3339(info.time),
+        "time": info.time.rfc3339(),
         "journal_bytes": info.journal_bytes,
         "void_segments": info.void_segments,
         "environment_bytes": lmdb_bytes,
@@ -233,7 +233,7 @@ fn repair(context: &mut Context, config: &Config, command: &Repair) -> Result<()
     let what = format!(
         "cutting the journal after frame {}, of {}, and moving {} files to {}",
         planned.kept_seq,
-        super::duration::rfc3339(planned.kept_time),
+        planned.kept_time.rfc3339(),
         planned.moved.len(),
         planned.aside.display()
     );

@@ -1,5 +1,7 @@
 //! The name that someone probably meant.
 
+use crate::error::changes;
+
 /// Longest name that is compared; what is longer has no nearest name.
 const NAME_CHARS_MAX: usize = 64;
 
@@ -27,21 +29,6 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 fn plain(name: &str) -> Vec<char> {
     let letters = name.chars().take(NAME_CHARS_MAX + 1);
     letters.flat_map(char::to_lowercase).map(|letter| if letter == '-' { '_' } else { letter }).collect()
-}
-
-/// Returns the least number of letters to insert, delete or change (Levenshtein).
-fn changes(from: &[char], to: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (above, &letter) in from.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = above + 1;
-        for (left, &other) in to.iter().enumerate() {
-            let changed = diagonal + usize::from(letter != other);
-            diagonal = row[left + 1];
-            row[left + 1] = changed.min(diagonal + 1).min(row[left] + 1);
-        }
-    }
-    row[to.len()]
 }
 
 #[cfg(test)]

@@ -128,14 +128,14 @@ impl TickRate {
 
 /// Reads the processor's invariant time-stamp counter; elsewhere, nanoseconds of the monotonic clock.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn ticks() -> u64 {
+pub fn ticks() -> u64 {
     // SAFETY: every x86_64 processor has the instruction, and it touches no memory.
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
 /// Reads the processor's invariant time-stamp counter; elsewhere, nanoseconds of the monotonic clock.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn ticks() -> u64 {
+pub fn ticks() -> u64 {
     super::clock::monotonic_ns()
 }
 

@@ -26,6 +26,7 @@ pub mod ticket;
 pub mod turn;
 pub mod writer;
 
+pub use meter::ticks;
 pub use threads::HotCores;
 
 /// Bounds and times of an engine. `config` fills it; nothing has a default here.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::record::{Act, Hash16};
 use crate::case::row::ItemState;
 use crate::case::view::CaseState;
-use crate::id::{CaseId, ItemId, Partition, SpecNumber, Time};
+use crate::id::{CaseId, Partition, SpecNumber, Time};
 use crate::store::Table;
 
 /// Specifications: number -> registration and its time.
@@ -105,11 +105,6 @@ pub fn part_of(key: &[u8]) -> Option<(CaseId, u32)> {
     let case = case_of(key)?;
     let number = key.get(8..)?.first_chunk::<4>()?;
     Some((case, u32::from_be_bytes(*number)))
-}
-
-/// Reads an item's id back from its key.
-pub fn item_of(key: &[u8]) -> Option<ItemId> {
-    part_of(key).map(|(case, number)| ItemId { case, number })
 }
 
 /// Key of a specification.

@@ -55,14 +55,7 @@ pub struct Figures {
     pub way: Way,
 }
 
-/// Reads the processor's time-stamp counter.
-#[cfg(target_arch = "x86_64")]
-pub fn tsc() -> u64 {
-    // SAFETY: every x86-64 processor has the instruction; the service forbids it nowhere.
-    unsafe { std::arch::x86_64::_rdtsc() }
-}
-
-/// Measures; `read_ticks` is [`tsc`] where there is one, else any monotonic clock.
+/// Measures; `read_ticks` is [`crate::engine::ticks`], or a clock of a test's own.
 ///
 /// # Panics
 /// No cases, no steps in a wave or no waves.

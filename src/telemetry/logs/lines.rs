@@ -33,7 +33,7 @@ impl Lines {
     }
 
     fn write(&self, level: tracing::Level, text: &str) {
-        let mut line = format!("{} {}{text}", rfc_3339((self.now)()), prefix(level));
+        let mut line = format!("{} {}{text}", (self.now)().rfc3339(), prefix(level));
         if line.len() > LINE_BYTES_MAX {
             let mut end = LINE_BYTES_MAX;
             while !line.is_char_boundary(end) {
@@ -60,15 +60,6 @@ impl<S: Subscriber> Layer<S> for Lines {
         event.record(&mut text);
         let separator = if text.message.is_empty() || text.fields.is_empty() { "" } else { " " };
         self.write(*event.metadata().level(), &format!("{}{separator}{}", text.message, text.fields));
-    }
-}
-
-/// Returns microseconds of the epoch as RFC 3339, UTC.
-fn rfc_3339(time: Time) -> String {
-    let us = i64::try_from(time.0).unwrap_or(i64::MAX);
-    match jiff::Timestamp::from_microsecond(us) {
-        Ok(time) => format!("{time:.6}"),
-        Err(_) => format!("{us}us"),
     }
 }
 
