@@ -273,6 +273,25 @@ fn a_key_that_the_service_made_is_known_again_after_a_restart_for_ten_minutes() 
 }
 
 #[test]
+fn a_key_whose_end_did_not_become_durable_is_still_known() {
+    let mut bench = Bench::new();
+    bench.register(SEQUENCE);
+    let first = bench.create("sequence", "k", "");
+    bench.rest();
+    created(&first);
+    bench.now = bench.now.plus_us(super::node::KEY_US + 1_000_000);
+    bench.node.inboxes[0].push_back(Message::Minute);
+    bench.node.turn(0, usize::MAX, bench.now);
+    bench.disk.fail_next_sync();
+    bench.write();
+    assert!(bench.node.is_failing(), "the end of the key was to be lost");
+    let again = bench.create("sequence", "k", "");
+    bench.rest();
+    assert!(matches!(again.poll(), Some(Reply::Repeat(_))), "the rows still hold the key");
+    assert_eq!(bench.cases(), 1);
+}
+
+#[test]
 fn one_key_names_one_thing_in_each_partition_whatever_the_shards() {
     let mut bench = Bench::new();
     bench.register(SEQUENCE);
