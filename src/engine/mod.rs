@@ -7,6 +7,7 @@
 mod answers;
 pub mod client;
 pub mod clock;
+mod cold;
 pub mod fold;
 pub mod loading;
 mod meter;

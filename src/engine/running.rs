@@ -3,14 +3,15 @@
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::Options;
 use super::clock::{Clock, deadline_in_us, until};
+use super::cold;
 use super::fold::EngineFold;
 use super::loading;
-use super::meter::{TickMeter, TickRate};
+use super::meter::TickMeter;
 use super::queries;
 use super::registry::Registry;
 use super::request::{Message, Question, Staged, Told};
@@ -21,8 +22,7 @@ use super::turn::Tally;
 use super::writer::{JournalState, Writer, Written};
 use crate::id::Time;
 use crate::store::{
-    self, Disk, Follower, Frame, Journal, JournalReader, Marker, OpenReport, Opened, Prepared, Preparer,
-    Tables,
+    self, Disk, Follower, Frame, Journal, JournalReader, Marker, OpenReport, Opened, Preparer, Tables,
 };
 use crate::telemetry::metrics::Metrics;
 
@@ -36,10 +36,6 @@ const FOLD_FRAMES_MAX: usize = 64;
 const TIMER_US: u64 = 1_000_000;
 /// How often the helper looks whether everything stops, in microseconds.
 const HELPER_US: u64 = 100_000;
-/// How often `cold` looks whether there is something to do, in microseconds.
-const COLD_US: u64 = 100_000;
-/// How often `cold` looks how large the files are, in microseconds.
-const SIZES_US: u64 = 10_000_000;
 /// How often a failing journal is tried again, in microseconds.
 const PROBE_US: u64 = 500_000;
 /// A shard that waits for the journal looks so often how far it is, in microseconds.
@@ -264,7 +260,7 @@ fn start_threads<D: Disk, T: Tables>(
     let for_helper = Arc::clone(shared);
     threads.spawn("helper", move || run_helper(&for_helper, &questions))?;
     let for_cold = Arc::clone(shared);
-    threads.spawn("cold", move || run_cold(&for_cold, preparer, marker))?;
+    threads.spawn("cold", move || cold::run(&for_cold, preparer, marker))?;
     let for_timers = Arc::clone(shared);
     threads.spawn("timers", move || run_timers(&for_timers))?;
     Ok(threads)
@@ -413,7 +409,7 @@ fn run_follower<D: Disk, T: Tables>(shared: &Shared<D, T>, frames: &Receiver<Arc
             }
             Err(RecvTimeoutError::Timeout) => {
                 if shared.condition.is_follower_broken.load(Ordering::Acquire) {
-                    rebuild(shared, &shared.environment());
+                    cold::rebuild(shared, &shared.environment());
                 }
             }
             Err(RecvTimeoutError::Disconnected) => return,
@@ -440,27 +436,8 @@ fn fold<D: Disk, T: Tables>(shared: &Shared<D, T>, group: &[Arc<Frame>]) {
     if let Some((frame, error)) = failed {
         tracing::error!(frame, "cannot fold a frame: {error}; the working environment is rebuilt");
         shared.metrics.workflow_errors.increment();
-        rebuild(shared, &shared.environment());
+        cold::rebuild(shared, &shared.environment());
     }
-}
-
-/// Makes the working environment anew from the journal. Until it succeeds, reads of what is missing are refused.
-fn rebuild<D: Disk, T: Tables>(shared: &Shared<D, T>, _environment: &MutexGuard<'_, ()>) {
-    let was_broken = shared.condition.is_follower_broken.swap(true, Ordering::AcqRel);
-    let mut follower = shared.write();
-    let rebuilt = follower.rebuild(&shared.reader);
-    let (seq, rows) = (follower.seq(), follower.changed_rows());
-    drop(follower);
-    shared.condition.changed_rows.store(rows, Ordering::Release);
-    shared.condition.is_follower_broken.store(rebuilt.is_err(), Ordering::Release);
-    match rebuilt {
-        Ok(()) => tracing::info!(frame = seq, "the working environment was rebuilt"),
-        Err(error) if !was_broken => {
-            tracing::error!("cannot rebuild the working environment: {error}; it is tried again");
-        }
-        Err(_) => {}
-    }
-    shared.folded(seq);
 }
 
 fn answer_question<D: Disk, T: Tables>(shared: &Shared<D, T>, question: Question) -> Told {
@@ -482,83 +459,6 @@ fn run_helper<D: Disk, T: Tables>(shared: &Shared<D, T>, questions: &Receiver<(u
             Err(_) => return,
         }
     }
-}
-
-fn run_cold<D: Disk, T: Tables>(shared: &Shared<D, T>, mut preparer: Preparer<D>, mut marker: Marker<D>) {
-    let started_us = shared.clock.monotonic_us();
-    let mut rate = TickRate::new(started_us);
-    let mut sized_us = None;
-    let mut is_settled = false;
-    let mut last_bytes = 0;
-    let mut changed_us = None;
-    let mut is_preparing_broken = false;
-    loop {
-        let is_last = shared.condition.is_follower_done.load(Ordering::Acquire);
-        let now_us = shared.clock.monotonic_us();
-        let bytes = shared.appended_bytes.load(Ordering::Acquire);
-        if bytes != last_bytes && changed_us.is_none() {
-            changed_us = Some(now_us);
-        }
-        let is_old =
-            changed_us.is_some_and(|since| now_us.saturating_sub(since) >= shared.options.checkpoint_us);
-        if is_last || is_old || bytes.saturating_sub(last_bytes) >= shared.options.checkpoint_bytes {
-            changed_us = if checkpoint(shared) { None } else { Some(now_us) };
-            last_bytes = bytes;
-        }
-        if is_last {
-            break;
-        }
-        if let Some(hertz) = rate.look(now_us) {
-            shared.metrics.hot_path_tick_hertz.set(hertz);
-        }
-        if sized_us.is_none_or(|since| now_us.saturating_sub(since) >= SIZES_US) {
-            sized_us = Some(now_us);
-            shared.look_at_sizes();
-        }
-        if !is_settled && now_us.saturating_sub(started_us) >= 60_000_000 {
-            is_settled = marker.settled().is_ok();
-        }
-        match preparer.step() {
-            Ok(Prepared::More) => is_preparing_broken = false,
-            Ok(Prepared::Ready) => threads::pause_us(COLD_US),
-            Err(error) => {
-                if !is_preparing_broken {
-                    tracing::warn!("cannot prepare the next journal segment: {error}");
-                }
-                is_preparing_broken = true;
-                threads::pause_us(TIMER_US);
-            }
-        }
-    }
-    if let Err(error) = marker.stopped() {
-        tracing::warn!("cannot note the clean end: {error}");
-    }
-}
-
-/// Writes a checkpoint; tells whether the working environment holds what it should.
-fn checkpoint<D: Disk, T: Tables>(shared: &Shared<D, T>) -> bool {
-    let environment = shared.environment();
-    let Some(checkpoint) = shared.write().begin_checkpoint() else { return true };
-    let start = shared.clock.monotonic_us();
-    let result = checkpoint.write();
-    shared.metrics.checkpoint_us.observe(shared.clock.monotonic_us().saturating_sub(start));
-    let mut follower = shared.write();
-    if result.is_ok() {
-        follower.end_checkpoint();
-    } else {
-        // Nobody else has the rows then, and they need not be copied.
-        drop(checkpoint);
-        follower.abort_checkpoint();
-    }
-    shared.condition.changed_rows.store(follower.changed_rows(), Ordering::Release);
-    drop(follower);
-    let Err(error) = result else { return true };
-    tracing::error!("the checkpoint failed: {error}; it is tried again");
-    shared.metrics.workflow_errors.increment();
-    if error.is_of_tables() {
-        rebuild(shared, &environment);
-    }
-    false
 }
 
 fn run_timers<D: Disk, T: Tables>(shared: &Shared<D, T>) {

@@ -1,0 +1,118 @@
+//! What the `cold` thread does: checkpoints, zeros for the next segment, and figures that take long to look at.
+//! Never on a hot core, and never holding what a request needs.
+
+use std::sync::MutexGuard;
+use std::sync::atomic::Ordering;
+
+use super::meter::TickRate;
+use super::shared::Shared;
+use super::threads;
+use crate::store::{Disk, Marker, Prepared, Preparer, Tables};
+
+/// How often `cold` looks whether there is something to do, in microseconds.
+const COLD_US: u64 = 100_000;
+/// How often `cold` looks how large the files are, in microseconds.
+const SIZES_US: u64 = 10_000_000;
+/// After an error it waits so long before it tries again, in microseconds.
+const RETRY_US: u64 = 1_000_000;
+
+/// Runs until the follower's thread has ended, and makes a last checkpoint then.
+pub(super) fn run<D: Disk, T: Tables>(
+    shared: &Shared<D, T>,
+    mut preparer: Preparer<D>,
+    mut marker: Marker<D>,
+) {
+    let started_us = shared.clock.monotonic_us();
+    let mut rate = TickRate::new(started_us);
+    let mut sized_us = None;
+    let mut is_settled = false;
+    let mut last_bytes = 0;
+    let mut changed_us = None;
+    let mut is_preparing_broken = false;
+    loop {
+        let is_last = shared.condition.is_follower_done.load(Ordering::Acquire);
+        let now_us = shared.clock.monotonic_us();
+        let bytes = shared.appended_bytes.load(Ordering::Acquire);
+        if bytes != last_bytes && changed_us.is_none() {
+            changed_us = Some(now_us);
+        }
+        let is_old =
+            changed_us.is_some_and(|since| now_us.saturating_sub(since) >= shared.options.checkpoint_us);
+        if is_last || is_old || bytes.saturating_sub(last_bytes) >= shared.options.checkpoint_bytes {
+            changed_us = if checkpoint(shared) { None } else { Some(now_us) };
+            last_bytes = bytes;
+        }
+        if is_last {
+            break;
+        }
+        if let Some(hertz) = rate.look(now_us) {
+            shared.metrics.hot_path_tick_hertz.set(hertz);
+        }
+        if sized_us.is_none_or(|since| now_us.saturating_sub(since) >= SIZES_US) {
+            sized_us = Some(now_us);
+            shared.look_at_sizes();
+        }
+        if !is_settled && now_us.saturating_sub(started_us) >= 60_000_000 {
+            is_settled = marker.settled().is_ok();
+        }
+        match preparer.step() {
+            Ok(Prepared::More) => is_preparing_broken = false,
+            Ok(Prepared::Ready) => threads::pause_us(COLD_US),
+            Err(error) => {
+                if !is_preparing_broken {
+                    tracing::warn!("cannot prepare the next journal segment: {error}");
+                }
+                is_preparing_broken = true;
+                threads::pause_us(RETRY_US);
+            }
+        }
+    }
+    if let Err(error) = marker.stopped() {
+        tracing::warn!("cannot note the clean end: {error}");
+    }
+}
+
+/// Writes a checkpoint; tells whether the working environment holds what it should.
+fn checkpoint<D: Disk, T: Tables>(shared: &Shared<D, T>) -> bool {
+    let environment = shared.environment();
+    let Some(checkpoint) = shared.write().begin_checkpoint() else { return true };
+    let start = shared.clock.monotonic_us();
+    let result = checkpoint.write();
+    shared.metrics.checkpoint_us.observe(shared.clock.monotonic_us().saturating_sub(start));
+    let mut follower = shared.write();
+    if result.is_ok() {
+        follower.end_checkpoint();
+    } else {
+        // Nobody else has the rows then, and they need not be copied.
+        drop(checkpoint);
+        follower.abort_checkpoint();
+    }
+    shared.condition.changed_rows.store(follower.changed_rows(), Ordering::Release);
+    drop(follower);
+    let Err(error) = result else { return true };
+    tracing::error!("the checkpoint failed: {error}; it is tried again");
+    shared.metrics.workflow_errors.increment();
+    if error.is_of_tables() {
+        rebuild(shared, &environment);
+    }
+    false
+}
+
+/// Makes the working environment anew from the journal. Until it succeeds, reads of what is missing are refused.
+pub(super) fn rebuild<D: Disk, T: Tables>(shared: &Shared<D, T>, _environment: &MutexGuard<'_, ()>) {
+    let was_broken = shared.condition.is_follower_broken.swap(true, Ordering::AcqRel);
+    let mut follower = shared.write();
+    let rebuilt = follower.rebuild(&shared.reader);
+    let (seq, rows) = (follower.seq(), follower.changed_rows());
+    drop(follower);
+    shared.condition.changed_rows.store(rows, Ordering::Release);
+    shared.condition.is_follower_broken.store(rebuilt.is_err(), Ordering::Release);
+    match rebuilt {
+        Ok(()) => tracing::info!(frame = seq, "the working environment was rebuilt"),
+        Err(error) if !was_broken => {
+            tracing::error!("cannot rebuild the working environment: {error}; it is tried again");
+        }
+        Err(_) => {}
+    }
+    shared.folded(seq);
+}
