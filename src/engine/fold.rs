@@ -11,7 +11,7 @@ use crate::case::fold::{State, fold, move_counts};
 use crate::case::row::{CaseRow, InstanceRow, ItemRow, ItemState, Link, Status};
 use crate::case::view::{self, CaseState};
 use crate::id::{CaseId, Partition, SpecNumber, Time};
-use crate::store::{self, Entry, Rows};
+use crate::store::{self, Entry, Is, RowValue, Rows, Table};
 
 /// Folds entries of this engine; the store knows nothing of what they say.
 #[derive(Debug, Default, Clone, Copy)]
@@ -93,32 +93,56 @@ fn fold_case(rows: &mut Rows<'_>, time: Time, entry: &Entry, payload: &[u8]) -> 
     touched.put_back(rows, time, &events)
 }
 
-/// Rows of one case that the events of one entry touch.
+impl<R: encode::Row + Send + Sync + 'static> RowValue for R {
+    fn to_bytes(&self) -> Vec<u8> {
+        encode::row_to_bytes(self)
+    }
+}
+
+/// A row that was fetched or made, if there is one, and whether there can be one in the rows.
+type Part<R> = (u32, Option<Box<R>>, Is);
+
+/// Rows of one case that the events of one entry touch: taken out of the rows, and put back when all is folded.
 struct Touched {
     case: CaseId,
-    row: Option<CaseRow>,
-    was_closed: bool,
+    row: Option<Box<CaseRow>>,
+    was: Was,
     /// What the rows counted for before.
     counted: Counted,
-    instances: Vec<(InstanceNumber, Option<InstanceRow>)>,
-    items: Vec<(ItemNumber, Option<ItemRow>)>,
+    instances: Vec<Part<InstanceRow>>,
+    items: Vec<Part<ItemRow>>,
+}
+
+/// Where a case's row lay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Was {
+    Nowhere,
+    Live,
+    Closed,
+}
+
+fn take<R: encode::Row + Send + Sync + 'static>(
+    rows: &mut Rows<'_>,
+    table: Table,
+    key: &[u8],
+) -> Result<Option<Box<R>>, String> {
+    rows.take(table, key, |bytes| encode::row_from_bytes(bytes).map_err(text))
 }
 
 impl Touched {
     fn fetch(rows: &mut Rows<'_>, case: CaseId) -> Result<Self, String> {
         let key = tables::case_key(case);
-        let mut row = rows.get(tables::CASES, &key)?;
-        let mut was_closed = false;
+        let mut was = Was::Live;
+        let mut row: Option<Box<CaseRow>> = take(rows, tables::CASES, &key)?;
         if row.is_none() {
-            row = rows.get(tables::CLOSED, &key)?;
-            was_closed = row.is_some();
+            row = take(rows, tables::CLOSED, &key)?;
+            was = if row.is_some() { Was::Closed } else { Was::Nowhere };
         }
-        let row = row.map(|bytes| encode::row_from_bytes(&bytes)).transpose().map_err(text)?;
         let mut counted = Counted::default();
         if let Some(row) = &row {
             counted.case(view::state(row), -1);
         }
-        Ok(Self { case, row, was_closed, counted, instances: Vec::new(), items: Vec::new() })
+        Ok(Self { case, row, was, counted, instances: Vec::new(), items: Vec::new() })
     }
 
     /// Fetches what an event is about to ask for.
@@ -142,9 +166,8 @@ impl Touched {
         if self.instances.iter().any(|entry| entry.0 == number) {
             return Ok(());
         }
-        let bytes = rows.get(tables::INSTANCES, &tables::part_key(self.case, number))?;
-        let row = bytes.map(|bytes| encode::row_from_bytes(&bytes)).transpose().map_err(text)?;
-        self.instances.push((number, row));
+        let row = take(rows, tables::INSTANCES, &tables::part_key(self.case, number))?;
+        self.instances.push((number, row, Is::Perhaps));
         Ok(())
     }
 
@@ -152,13 +175,11 @@ impl Touched {
         if self.items.iter().any(|entry| entry.0 == number) {
             return Ok(());
         }
-        let bytes = rows.get(tables::ITEMS, &tables::part_key(self.case, number))?;
-        let row: Option<ItemRow> =
-            bytes.map(|bytes| encode::row_from_bytes(&bytes)).transpose().map_err(text)?;
+        let row: Option<Box<ItemRow>> = take(rows, tables::ITEMS, &tables::part_key(self.case, number))?;
         if let Some(row) = &row {
             self.counted.item(row.state, -1);
         }
-        self.items.push((number, row));
+        self.items.push((number, row, Is::Perhaps));
         Ok(())
     }
 
@@ -167,37 +188,45 @@ impl Touched {
         let mut counted = self.counted;
         counted.case(view::state(&row), 1);
         self.items.iter().filter_map(|entry| entry.1.as_ref()).for_each(|item| counted.item(item.state, 1));
-        let created = matches!(events.first(), Some(Event::Created { .. })).then_some(self.case);
+        let created = (self.was == Was::Nowhere).then_some(self.case);
         counted.put(rows, self.case.partition(), created)?;
         if let Some(Event::Created { business_key: Some(business_key), .. }) = events.first() {
             let key = tables::hash_key(self.case.partition(), &business_hash(business_key));
             rows.put(tables::BUSINESS_KEYS, &key, &self.case.0.to_be_bytes())?;
         }
-        for (number, instance) in &self.instances {
-            let key = tables::part_key(self.case, *number);
-            match instance {
-                Some(row) => rows.put(tables::INSTANCES, &key, &encode::row_to_bytes(row)),
-                None => rows.delete(tables::INSTANCES, &key),
-            }?;
-        }
-        for (number, item) in &self.items {
-            let key = tables::part_key(self.case, *number);
-            match item {
-                Some(row) => rows.put(tables::ITEMS, &key, &encode::row_to_bytes(row)),
-                None => rows.delete(tables::ITEMS, &key),
-            }?;
-        }
+        put_parts(rows, tables::INSTANCES, self.case, self.instances)?;
+        put_parts(rows, tables::ITEMS, self.case, self.items)?;
         let key = tables::case_key(self.case);
-        let value = encode::row_to_bytes(&row);
         if !matches!(row.status, Status::Closed(_)) {
-            return rows.put(tables::CASES, &key, &value);
+            let is = if self.was == Was::Nowhere { Is::New } else { Is::Perhaps };
+            return rows.keep(tables::CASES, &key, row, is);
         }
-        if !self.was_closed {
+        if self.was == Was::Closed {
+            return rows.keep(tables::CLOSED, &key, row, Is::Perhaps);
+        }
+        if self.was == Was::Live {
             rows.delete(tables::CASES, &key)?;
-            rows.put(tables::CLOSED_BY_DAY, &tables::day_key(time, self.case), &[])?;
         }
-        rows.put(tables::CLOSED, &key, &value)
+        rows.put(tables::CLOSED_BY_DAY, &tables::day_key(time, self.case), &[])?;
+        rows.keep(tables::CLOSED, &key, row, Is::New)
     }
+}
+
+fn put_parts<R: encode::Row + Send + Sync + 'static>(
+    rows: &mut Rows<'_>,
+    table: Table,
+    case: CaseId,
+    parts: Vec<Part<R>>,
+) -> Result<(), String> {
+    for (number, row, is) in parts {
+        let key = tables::part_key(case, number);
+        match row {
+            Some(row) => rows.keep(table, &key, row, is),
+            None if is == Is::New => Ok(()),
+            None => rows.delete(table, &key),
+        }?;
+    }
+    Ok(())
 }
 
 /// By how much the counts of a partition change.
@@ -244,24 +273,24 @@ pub fn business_hash(business_key: &str) -> super::record::Hash16 {
 
 impl State for Touched {
     fn case(&mut self) -> Option<&mut CaseRow> {
-        self.row.as_mut()
+        self.row.as_deref_mut()
     }
 
     fn create(&mut self, row: CaseRow) {
-        self.row = Some(row);
+        self.row = Some(Box::new(row));
     }
 
     fn instance(&mut self, number: InstanceNumber) -> Option<&mut InstanceRow> {
-        find(&mut self.instances, number)?.as_mut()
+        find(&mut self.instances, number)?.as_deref_mut()
     }
 
     fn open(&mut self, number: InstanceNumber, mut row: InstanceRow, place: PlaceNumber) {
         row.tokens = vec![(place, 1)];
-        put(&mut self.instances, number, row);
+        make(&mut self.instances, number, row);
     }
 
     fn end(&mut self, number: InstanceNumber) -> Option<InstanceRow> {
-        find(&mut self.instances, number)?.take()
+        find(&mut self.instances, number)?.take().map(|row| *row)
     }
 
     fn move_tokens(
@@ -276,25 +305,26 @@ impl State for Touched {
     }
 
     fn item(&mut self, number: ItemNumber) -> Option<&mut ItemRow> {
-        find(&mut self.items, number)?.as_mut()
+        find(&mut self.items, number)?.as_deref_mut()
     }
 
     fn offer(&mut self, number: ItemNumber, row: ItemRow) {
-        put(&mut self.items, number, row);
+        make(&mut self.items, number, row);
     }
 
     fn withdraw(&mut self, number: ItemNumber) -> Option<ItemRow> {
-        find(&mut self.items, number)?.take()
+        find(&mut self.items, number)?.take().map(|row| *row)
     }
 }
 
-fn find<T>(rows: &mut [(u32, Option<T>)], number: u32) -> Option<&mut Option<T>> {
+fn find<R>(rows: &mut [Part<R>], number: u32) -> Option<&mut Option<Box<R>>> {
     rows.iter_mut().find(|entry| entry.0 == number).map(|entry| &mut entry.1)
 }
 
-fn put<T>(rows: &mut Vec<(u32, Option<T>)>, number: u32, row: T) {
+/// Adds a row of a number that never was: numbers count up.
+fn make<R>(rows: &mut Vec<Part<R>>, number: u32, row: R) {
     match find(rows, number) {
-        Some(slot) => *slot = Some(row),
-        None => rows.push((number, Some(row))),
+        Some(slot) => *slot = Some(Box::new(row)),
+        None => rows.push((number, Some(Box::new(row)), Is::New)),
     }
 }

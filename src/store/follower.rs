@@ -4,12 +4,13 @@
 //! one commit, so the environment is always an exact cut of the journal. It has three parts, so that reading and
 //! folding go on while it is written: begin and end are quick, and the writing in between needs no lock.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use super::disk::Disk;
 use super::entry::{Entry, Frame, Positions};
 use super::error::Error;
-use super::layer::{self, Layer, Row};
+use super::layer::{self, Key, Layer, Row, RowValue, Value};
 use super::reader::JournalReader;
 use super::row;
 use super::tables::{Change, Meta, Sum, Table, Tables, Visit};
@@ -30,8 +31,8 @@ pub trait Fold: Send + Sync {
 /// The rows as they stand before an entry, and what it changes. Rows put count for the entry's partition.
 pub struct Rows<'a> {
     tables: &'a dyn Tables,
-    below: Vec<&'a Layer>,
-    changed: Layer,
+    overlay: &'a mut Layer,
+    frozen: Option<&'a Layer>,
     partition: Partition,
     failed: Option<Error>,
 }
@@ -39,35 +40,77 @@ pub struct Rows<'a> {
 impl Rows<'_> {
     /// Returns the value under a key.
     pub fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
-        let found = match self.changed.get(table, key) {
-            Some(row) => Ok(row.value.clone()),
-            None => layer::get(&self.below, self.tables, table, key),
+        let layers = std::iter::once(&*self.overlay).chain(self.frozen);
+        layer::get(layers, self.tables, table, key).map_err(|error| self.fail(error))
+    }
+
+    /// Takes the value under a key, which must be put again or deleted before the entry is folded. One that was put
+    /// as a value comes back as it is; bytes are read by `read`.
+    pub fn take<V: RowValue>(
+        &mut self,
+        table: Table,
+        key: &[u8],
+        read: impl FnOnce(&[u8]) -> Result<V, String>,
+    ) -> Result<Option<Box<V>>, String> {
+        self.check_key(table, key)?;
+        let found = match self.overlay.get_mut(table, Key::new(key)) {
+            Some(row) => match row.value.replace(Value::Taken) {
+                None => {
+                    row.value = None;
+                    return Ok(None);
+                }
+                Some(Value::Kept(value)) => match (value as Box<dyn Any>).downcast() {
+                    Ok(value) => return Ok(Some(value)),
+                    Err(_) => return Err("a row of another kind".to_owned()),
+                },
+                Some(Value::Bytes(bytes)) => Some(bytes),
+                Some(Value::Taken) => return Err("a row that was taken already".to_owned()),
+            },
+            None => self.get(table, key)?,
         };
-        found.map_err(|error| self.fail(error))
+        found.map(|bytes| read(&bytes).map(Box::new)).transpose()
     }
 
     /// Puts a value under a key.
     pub fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), String> {
-        self.change(table, key, Some(value))
+        let partition = self.partition;
+        let checked = row::check(&Change { table, partition, key, value: Some(value) });
+        checked.map_err(|error| self.fail(error))?;
+        self.change(table, key, Some(Value::Bytes(value.to_vec())), Is::Perhaps)
+    }
+
+    /// Puts a value under a key, and keeps it as it is until somebody wants its bytes. `is` says whether there can be
+    /// something under this key; there must not be if it says so.
+    pub fn keep(&mut self, table: Table, key: &[u8], value: Box<dyn RowValue>, is: Is) -> Result<(), String> {
+        self.change(table, key, Some(Value::Kept(value)), is)
     }
 
     /// Deletes what is under a key, if anything.
     pub fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), String> {
-        self.change(table, key, None)
+        self.change(table, key, None, Is::Perhaps)
     }
 
     /// Visits rows in the order of their keys from `from` on, until `visit` returns false.
     pub fn scan(&mut self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), String> {
-        let layers: Vec<&Layer> = std::iter::once(&self.changed).chain(self.below.iter().copied()).collect();
-        let scanned = layer::scan(&layers, self.tables, table, from, visit);
-        scanned.map_err(|error| self.fail(error))
+        let layers = std::iter::once(&*self.overlay).chain(self.frozen);
+        layer::scan(layers, self.tables, table, from, visit).map_err(|error| self.fail(error))
     }
 
-    fn change(&mut self, table: Table, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
+    fn change(&mut self, table: Table, key: &[u8], value: Option<Value>, is: Is) -> Result<(), String> {
+        self.check_key(table, key)?;
         let partition = self.partition;
-        row::check(&Change { table, partition, key, value }).map_err(|error| self.fail(error))?;
-        self.changed.put(table, key.to_vec(), Row { partition, value: value.map(<[u8]>::to_vec) });
+        let is_new = is == Is::New;
+        debug_assert!(
+            !is_new || matches!(self.get(table, key), Ok(None)),
+            "invariant: nothing is under a key that is said to be new"
+        );
+        self.overlay.put(table, Key::new(key), Row { partition, value, is_new });
         Ok(())
+    }
+
+    fn check_key(&mut self, table: Table, key: &[u8]) -> Result<(), String> {
+        let change = Change { table, partition: self.partition, key, value: None };
+        row::check(&change).map_err(|error| self.fail(error))
     }
 
     fn fail(&mut self, error: Error) -> String {
@@ -75,6 +118,15 @@ impl Rows<'_> {
         self.failed.get_or_insert(error);
         text
     }
+}
+
+/// Whether something can be under a key before a row is put there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Is {
+    /// Nothing is, and never was.
+    New,
+    /// Perhaps.
+    Perhaps,
 }
 
 /// Folds durable frames, and answers what the rows are now.
@@ -90,38 +142,56 @@ pub struct Follower<T: Tables> {
     /// The last frame that the environment, or the checkpoint under way, holds.
     frozen_seq: u64,
     checkpoint_seq: u64,
+    /// A frame was folded by half: nothing is to be seen of it, so nothing can be seen.
+    is_torn: bool,
 }
 
 impl<T: Tables> Follower<T> {
     /// Returns a follower that goes on from `meta`, which the tables hold, or which is empty as they are.
     pub(super) fn new(tables: Arc<T>, fold: Arc<dyn Fold>, meta: Meta) -> Self {
         let seq = meta.seq;
-        Self { tables, fold, meta, overlay: Layer::new(), frozen: None, frozen_seq: seq, checkpoint_seq: seq }
+        Self {
+            tables,
+            fold,
+            meta,
+            overlay: Layer::new(),
+            frozen: None,
+            frozen_seq: seq,
+            checkpoint_seq: seq,
+            is_torn: false,
+        }
     }
 
-    fn layers(&self) -> Vec<&Layer> {
-        std::iter::once(&self.overlay).chain(self.frozen.as_deref()).collect()
+    fn layers(&self) -> impl Iterator<Item = &Layer> {
+        std::iter::once(&self.overlay).chain(self.frozen.as_deref())
     }
 
-    /// Folds the next frame, all or nothing.
+    fn check_whole(&self) -> Result<(), Error> {
+        if self.is_torn {
+            return Err(Error::Tables { reason: "a frame was folded by half".to_owned() });
+        }
+        Ok(())
+    }
+
+    /// Folds the next frame. After an error that is not about the order of frames nothing can be read before
+    /// [`Self::rebuild`].
     pub fn apply(&mut self, frame: &Frame) -> Result<(), Error> {
         if frame.seq != self.meta.seq + 1 || frame.before != self.meta.hash {
             return Err(Error::FrameOrder { found: frame.seq, expected: self.meta.seq + 1 });
         }
-        let mut staged = Layer::new();
+        self.check_whole()?;
+        self.is_torn = true;
         for entry in &frame.entries {
-            let below = std::iter::once(&staged).chain(self.layers()).collect();
             let (tables, partition) = (&*self.tables, entry.partition);
-            let mut rows = Rows { tables, below, changed: Layer::new(), partition, failed: None };
+            let (overlay, frozen) = (&mut self.overlay, self.frozen.as_deref());
+            let mut rows = Rows { tables, overlay, frozen, partition, failed: None };
             let folded = self.fold.fold(&mut rows, frame.time, entry);
-            let Rows { changed, failed, .. } = rows;
-            if let Some(error) = failed {
+            if let Some(error) = rows.failed {
                 return Err(error);
             }
             folded.map_err(|reason| Error::Fold { partition, n: entry.n, reason })?;
-            staged.cover(changed);
         }
-        self.overlay.cover(staged);
+        self.is_torn = false;
         for entry in &frame.entries {
             self.meta.positions[entry.partition.index()] = entry.n;
         }
@@ -131,13 +201,15 @@ impl<T: Tables> Follower<T> {
 
     /// Returns the value under a key.
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        layer::get(&self.layers(), &*self.tables, table, key)
+        self.check_whole()?;
+        layer::get(self.layers(), &*self.tables, table, key)
     }
 
     /// Visits rows in the order of their keys from `from` on, until `visit` returns false. No read transaction is
     /// open around `visit`.
     pub fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
-        layer::scan(&self.layers(), &*self.tables, table, from, visit)
+        self.check_whole()?;
+        layer::scan(self.layers(), &*self.tables, table, from, visit)
     }
 
     /// Returns the number of the last frame folded.
@@ -167,12 +239,12 @@ impl<T: Tables> Follower<T> {
 
     /// Returns how many rows lie over the environment: the memory that a checkpoint would free.
     pub fn changed_rows(&self) -> usize {
-        self.layers().iter().map(|layer| layer.rows()).sum()
+        self.layers().map(Layer::rows).sum()
     }
 
     /// Freezes what changed; `None` when nothing did or a checkpoint is under way.
     pub fn begin_checkpoint(&mut self) -> Option<Checkpoint<T>> {
-        if self.frozen.is_some() || self.frozen_seq == self.meta.seq {
+        if self.frozen.is_some() || self.frozen_seq == self.meta.seq || self.is_torn {
             return None;
         }
         let changes = Arc::new(std::mem::replace(&mut self.overlay, Layer::new()));

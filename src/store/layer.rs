@@ -1,6 +1,8 @@
 //! Rows that changed, lying over others: how the newest of several is found, singly and in order.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::any::Any;
+use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::iter::Peekable;
 use std::ops::Bound;
 
@@ -11,17 +13,95 @@ use crate::id::Partition;
 /// Rows read from the tables at once: a read transaction is never open while somebody looks at a row.
 const SCAN_BATCH_ROWS: usize = 256;
 
+/// A row's value as whoever folds thinks of it; it becomes bytes when somebody reads it, or at a checkpoint.
+pub trait RowValue: Any + Send + Sync {
+    /// Returns the stored form.
+    fn to_bytes(&self) -> Vec<u8>;
+}
+
+/// A key as four numbers, which compare as its bytes do: padded with zeros, the length last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key([u64; 4]);
+
+impl Key {
+    /// Returns the key of these bytes, of which there are at most [`KEY_BYTES_MAX`].
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        let mut padded = [0; KEY_BYTES_MAX + 1];
+        padded[..bytes.len()].copy_from_slice(bytes);
+        padded[KEY_BYTES_MAX] =
+            u8::try_from(bytes.len()).expect("invariant: a key's length is checked before");
+        let (numbers, _) = padded.as_chunks::<8>();
+        let mut key = [0; 4];
+        key.iter_mut().zip(numbers).for_each(|(number, bytes)| *number = u64::from_be_bytes(*bytes));
+        Self(key)
+    }
+
+    fn bytes(self) -> KeyBytes {
+        let mut padded = [0; KEY_BYTES_MAX + 1];
+        for (place, number) in padded.chunks_exact_mut(8).zip(self.0) {
+            place.copy_from_slice(&number.to_be_bytes());
+        }
+        KeyBytes(padded)
+    }
+}
+
+/// A key's bytes, and behind them its length.
+struct KeyBytes([u8; KEY_BYTES_MAX + 1]);
+
+impl KeyBytes {
+    fn get(&self) -> &[u8] {
+        &self.0[..usize::from(self.0[KEY_BYTES_MAX])]
+    }
+}
+
+/// A changed value.
+pub(super) enum Value {
+    Bytes(Vec<u8>),
+    Kept(Box<dyn RowValue>),
+    /// Whoever folds has it, and puts another.
+    Taken,
+}
+
+impl Value {
+    fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Bytes(bytes) => bytes.clone(),
+            Self::Kept(value) => value.to_bytes(),
+            Self::Taken => {
+                unreachable!("invariant: a fold that takes a value puts one, or its rows are torn")
+            }
+        }
+    }
+}
+
+impl Clone for Value {
+    fn clone(&self) -> Self {
+        Self::Bytes(self.to_bytes())
+    }
+}
+
+impl std::fmt::Debug for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Taken => f.write_str("taken"),
+            value => value.to_bytes().fmt(f),
+        }
+    }
+}
+
 /// A changed row; no value when it was deleted.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) partition: Partition,
-    pub(super) value: Option<Vec<u8>>,
+    pub(super) value: Option<Value>,
+    /// Nothing lies under it, so that nothing needs to stay of it when it is deleted.
+    pub(super) is_new: bool,
 }
 
 /// Changed rows by table and key.
 #[derive(Debug, Clone)]
 pub(super) struct Layer {
-    tables: [BTreeMap<Vec<u8>, Row>; TABLE_COUNT_MAX as usize],
+    tables: [BTreeMap<Key, Row>; TABLE_COUNT_MAX as usize],
 }
 
 impl Layer {
@@ -33,21 +113,35 @@ impl Layer {
         self.tables.iter().map(BTreeMap::len).sum()
     }
 
-    pub(super) fn get(&self, table: Table, key: &[u8]) -> Option<&Row> {
-        self.tables.get(usize::from(table.0))?.get(key)
+    fn table(&self, table: Table) -> Option<&BTreeMap<Key, Row>> {
+        self.tables.get(usize::from(table.0))
     }
 
-    pub(super) fn put(&mut self, table: Table, key: Vec<u8>, row: Row) {
-        self.tables[usize::from(table.0)].insert(key, row);
+    pub(super) fn get(&self, table: Table, key: Key) -> Option<&Row> {
+        self.table(table)?.get(&key)
+    }
+
+    pub(super) fn get_mut(&mut self, table: Table, key: Key) -> Option<&mut Row> {
+        self.tables.get_mut(usize::from(table.0))?.get_mut(&key)
+    }
+
+    pub(super) fn put(&mut self, table: Table, key: Key, row: Row) {
+        match self.tables[usize::from(table.0)].entry(key) {
+            Entry::Occupied(known) if row.value.is_none() && known.get().is_new => drop(known.remove()),
+            Entry::Occupied(mut known) => {
+                let is_new = known.get().is_new;
+                known.insert(Row { is_new, ..row });
+            }
+            Entry::Vacant(free) => drop(free.insert(row)),
+        }
     }
 
     /// Lays a newer layer over this one.
     pub(super) fn cover(&mut self, newer: Self) {
-        for (mine, theirs) in self.tables.iter_mut().zip(newer.tables) {
-            if mine.is_empty() {
-                *mine = theirs;
-            } else {
-                mine.extend(theirs);
+        for (rows, table) in newer.tables.into_iter().zip(0..) {
+            for (key, row) in rows {
+                // What lay under the newer one is this one.
+                self.put(Table(table), key, Row { is_new: false, ..row });
             }
         }
     }
@@ -57,8 +151,13 @@ impl Changes for Layer {
     fn each(&self, visit: &mut dyn FnMut(Change<'_>) -> Result<(), Error>) -> Result<(), Error> {
         for (rows, table) in self.tables.iter().zip(0..) {
             for (key, row) in rows {
-                let value = row.value.as_deref();
-                visit(Change { table: Table(table), partition: row.partition, key, value })?;
+                let (key, partition) = (key.bytes(), row.partition);
+                let change = |value| Change { table: Table(table), partition, key: key.get(), value };
+                match &row.value {
+                    None => visit(change(None))?,
+                    Some(Value::Bytes(bytes)) => visit(change(Some(bytes)))?,
+                    Some(value) => visit(change(Some(&value.to_bytes())))?,
+                }
             }
         }
         Ok(())
@@ -66,14 +165,18 @@ impl Changes for Layer {
 }
 
 /// Returns the newest value under a key; `layers` begin with the newest.
-pub(super) fn get(
-    layers: &[&Layer],
+pub(super) fn get<'a>(
+    layers: impl IntoIterator<Item = &'a Layer>,
     tables: &dyn Tables,
     table: Table,
     key: &[u8],
 ) -> Result<Option<Vec<u8>>, Error> {
-    match layers.iter().find_map(|layer| layer.get(table, key)) {
-        Some(row) => Ok(row.value.clone()),
+    if key.is_empty() || key.len() > KEY_BYTES_MAX {
+        return Ok(None);
+    }
+    let short = Key::new(key);
+    match layers.into_iter().find_map(|layer| layer.get(table, short)) {
+        Some(row) => Ok(row.value.as_ref().map(Value::to_bytes)),
         None => tables.get(table, key),
     }
 }
@@ -88,7 +191,7 @@ struct Below<'a> {
 }
 
 impl Below<'_> {
-    fn peek(&mut self) -> Result<Option<&[u8]>, Error> {
+    fn peek(&mut self) -> Result<Option<Key>, Error> {
         if self.batch.is_empty()
             && let Some(from) = self.next.take()
         {
@@ -102,49 +205,97 @@ impl Below<'_> {
                 self.next = Some([key.as_slice(), &[0]].concat());
             }
         }
-        Ok(self.batch.front().map(|(key, _)| key.as_slice()))
+        Ok(self.batch.front().map(|(key, _)| Key::new(key)))
+    }
+}
+
+/// Returns where a scan from these bytes on begins: no key is longer than [`KEY_BYTES_MAX`].
+fn start(from: &[u8]) -> Bound<Key> {
+    match from.get(..KEY_BYTES_MAX) {
+        Some(longest) if from.len() > KEY_BYTES_MAX => Bound::Excluded(Key::new(longest)),
+        _ => Bound::Included(Key::new(from)),
     }
 }
 
 /// Visits the newest rows in the order of their keys; `layers` begin with the newest.
-pub(super) fn scan(
-    layers: &[&Layer],
+pub(super) fn scan<'a>(
+    layers: impl IntoIterator<Item = &'a Layer>,
     tables: &dyn Tables,
     table: Table,
     from: &[u8],
     visit: &mut Visit<'_>,
 ) -> Result<(), Error> {
-    // No key is longer, so none lies between the two.
     let from = &from[..from.len().min(KEY_BYTES_MAX + 1)];
     let mut below = Below { tables, table, batch: VecDeque::new(), next: Some(from.to_vec()) };
-    let start = || (Bound::Included(from), Bound::Unbounded);
     let mut above: Vec<Peekable<_>> = layers
-        .iter()
-        .filter_map(|layer| layer.tables.get(usize::from(table.0)))
-        .map(|rows| rows.range::<[u8], _>(start()).peekable())
+        .into_iter()
+        .filter_map(|layer| layer.table(table))
+        .map(|rows| rows.range((start(from), Bound::Unbounded)).peekable())
         .collect();
     loop {
-        let least_below = below.peek()?.map(<[u8]>::to_vec);
-        let least_above = above.iter_mut().filter_map(|rows| rows.peek().map(|&(key, _)| key)).min().cloned();
-        let key = match (least_above, least_below.clone()) {
-            (Some(above), Some(below)) => above.min(below),
-            (Some(key), None) | (None, Some(key)) => key,
-            (None, None) => return Ok(()),
-        };
+        let least_below = below.peek()?;
+        let least_above = above.iter_mut().filter_map(|rows| rows.peek().map(|&(key, _)| *key)).min();
+        let Some(key) = least_above.into_iter().chain(least_below).min() else { return Ok(()) };
         let mut newest: Option<&Row> = None;
         for rows in &mut above {
             if let Some((_, row)) = rows.next_if(|&(found, _)| *found == key) {
                 newest = newest.or(Some(row));
             }
         }
-        let lowest = if least_below.as_ref() == Some(&key) { below.batch.pop_front() } else { None };
-        let value = match (newest, &lowest) {
-            (Some(row), _) => row.value.as_deref(),
+        let lowest = if least_below == Some(key) { below.batch.pop_front() } else { None };
+        let bytes;
+        let value = match (newest.map(|row| &row.value), &lowest) {
+            (Some(None), _) | (None, None) => None,
+            (Some(Some(Value::Bytes(bytes))), _) => Some(bytes.as_slice()),
+            (Some(Some(value)), _) => {
+                bytes = value.to_bytes();
+                Some(bytes.as_slice())
+            }
             (None, Some((_, value))) => Some(value.as_slice()),
-            (None, None) => None,
         };
-        if value.is_some_and(|value| !visit(&key, value)) {
+        if value.is_some_and(|value| !visit(key.bytes().get(), value)) {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_compare_as_their_bytes_do() {
+        let keys: [&[u8]; 8] =
+            [b"a", b"a\0", b"a\0\0", b"ab", b"b", &[0], &[255; KEY_BYTES_MAX], &[255; KEY_BYTES_MAX - 1]];
+        for one in keys {
+            assert_eq!(Key::new(one).bytes().get(), one);
+            for other in keys {
+                assert_eq!(Key::new(one).cmp(&Key::new(other)), one.cmp(other), "{one:?} {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_new_row_nothing_stays_and_of_another_that_it_was_deleted() {
+        let row = |value: Option<&[u8]>, is_new| Row {
+            partition: Partition(0),
+            value: value.map(|bytes| Value::Bytes(bytes.to_vec())),
+            is_new,
+        };
+        let (table, key) = (Table(1), Key::new(b"k"));
+        for (is_new, rows) in [(true, 0), (false, 1)] {
+            let mut layer = Layer::new();
+            layer.put(table, key, row(Some(b"1"), is_new));
+            layer.put(table, key, row(Some(b"2"), false));
+            layer.put(table, key, row(None, false));
+            assert_eq!(layer.rows(), rows);
+        }
+        // A row that is new over an older layer is not new over what lies under both.
+        let (mut older, mut newer) = (Layer::new(), Layer::new());
+        older.put(table, key, row(None, false));
+        newer.put(table, key, row(Some(b"1"), true));
+        older.cover(newer);
+        older.put(table, key, row(None, false));
+        assert_eq!(older.rows(), 1);
     }
 }

@@ -11,8 +11,8 @@ use crate::id::{PARTITION_COUNT, Partition, Time};
 
 /// Most tables there may be; a table's number is below it.
 pub const TABLE_COUNT_MAX: u8 = 16;
-/// Longest key in bytes: one less than LMDB takes, so that the place behind a key can be named too.
-pub const KEY_BYTES_MAX: usize = 510;
+/// Longest key in bytes: with its length it is four numbers, which changed rows are found by.
+pub const KEY_BYTES_MAX: usize = 31;
 /// Longest value in bytes.
 pub const VALUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use knhk::id::{Partition, Time};
 use knhk::store::{
-    Change, Entry, Error, Level, Link, LmdbTables, Log, Opened, Options, RealDisk, Start, StoreId, Table,
-    Tables, VerifyReport, open, verify,
+    Change, Entry, Error, KEY_BYTES_MAX, Level, Link, LmdbTables, Log, Opened, Options, RealDisk, Start,
+    StoreId, Table, Tables, VerifyReport, open, verify,
 };
 
 use super::{Chains, FACTS, SUBJECTS};
@@ -183,15 +183,15 @@ fn keys_and_values_at_their_limits() {
         let change = Change { table: Table(15), partition: Partition(64), key, value: Some(&[]) };
         tables.commit(&vec![change], &meta)
     };
-    put(&[0xff; 510]).unwrap();
-    assert_eq!(put(&[0; 511]).unwrap_err().code().0, 413);
+    put(&[0xff; KEY_BYTES_MAX]).unwrap();
+    assert_eq!(put(&[0; KEY_BYTES_MAX + 1]).unwrap_err().code().0, 413);
     assert_eq!(put(&[]).unwrap_err().code().0, 413);
-    assert_eq!(tables.get(Table(15), &[0xff; 510]).unwrap(), Some(Vec::new()));
-    assert_eq!(tables.get(Table(15), &[0; 511]).unwrap(), None);
+    assert_eq!(tables.get(Table(15), &[0xff; KEY_BYTES_MAX]).unwrap(), Some(Vec::new()));
+    assert_eq!(tables.get(Table(15), &[0; KEY_BYTES_MAX + 1]).unwrap(), None);
     assert_eq!(tables.get(Table(15), &[]).unwrap(), None);
     let mut seen = 0;
     tables
-        .scan(Table(15), &[0xff; 511], &mut |_, _| {
+        .scan(Table(15), &[0xff; KEY_BYTES_MAX + 1], &mut |_, _| {
             seen += 1;
             true
         })

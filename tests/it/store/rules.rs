@@ -340,11 +340,10 @@ fn a_checkpoint_has_three_parts_and_reading_goes_on_meanwhile() {
 }
 
 #[test]
-fn a_frame_is_folded_whole_or_not_at_all() {
+fn of_a_frame_that_is_folded_by_half_nothing_is_seen() {
     let mut bench = Bench::new(14);
     let mut store = bench.open().unwrap();
     bench.append(&mut store).unwrap();
-    let before = rows(&store, SUBJECTS);
     let positions = store.journal.positions();
     let mut good = entry(5, positions[5] + 1, &[2]);
     good.subject = 4242;
@@ -356,17 +355,25 @@ fn a_frame_is_folded_whole_or_not_at_all() {
         format!("{}: {error}", error.code()),
         "KN0411: entry 1 of partition 6 cannot be folded: subject 4343 stands at 0"
     );
-    assert_eq!(rows(&store, SUBJECTS), before);
     assert_eq!(store.follower.seq(), 2);
-    let error = store
-        .follower
-        .apply(&{
-            let mut later = (*frame).clone();
-            later.seq = 9;
-            later
-        })
-        .unwrap_err();
+    let key = 4242_u64.to_be_bytes();
+    assert!(matches!(store.follower.get(SUBJECTS, &key), Err(Error::Tables { .. })));
+    assert!(matches!(store.follower.scan(SUBJECTS, &[], &mut |_, _| true), Err(Error::Tables { .. })));
+    assert!(matches!(store.follower.apply(&frame), Err(Error::Tables { .. })));
+    assert!(store.follower.begin_checkpoint().is_none());
+}
+
+#[test]
+fn frames_are_folded_in_their_order() {
+    let mut bench = Bench::new(14);
+    let mut store = bench.open().unwrap();
+    bench.append(&mut store).unwrap();
+    let before = rows(&store, SUBJECTS);
+    let mut later = (*store.journal.append(Time(1), Vec::new()).unwrap()).clone();
+    later.seq = 9;
+    let error = store.follower.apply(&later).unwrap_err();
     assert!(matches!(error, Error::FrameOrder { found: 9, expected: 3 }), "{error}");
+    assert_eq!(rows(&store, SUBJECTS), before);
 }
 
 #[test]
