@@ -55,27 +55,23 @@ fn put_key(
     };
     let row =
         KeyRow { n: entry.n, case: CaseId(entry.subject), spec, request: fact.request, act: fact.act, at };
-    let key = tables::hash_key(entry.partition, &fact.key);
+    let key = tables::used_key(entry.partition, at, &fact.key);
     rows.put(tables::KEYS, &key, &tables::encode(&row))
 }
 
 fn expire_keys(rows: &mut Rows<'_>, partition: Partition, before: Time) -> Result<(), String> {
-    let from = tables::hash_key(partition, &[0; 16]);
     let mut expired = Vec::new();
     let mut wrong = None;
-    rows.scan(tables::KEYS, &from, &mut |key, value| {
-        if key[..2] != from[..2] {
-            return false;
+    rows.prefix(tables::KEYS, &partition.0.to_be_bytes(), &mut |key, _| {
+        match tables::used_of(key) {
+            Some((_, at, _)) if at < before => expired.push(key.to_vec()),
+            Some(_) => return false,
+            None => wrong = Some("a key's row without its key"),
         }
-        match tables::decode::<KeyRow>(value) {
-            Ok(row) if row.at < before => expired.push(key.to_vec()),
-            Ok(_) => {}
-            Err(error) => wrong = Some(error),
-        }
-        true
+        wrong.is_none()
     })?;
-    if let Some(error) = wrong {
-        return Err(error);
+    if let Some(reason) = wrong {
+        return Err(reason.to_owned());
     }
     expired.iter().try_for_each(|key| rows.delete(tables::KEYS, key))
 }
@@ -98,6 +94,7 @@ struct Touched {
     case: CaseId,
     row: Option<CaseRow>,
     was_closed: bool,
+    was_unfinished: bool,
     /// What the rows counted for before.
     counted: Counted,
     instances: Vec<(InstanceNumber, Option<InstanceRow>)>,
@@ -114,11 +111,13 @@ impl Touched {
             was_closed = row.is_some();
         }
         let row = row.map(|bytes| encode::row_from_bytes(&bytes)).transpose().map_err(text)?;
+        let was_unfinished = row.as_ref().is_some_and(|row: &CaseRow| row.unfinished);
         let mut counted = Counted::default();
         if let Some(row) = &row {
             counted.case(view::state(row), -1);
         }
-        Ok(Self { case, row, was_closed, counted, instances: Vec::new(), items: Vec::new() })
+        let (instances, items) = (Vec::new(), Vec::new());
+        Ok(Self { case, row, was_closed, was_unfinished, counted, instances, items })
     }
 
     /// Fetches what an event is about to ask for.
@@ -188,6 +187,11 @@ impl Touched {
             }?;
         }
         let key = tables::case_key(self.case);
+        match (self.was_unfinished, row.unfinished) {
+            (false, true) => rows.put(tables::UNFINISHED, &key, &[])?,
+            (true, false) => rows.delete(tables::UNFINISHED, &key)?,
+            _ => {}
+        }
         let value = encode::row_to_bytes(&row);
         if !matches!(row.status, Status::Closed(_)) {
             return rows.put(tables::CASES, &key, &value);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::disk::Disk;
 use super::entry::{Entry, Frame, Positions};
 use super::error::Error;
-use super::layer::{self, Layer, Row};
+use super::layer::{self, Layer, Row, Span};
 use super::reader::JournalReader;
 use super::row;
 use super::tables::{Change, Meta, Sum, Table, Tables, Visit};
@@ -58,8 +58,17 @@ impl Rows<'_> {
 
     /// Visits rows in the order of their keys from `from` on, until `visit` returns false.
     pub fn scan(&mut self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), String> {
+        self.visit(Span { table, from, prefix: &[] }, visit)
+    }
+
+    /// Visits the rows whose keys begin with `prefix`, in order, until `visit` returns false. Costs what it visits.
+    pub fn prefix(&mut self, table: Table, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), String> {
+        self.visit(Span { table, from: prefix, prefix }, visit)
+    }
+
+    fn visit(&mut self, span: Span<'_>, visit: &mut Visit<'_>) -> Result<(), String> {
         let layers: Vec<&Layer> = std::iter::once(&self.changed).chain(self.below.iter().copied()).collect();
-        let scanned = layer::scan(&layers, self.tables, table, from, visit);
+        let scanned = layer::scan(&layers, self.tables, span, visit);
         scanned.map_err(|error| self.fail(error))
     }
 
@@ -137,7 +146,12 @@ impl<T: Tables> Follower<T> {
     /// Visits rows in the order of their keys from `from` on, until `visit` returns false. No read transaction is
     /// open around `visit`.
     pub fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
-        layer::scan(&self.layers(), &*self.tables, table, from, visit)
+        layer::scan(&self.layers(), &*self.tables, Span { table, from, prefix: &[] }, visit)
+    }
+
+    /// Visits the rows whose keys begin with `prefix`, as [`Follower::scan`] does. Costs what it visits.
+    pub fn prefix(&self, table: Table, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
+        layer::scan(&self.layers(), &*self.tables, Span { table, from: prefix, prefix }, visit)
     }
 
     /// Returns the number of the last frame folded.
