@@ -55,34 +55,35 @@ fn put_key(
     };
     let row =
         KeyRow { n: entry.n, case: CaseId(entry.subject), spec, request: fact.request, act: fact.act, at };
-    let key = tables::hash_key(entry.partition, &fact.key);
+    let key = tables::used_key(entry.partition, at, &fact.key);
     rows.put(tables::KEYS, &key, &tables::encode(&row))
 }
 
 fn expire_keys(rows: &mut Rows<'_>, partition: Partition, before: Time) -> Result<(), String> {
-    let from = tables::hash_key(partition, &[0; 16]);
     let mut expired = Vec::new();
     let mut wrong = None;
-    rows.scan(tables::KEYS, &from, &mut |key, value| {
-        if key[..2] != from[..2] {
-            return false;
+    rows.prefix(tables::KEYS, &partition.0.to_be_bytes(), &mut |key, _| {
+        match tables::used_of(key) {
+            Some((_, at, _)) if at < before => expired.push(key.to_vec()),
+            Some(_) => return false,
+            None => wrong = Some("a key's row without its key"),
         }
-        match tables::decode::<KeyRow>(value) {
-            Ok(row) if row.at < before => expired.push(key.to_vec()),
-            Ok(_) => {}
-            Err(error) => wrong = Some(error),
-        }
-        true
+        wrong.is_none()
     })?;
-    if let Some(error) = wrong {
-        return Err(error);
+    if let Some(reason) = wrong {
+        return Err(reason.to_owned());
     }
     expired.iter().try_for_each(|key| rows.delete(tables::KEYS, key))
 }
 
 fn fold_case(rows: &mut Rows<'_>, time: Time, entry: &Entry, payload: &[u8]) -> Result<(), String> {
     let events = encode::events_from_bytes(payload).map_err(text)?;
-    let mut touched = Touched::fetch(rows, CaseId(entry.subject))?;
+    let case = CaseId(entry.subject);
+    let mut touched = match events.first() {
+        // Its id was never used: nothing needs to be looked for.
+        Some(Event::Created { .. }) => Touched::none(case),
+        _ => Touched::fetch(rows, case)?,
+    };
     for event in &events {
         touched.prepare(rows, event)?;
         fold(&mut touched, event, time)?;
@@ -107,6 +108,7 @@ struct Touched {
     case: CaseId,
     row: Option<Box<CaseRow>>,
     was: Was,
+    was_unfinished: bool,
     /// What the rows counted for before.
     counted: Counted,
     instances: Vec<Part<InstanceRow>>,
@@ -130,19 +132,22 @@ fn take<R: encode::Row + Send + Sync + 'static>(
 }
 
 impl Touched {
+    fn none(case: CaseId) -> Self {
+        let (counted, instances, items) = (Counted::default(), Vec::new(), Vec::new());
+        Self { case, row: None, was: Was::Nowhere, was_unfinished: false, counted, instances, items }
+    }
+
     fn fetch(rows: &mut Rows<'_>, case: CaseId) -> Result<Self, String> {
         let key = tables::case_key(case);
-        let mut was = Was::Live;
-        let mut row: Option<Box<CaseRow>> = take(rows, tables::CASES, &key)?;
-        if row.is_none() {
-            row = take(rows, tables::CLOSED, &key)?;
-            was = if row.is_some() { Was::Closed } else { Was::Nowhere };
+        let mut touched = Self::none(case);
+        for (table, was) in [(tables::CASES, Was::Live), (tables::CLOSED, Was::Closed)] {
+            let Some(row) = take::<CaseRow>(rows, table, &key)? else { continue };
+            touched.counted.case(view::state(&row), -1);
+            touched.was_unfinished = row.unfinished;
+            (touched.row, touched.was) = (Some(row), was);
+            break;
         }
-        let mut counted = Counted::default();
-        if let Some(row) = &row {
-            counted.case(view::state(row), -1);
-        }
-        Ok(Self { case, row, was, counted, instances: Vec::new(), items: Vec::new() })
+        Ok(touched)
     }
 
     /// Fetches what an event is about to ask for.
@@ -197,6 +202,11 @@ impl Touched {
         put_parts(rows, tables::INSTANCES, self.case, self.instances)?;
         put_parts(rows, tables::ITEMS, self.case, self.items)?;
         let key = tables::case_key(self.case);
+        match (self.was_unfinished, row.unfinished) {
+            (false, true) => rows.put(tables::UNFINISHED, &key, &[])?,
+            (true, false) => rows.delete(tables::UNFINISHED, &key)?,
+            _ => {}
+        }
         if !matches!(row.status, Status::Closed(_)) {
             let is = if self.was == Was::Nowhere { Is::New } else { Is::Perhaps };
             return rows.keep(tables::CASES, &key, row, is);

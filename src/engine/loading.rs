@@ -1,19 +1,20 @@
-//! From rows to shards, at start: specifications compiled, live cases taken into memory, keys known.
+//! From rows to shards, at start: specifications compiled, keys known, and which cases have something to do. No case is
+//! taken into memory here: each is when it is asked for, or has its turn to go on.
 
 use std::sync::Arc;
 
 use super::Options;
+use super::record;
 use super::record::{Maker, Record, Registration};
 use super::registry::{Registered, Registry};
 use super::request::FRAME_HEAD_BYTES;
 use super::shard::{self, Progress, SERVICE_KEY_US, SERVICE_KEYS_MAX, Shard, Start};
 use super::tables::{self, KeyRow, PartitionRow};
 use super::turn::Limits;
-use super::{queries, record};
 use crate::id::{CaseId, PARTITION_COUNT, Partition, Time};
 use crate::net;
 use crate::spec::tree::Specification;
-use crate::store::{self, Disk, Follower, JournalReader, Tables};
+use crate::store::{self, Disk, Follower, JournalReader, Table, Tables};
 
 /// Keys that the service made are looked for in so many frames at the journal's end: a frame holds one at least, and
 /// a shard remembers no more of them.
@@ -22,9 +23,8 @@ const SERVICE_KEY_FRAMES_MAX: u64 = SERVICE_KEYS_MAX as u64;
 pub const COMMAND_HEAD_BYTES: usize = 4_096;
 /// An OR-join is searched for on the shard within so many states; beyond them its case is parked.
 pub const JUDGED_STATES_MAX: usize = 64;
-/// Tables whose sums are checked when they are loaded.
-pub(super) const LOADED: [crate::store::Table; 6] =
-    [tables::SPECS, tables::CASES, tables::INSTANCES, tables::ITEMS, tables::KEYS, tables::PARTITIONS];
+/// Tables that are loaded whole, and whose sums are checked then.
+pub const LOADED: [Table; 4] = [tables::SPECS, tables::KEYS, tables::PARTITIONS, tables::UNFINISHED];
 
 /// Why shards could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +55,7 @@ pub fn shard_of(partition: Partition, shard_count: usize) -> usize {
     partition.index() % shard_count
 }
 
-/// Makes shards with everything that lives in the rows.
+/// Makes shards with all that they know before anybody asks.
 ///
 /// # Errors
 /// Rows are damaged or do not fit together, or a specification does not compile; says how.
@@ -78,16 +78,19 @@ pub fn shards<D: Disk, T: Tables>(
         keys: Vec::new(),
         service_keys: Vec::new(),
         spec_count,
+        unfinished: Vec::new(),
     };
+    let unfinished = unfinished_cases(follower)?;
     let keys = client_keys(follower)?;
     let service_keys = service_keys(follower, journal, start.time).map_err(text)?;
     let count = progress.len();
     let room = options.frame_bytes_max.saturating_sub(COMMAND_HEAD_BYTES);
-    let mut shards: Vec<Shard> = (0..count)
+    let shards = (0..count)
         .map(|number| {
             let is_mine = |partition: Partition| shard_of(partition, count) == number;
-            start.keys = keys.iter().filter(|key| is_mine(key.2)).copied().collect();
+            start.keys = keys.iter().filter(|key| is_mine(key.0)).copied().collect();
             start.service_keys = service_keys.iter().filter(|key| is_mine(key.1)).copied().collect();
+            start.unfinished = unfinished.iter().filter(|case| is_mine(case.partition())).copied().collect();
             let options = shard::Options {
                 shard: number,
                 limits: Limits {
@@ -102,12 +105,6 @@ pub fn shards<D: Disk, T: Tables>(
             Shard::new(options, Arc::clone(registry), Arc::clone(&progress[number]), start.clone())
         })
         .collect();
-    for case in live_cases(follower)? {
-        let rows = queries::case_rows(follower, case)?.ok_or("a live case without its row")?;
-        shards[shard_of(case.partition(), count)]
-            .load(case, rows)
-            .map_err(|reason| format!("case {case}: {reason}"))?;
-    }
     Ok(shards)
 }
 
@@ -164,22 +161,19 @@ fn last_cases<T: Tables>(follower: &Follower<T>) -> Result<Vec<Option<CaseId>>, 
     Ok(last)
 }
 
-fn live_cases<T: Tables>(follower: &Follower<T>) -> Result<Vec<CaseId>, String> {
+fn unfinished_cases<T: Tables>(follower: &Follower<T>) -> Result<Vec<CaseId>, String> {
     let mut cases = Vec::new();
-    scan(follower, tables::CASES, |key, _| {
+    scan(follower, tables::UNFINISHED, |key, _| {
         cases.push(tables::case_of(key).ok_or("a case without an id")?);
         Ok(())
     })?;
     Ok(cases)
 }
 
-fn client_keys<T: Tables>(follower: &Follower<T>) -> Result<Vec<(record::Hash16, Time, Partition)>, String> {
+fn client_keys<T: Tables>(follower: &Follower<T>) -> Result<Vec<(Partition, Time, record::Hash16)>, String> {
     let mut keys = Vec::new();
-    scan(follower, tables::KEYS, |key, value| {
-        let (partition, hash) = key.split_first_chunk::<2>().ok_or("a key's row without its key")?;
-        let hash = hash.first_chunk::<16>().ok_or("a key's row without its key")?;
-        let row: KeyRow = tables::decode(value)?;
-        keys.push((*hash, row.at, Partition(u16::from_be_bytes(*partition))));
+    scan(follower, tables::KEYS, |key, _| {
+        keys.push(tables::used_of(key).ok_or("a key's row without its key")?);
         Ok(())
     })?;
     Ok(keys)
@@ -220,7 +214,7 @@ fn service_keys<D: Disk, T: Tables>(
 
 fn scan<T: Tables>(
     follower: &Follower<T>,
-    table: crate::store::Table,
+    table: Table,
     mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), String>,
 ) -> Result<(), String> {
     let mut wrong = Ok(());

@@ -14,10 +14,14 @@ use super::service::{
     Answer, CaseFilter, CaseSummary, CaseView, Health, HistoryView, IsNew, ItemFilter, ItemView, Nets, Once,
     Operation, Page, PageOf, Refusal, Service, SpecificationView,
 };
+use super::tables;
 use crate::id::{CaseId, ItemId, Time};
-use crate::store::{self, Disk, Fold, Looked, Tables};
+use crate::store::{self, Disk, Fold, Looked, Table, Tables};
 use crate::telemetry::metrics::Metrics;
 
+/// Tables whose sums are checked before anything of the working environment is shown.
+const SHOWN: [Table; 5] =
+    [tables::SPECS, tables::CASES, tables::INSTANCES, tables::ITEMS, tables::PARTITIONS];
 const WHY: &str = "it does not run";
 
 /// A store that is looked at, as clients' requests see it.
@@ -60,7 +64,7 @@ impl<D: Disk, T: Tables> Offline<D, T> {
         clock: Arc<dyn Clock>,
     ) -> Result<Option<Self>, Error> {
         let fold: Arc<dyn Fold> = Arc::new(EngineFold);
-        let looked = store::look(disk, tables, &fold, options, &loading::LOADED).map_err(Error::Store)?;
+        let looked = store::look(disk, tables, &fold, options, &SHOWN).map_err(Error::Store)?;
         let Some(looked) = looked else { return Ok(None) };
         let registry = Registry::default();
         loading::specifications(&looked.follower, &registry)

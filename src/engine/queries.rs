@@ -58,13 +58,11 @@ fn parts<T: Tables, R: encode::Row>(
 ) -> Result<Vec<(u32, R)>, String> {
     let mut found = Vec::new();
     let mut wrong = None;
-    let visited = follower.scan(table, &tables::case_key(case), &mut |key, value| {
-        match tables::part_of(key) {
-            Some((of, number)) if of == case => match encode::row_from_bytes(value) {
-                Ok(row) => found.push((number, row)),
-                Err(error) => wrong = Some(text(error)),
-            },
-            _ => return false,
+    let visited = follower.prefix(table, &tables::case_key(case), &mut |key, value| {
+        match (tables::part_of(key), encode::row_from_bytes(value)) {
+            (Some((_, number)), Ok(row)) => found.push((number, row)),
+            (None, _) => wrong = Some("a row of a case without its number".to_owned()),
+            (_, Err(error)) => wrong = Some(text(error)),
         }
         wrong.is_none()
     });
@@ -448,8 +446,8 @@ pub fn repeat<T: Tables>(
             return Ok(Repeated::Answer(Answer::Created(Box::new(view), IsNew::No)));
         }
         Repeat::Service(_, row) => row,
-        Repeat::Client(partition, key) => {
-            let bytes = follower.get(tables::KEYS, &tables::hash_key(partition, &key));
+        Repeat::Client(partition, at, key) => {
+            let bytes = follower.get(tables::KEYS, &tables::used_key(partition, at, &key));
             let bytes = bytes.map_err(|error| answers::unreadable(&text(error)))?;
             let bytes = bytes.ok_or_else(expired_key)?;
             tables::decode::<KeyRow>(&bytes).map_err(|reason| answers::unreadable(&reason))?

@@ -101,8 +101,8 @@ pub enum Reply {
 /// A key that was used before.
 #[derive(Debug, Clone, Copy)]
 pub enum Repeat {
-    /// A client's; its row is in the follower, once the last durable frame is folded.
-    Client(Partition, Hash16),
+    /// A client's, and when it was used; its row is in the follower, once the last durable frame is folded.
+    Client(Partition, Time, Hash16),
     /// One of the service's own.
     Service(Partition, KeyRow),
     /// A business key that has its case already.

@@ -24,6 +24,7 @@ use crate::case::encode;
 use crate::case::event::Event;
 use crate::case::row::{Link, Status};
 use crate::case::{self, Command};
+use crate::error::Kind;
 use crate::id::{CaseId, PARTITION_COUNT, Partition, SpecNumber, Time};
 use crate::store::{self, Entry};
 
@@ -36,6 +37,9 @@ use work::{Client, Work};
 pub const PARKED_COMMANDS_MAX: usize = 64;
 /// Most questions that a shard has open; more are answered Busy.
 pub const QUESTIONS_MAX: usize = 4_096;
+/// A shard asks for so many cases at once that have something to do by themselves: after a start, and after a failure
+/// of the journal. The others have their turn when these are in memory.
+pub const DUTIES_AT_ONCE_MAX: usize = 256;
 /// Most cases that a shard keeps in memory; more are not begun.
 pub const CASES_MAX: usize = 4_000_000;
 /// Most specification versions that a store holds.
@@ -80,12 +84,14 @@ pub struct Start {
     pub last_cases: Vec<Option<CaseId>>,
     /// The clock at the start, and never earlier than what is stored.
     pub time: Time,
-    /// Clients' keys in use.
-    pub keys: Vec<(Hash16, Time, Partition)>,
+    /// Clients' keys in use; those of a partition in order of time.
+    pub keys: Vec<(Partition, Time, Hash16)>,
     /// Keys of the service's own that are still good.
     pub service_keys: Vec<(Hash16, Partition, KeyRow)>,
     /// Specification versions registered so far.
     pub spec_count: u32,
+    /// Cases that have something to do by themselves.
+    pub unfinished: Vec<CaseId>,
 }
 
 /// What a turn brought.
@@ -128,8 +134,10 @@ pub struct Shard {
     /// Requests whose key is that of one that waits.
     same_key: VecDeque<Request>,
     waiting_keys: HashSet<Hash16>,
-    /// Jobs that the turns so far had no room for, and duties that cases' rows speak of.
+    /// Jobs that the turns so far had no room for.
     jobs: VecDeque<Work>,
+    /// Cases, not in memory, that may have something to do by themselves.
+    duties: VecDeque<CaseId>,
     /// The latest time that anything was done with.
     now: Time,
     batch: u64,
@@ -157,11 +165,11 @@ impl Shard {
         let mut last_cases = [None; PARTITION_COUNT];
         last_cases.copy_from_slice(&start.last_cases);
         let mut keys = Keys::default();
-        for (hash, at, partition) in start.keys {
-            keys.put(hash, KeyUse::Client(at, partition));
+        for (partition, at, hash) in start.keys {
+            keys.put_client(partition, at, hash);
         }
         for (hash, partition, row) in start.service_keys {
-            keys.put(hash, KeyUse::Service(partition, row));
+            keys.put_service(partition, hash, row);
         }
         Self {
             options,
@@ -180,23 +188,13 @@ impl Shard {
             same_key: VecDeque::new(),
             waiting_keys: HashSet::new(),
             jobs: VecDeque::new(),
+            duties: start.unfinished.into(),
             now: start.time,
             batch: 0,
             undo: VecDeque::new(),
             undurable_bytes: 0,
             is_stopping: false,
         }
-    }
-
-    /// Takes a live case into memory, at start.
-    ///
-    /// # Errors
-    /// Its specification is not registered, or its rows do not fit it.
-    pub fn load(&mut self, id: CaseId, rows: Rows) -> Result<(), String> {
-        if rows.case.unfinished {
-            self.jobs.push_back(Work::go_on(id));
-        }
-        self.take_in(id, rows)
     }
 
     fn take_in(&mut self, id: CaseId, rows: Rows) -> Result<(), String> {
@@ -230,7 +228,7 @@ impl Shard {
 
     /// Tells when the shard wants its next turn.
     pub fn next_turn(&self) -> NextTurn {
-        if self.jobs.is_empty() {
+        if self.jobs.is_empty() && (self.duties.is_empty() || self.parked.len() >= DUTIES_AT_ONCE_MAX) {
             NextTurn::OnMessage
         } else if self.undurable_bytes >= UNDURABLE_BYTES_MAX {
             NextTurn::WhenDurable
@@ -265,7 +263,9 @@ impl Shard {
         if self.is_stopping {
             // What cases have to do by themselves is derived again at the next start.
             self.jobs.retain(|work| work.client.is_some());
+            self.duties.clear();
         }
+        self.see_to_duties(&mut turn);
         self.finish(turn)
     }
 
@@ -316,12 +316,10 @@ impl Shard {
         let mut forgotten = BTreeSet::new();
         while let Some(undo) = self.undo.pop_back() {
             self.undurable_bytes -= undo.bytes;
-            for key in undo.keys.iter().rev() {
-                self.keys.take_back(key);
+            for (partition, key) in undo.keys.iter().rev() {
+                self.keys.take_back(*partition, key);
             }
-            for (hash, used) in undo.expired_keys {
-                self.keys.put(hash, used);
-            }
+            self.keys.put_back(undo.expired_keys);
             for hash in undo.business {
                 self.business.remove(&hash);
             }
@@ -333,7 +331,19 @@ impl Shard {
         }
         for case in forgotten {
             self.cases.forget(case);
-            self.jobs.push_back(Work::go_on(case));
+            self.duties.push_back(case);
+        }
+    }
+
+    /// Asks for some of the cases that have something to do by themselves.
+    fn see_to_duties(&mut self, turn: &mut Turn) {
+        while self.parked.len() < DUTIES_AT_ONCE_MAX
+            && let Some(case) = self.duties.pop_front()
+        {
+            // Whatever is taken into memory goes on by itself first.
+            if !self.cases.contains(case) && !self.parked.contains_key(&case) {
+                self.fetch(turn, Work::go_on(case));
+            }
         }
     }
 
@@ -355,7 +365,7 @@ impl Shard {
         }
         if let Some(used) = self.keys.get(&key) {
             let repeat = match used {
-                KeyUse::Client(..) => Repeat::Client(request.act.partition(), key),
+                KeyUse::Client(at) => Repeat::Client(request.act.partition(), at, key),
                 KeyUse::Service(partition, row) => Repeat::Service(partition, row),
             };
             let reply = Reply::Repeat(Box::new(repeat));
@@ -548,6 +558,10 @@ impl Shard {
                 turn.visited.push(case);
             }
             Err(refusal) => {
+                let is_duty = queue.iter().any(|work| work.client.is_none());
+                if is_duty && refusal.kind == Kind::Busy {
+                    self.duties.push_back(case);
+                }
                 for work in queue {
                     let Some(client) = work.client else { continue };
                     self.waiting_keys.remove(&client.key.hash);
@@ -706,22 +720,19 @@ impl Shard {
     }
 
     fn use_key(&mut self, turn: &mut Turn, key: Key, partition: Partition, row: KeyRow) {
-        turn.undo.keys.push(key.hash);
-        let used = match key.maker {
-            Maker::Client => KeyUse::Client(turn.now, partition),
-            Maker::Service => KeyUse::Service(partition, row),
-        };
-        self.keys.put(key.hash, used);
+        turn.undo.keys.push((partition, key.hash));
+        match key.maker {
+            Maker::Client => self.keys.put_client(partition, turn.now, key.hash),
+            Maker::Service => self.keys.put_service(partition, key.hash, row),
+        }
     }
 
     /// Forgets clients' keys that are old enough, by a fact in each partition that has any.
     fn expire_keys(&mut self, turn: &mut Turn) {
         let before = turn.now.minus_us(self.options.key_us);
         let mut by_partition: BTreeMap<Partition, Vec<_>> = BTreeMap::new();
-        for (hash, used) in self.keys.expire(before) {
-            if let KeyUse::Client(_, partition) = used {
-                by_partition.entry(partition).or_default().push((hash, used));
-            }
+        for expired in self.keys.expire(before) {
+            by_partition.entry(expired.0).or_default().push(expired);
         }
         for (partition, expired) in by_partition {
             let record = Record { at: turn.now, key: None, body: Body::KeysExpired { before } };

@@ -23,14 +23,17 @@ pub const INSTANCES: Table = Table(4);
 pub const ITEMS: Table = Table(5);
 /// Timers, for the language issue: nothing writes it yet.
 pub const TIMERS: Table = Table(6);
-/// Idempotency keys of clients: partition, hash -> [`KeyRow`].
+/// Idempotency keys of clients: partition, time of use, hash -> [`KeyRow`]. Those that come to their end first lie
+/// first, and new ones lie side by side.
 pub const KEYS: Table = Table(7);
 /// Business keys: partition, hash -> case.
 pub const BUSINESS_KEYS: Table = Table(8);
 /// What is known of a partition as a whole: partition -> [`PartitionRow`].
 pub const PARTITIONS: Table = Table(9);
+/// Live cases that have something to do by themselves: case -> nothing. A start takes these into memory, and no other.
+pub const UNFINISHED: Table = Table(10);
 /// All tables with their names, in order of number.
-pub const ALL: [(Table, &str); 10] = [
+pub const ALL: [(Table, &str); 11] = [
     (SPECS, "specs"),
     (CASES, "cases"),
     (CLOSED, "closed"),
@@ -41,6 +44,7 @@ pub const ALL: [(Table, &str); 10] = [
     (KEYS, "keys"),
     (BUSINESS_KEYS, "business_keys"),
     (PARTITIONS, "partitions"),
+    (UNFINISHED, "unfinished"),
 ];
 
 /// A used key.
@@ -118,6 +122,23 @@ pub fn hash_key(partition: Partition, hash: &Hash16) -> [u8; 18] {
     key[..2].copy_from_slice(&partition.0.to_be_bytes());
     key[2..].copy_from_slice(hash);
     key
+}
+
+/// Key of an idempotency key that was used at a time, within a partition.
+pub fn used_key(partition: Partition, at: Time, hash: &Hash16) -> [u8; 26] {
+    let mut key = [0; 26];
+    key[..2].copy_from_slice(&partition.0.to_be_bytes());
+    key[2..10].copy_from_slice(&at.0.to_be_bytes());
+    key[10..].copy_from_slice(hash);
+    key
+}
+
+/// Reads partition, time and hash of a used key back.
+pub fn used_of(key: &[u8]) -> Option<(Partition, Time, Hash16)> {
+    let (partition, rest) = key.split_first_chunk::<2>()?;
+    let (at, hash) = rest.split_first_chunk::<8>()?;
+    let hash = hash.first_chunk::<16>()?;
+    Some((Partition(u16::from_be_bytes(*partition)), Time(u64::from_be_bytes(*at)), *hash))
 }
 
 /// Key of a closed case by day.

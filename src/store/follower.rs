@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::disk::Disk;
 use super::entry::{Entry, Frame, Positions};
 use super::error::Error;
-use super::layer::{self, Key, Layer, Row, RowValue, Value};
+use super::layer::{self, Key, Layer, Row, RowValue, Span, Value};
 use super::reader::JournalReader;
 use super::row;
 use super::tables::{Change, Meta, Sum, Table, Tables, Visit};
@@ -92,8 +92,17 @@ impl Rows<'_> {
 
     /// Visits rows in the order of their keys from `from` on, until `visit` returns false.
     pub fn scan(&mut self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), String> {
+        self.visit(Span { table, from, prefix: &[] }, visit)
+    }
+
+    /// Visits the rows whose keys begin with `prefix`, in order, until `visit` returns false. Costs what it visits.
+    pub fn prefix(&mut self, table: Table, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), String> {
+        self.visit(Span { table, from: prefix, prefix }, visit)
+    }
+
+    fn visit(&mut self, span: Span<'_>, visit: &mut Visit<'_>) -> Result<(), String> {
         let layers = std::iter::once(&*self.overlay).chain(self.frozen);
-        layer::scan(layers, self.tables, table, from, visit).map_err(|error| self.fail(error))
+        layer::scan(layers, self.tables, span, visit).map_err(|error| self.fail(error))
     }
 
     fn change(&mut self, table: Table, key: &[u8], value: Option<Value>, is: Is) -> Result<(), String> {
@@ -208,8 +217,17 @@ impl<T: Tables> Follower<T> {
     /// Visits rows in the order of their keys from `from` on, until `visit` returns false. No read transaction is
     /// open around `visit`.
     pub fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
+        self.visit(Span { table, from, prefix: &[] }, visit)
+    }
+
+    /// Visits the rows whose keys begin with `prefix`, as [`Follower::scan`] does. Costs what it visits.
+    pub fn prefix(&self, table: Table, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
+        self.visit(Span { table, from: prefix, prefix }, visit)
+    }
+
+    fn visit(&self, span: Span<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
         self.check_whole()?;
-        layer::scan(self.layers(), &*self.tables, table, from, visit)
+        layer::scan(self.layers(), &*self.tables, span, visit)
     }
 
     /// Returns the number of the last frame folded.

@@ -10,8 +10,10 @@ use super::error::Error;
 use super::tables::{Change, Changes, KEY_BYTES_MAX, TABLE_COUNT_MAX, Table, Tables, Visit};
 use crate::id::Partition;
 
-/// Rows read from the tables at once: a read transaction is never open while somebody looks at a row.
-const SCAN_BATCH_ROWS: usize = 256;
+/// Rows read from the tables at once at the most: a read transaction is never open while somebody looks at a row.
+const SCAN_BATCH_ROWS_MAX: usize = 256;
+/// Rows read at first, and then four times as many each time: many scans want one row or a few.
+const SCAN_BATCH_ROWS_START: usize = 4;
 
 /// A row's value as whoever folds thinks of it; it becomes bytes when somebody reads it, or at a checkpoint.
 pub trait RowValue: Any + Send + Sync {
@@ -185,7 +187,9 @@ pub(super) fn get<'a>(
 struct Below<'a> {
     tables: &'a dyn Tables,
     table: Table,
+    prefix: &'a [u8],
     batch: VecDeque<(Vec<u8>, Vec<u8>)>,
+    batch_rows: usize,
     /// Where the next batch begins; `None` after the last.
     next: Option<Vec<u8>>,
 }
@@ -195,15 +199,19 @@ impl Below<'_> {
         if self.batch.is_empty()
             && let Some(from) = self.next.take()
         {
-            let batch = &mut self.batch;
+            let (batch, rows, prefix) = (&mut self.batch, self.batch_rows, self.prefix);
             self.tables.scan(self.table, &from, &mut |key, value| {
+                if !key.starts_with(prefix) {
+                    return false;
+                }
                 batch.push_back((key.to_vec(), value.to_vec()));
-                batch.len() < SCAN_BATCH_ROWS
+                batch.len() < rows
             })?;
-            if let Some((key, _)) = batch.back().filter(|_| batch.len() == SCAN_BATCH_ROWS) {
+            if let Some((key, _)) = batch.back().filter(|_| batch.len() == rows) {
                 // The least key behind this one.
                 self.next = Some([key.as_slice(), &[0]].concat());
             }
+            self.batch_rows = (rows * 4).min(SCAN_BATCH_ROWS_MAX);
         }
         Ok(self.batch.front().map(|(key, _)| Key::new(key)))
     }
@@ -217,16 +225,29 @@ fn start(from: &[u8]) -> Bound<Key> {
     }
 }
 
+/// Which rows of a table a scan visits.
+#[derive(Clone, Copy)]
+pub(super) struct Span<'a> {
+    pub(super) table: Table,
+    /// The first key, if it is there.
+    pub(super) from: &'a [u8],
+    /// What all keys begin with.
+    pub(super) prefix: &'a [u8],
+}
+
 /// Visits the newest rows in the order of their keys; `layers` begin with the newest.
 pub(super) fn scan<'a>(
     layers: impl IntoIterator<Item = &'a Layer>,
     tables: &dyn Tables,
-    table: Table,
-    from: &[u8],
+    span: Span<'_>,
     visit: &mut Visit<'_>,
 ) -> Result<(), Error> {
+    let Span { table, from, prefix } = span;
+    // No key is longer, so none lies between the two.
     let from = &from[..from.len().min(KEY_BYTES_MAX + 1)];
-    let mut below = Below { tables, table, batch: VecDeque::new(), next: Some(from.to_vec()) };
+    let batch_rows = SCAN_BATCH_ROWS_START;
+    let mut below =
+        Below { tables, table, prefix, batch: VecDeque::new(), batch_rows, next: Some(from.to_vec()) };
     let mut above: Vec<Peekable<_>> = layers
         .into_iter()
         .filter_map(|layer| layer.table(table))
@@ -236,6 +257,9 @@ pub(super) fn scan<'a>(
         let least_below = below.peek()?;
         let least_above = above.iter_mut().filter_map(|rows| rows.peek().map(|&(key, _)| *key)).min();
         let Some(key) = least_above.into_iter().chain(least_below).min() else { return Ok(()) };
+        if !key.bytes().get().starts_with(prefix) {
+            return Ok(());
+        }
         let mut newest: Option<&Row> = None;
         for rows in &mut above {
             if let Some((_, row)) = rows.next_if(|&(found, _)| *found == key) {

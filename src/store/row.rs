@@ -8,8 +8,8 @@ use crate::id::{PARTITION_COUNT, Partition, Time};
 
 /// Format of rows; another only means that the environment is rebuilt.
 const ROW_FORMAT: u8 = 1;
-/// Format of the meta.
-const META_FORMAT: u32 = 1;
+/// Format of the meta, and of which tables there are; another only means that the environment is rebuilt.
+const META_FORMAT: u32 = 2;
 /// Bytes before a value: format, partition, checksum.
 const ROW_HEAD_BYTES: usize = 1 + 2 + 4;
 

@@ -3,14 +3,14 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::keys::KeyUse;
+use super::keys::Expired;
 use super::work::{Client, Work};
 use crate::engine::record::Hash16;
 use crate::engine::registry::Registered;
 use crate::engine::request::{Question, Reply, Request, Staged, entry_bytes};
 use crate::engine::service::Refusal;
 use crate::engine::turn::Tally;
-use crate::id::{CaseId, Time};
+use crate::id::{CaseId, Partition, Time};
 use crate::store::Entry;
 
 /// What a batch changed, to be undone when it does not become durable.
@@ -19,8 +19,8 @@ pub(super) struct Undo {
     pub(super) batch: u64,
     pub(super) bytes: usize,
     pub(super) cases: HashSet<CaseId>,
-    pub(super) keys: Vec<Hash16>,
-    pub(super) expired_keys: Vec<(Hash16, KeyUse)>,
+    pub(super) keys: Vec<(Partition, Hash16)>,
+    pub(super) expired_keys: Vec<Expired>,
     pub(super) business: Vec<Hash16>,
     pub(super) specs: Vec<Arc<Registered>>,
 }

@@ -1,6 +1,6 @@
 //! The keys that a shard remembers: hashes only, each with when and where it was used.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::engine::record::Hash16;
 use crate::engine::tables::KeyRow;
@@ -14,75 +14,93 @@ pub const SERVICE_KEYS_MAX: usize = 65_536;
 /// A key's use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyUse {
-    Client(Time, Partition),
+    Client(Time),
     Service(Partition, KeyRow),
 }
+
+/// A client's key that came to its end.
+pub(super) type Expired = (Partition, Time, Hash16);
 
 /// All keys of a shard.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
-    uses: HashMap<Hash16, KeyUse>,
-    client_count: usize,
+    clients: HashMap<Hash16, Time>,
+    /// Clients' keys of each partition, oldest first, so that their end costs what ends.
+    client_order: BTreeMap<Partition, VecDeque<(Time, Hash16)>>,
+    services: HashMap<Hash16, (Partition, KeyRow)>,
     /// The service's own, oldest first.
-    service: VecDeque<(Time, Hash16)>,
+    service_order: VecDeque<(Time, Hash16)>,
 }
 
 impl Keys {
     pub(super) fn get(&self, hash: &Hash16) -> Option<KeyUse> {
-        self.uses.get(hash).copied()
+        let client = self.clients.get(hash).map(|at| KeyUse::Client(*at));
+        client.or_else(|| self.services.get(hash).map(|(partition, row)| KeyUse::Service(*partition, *row)))
     }
 
     /// Returns how many keys of clients there are.
     pub(super) fn client_count(&self) -> usize {
-        self.client_count
+        self.clients.len()
     }
 
-    /// Remembers a use. The service's own come in order of time.
-    pub(super) fn put(&mut self, hash: Hash16, used: KeyUse) {
-        if let KeyUse::Service(_, row) = used {
-            self.make_room(row.at);
-            self.service.push_back((row.at, hash));
-        }
-        self.client_count += usize::from(is_client(&used));
-        if let Some(before) = self.uses.insert(hash, used) {
-            self.client_count -= usize::from(is_client(&before));
-        }
+    /// Remembers a client's key. Those of a partition come in order of time.
+    pub(super) fn put_client(&mut self, partition: Partition, at: Time, hash: Hash16) {
+        self.clients.insert(hash, at);
+        self.client_order.entry(partition).or_default().push_back((at, hash));
+    }
+
+    /// Remembers a key that the service made. They come in order of time.
+    pub(super) fn put_service(&mut self, partition: Partition, hash: Hash16, row: KeyRow) {
+        self.make_room(row.at);
+        self.service_order.push_back((row.at, hash));
+        self.services.insert(hash, (partition, row));
     }
 
     /// Forgets a use that did not become durable; the newest first.
-    pub(super) fn take_back(&mut self, hash: &Hash16) {
-        if let Some(before) = self.uses.remove(hash) {
-            self.client_count -= usize::from(is_client(&before));
-        }
-        if self.service.back().is_some_and(|newest| newest.1 == *hash) {
-            self.service.pop_back();
+    pub(super) fn take_back(&mut self, partition: Partition, hash: &Hash16) {
+        if self.clients.remove(hash).is_some() {
+            let order = self.client_order.get_mut(&partition).and_then(VecDeque::pop_back);
+            assert!(
+                order.is_some_and(|newest| newest.1 == *hash),
+                "invariant: the newest is taken back first"
+            );
+        } else if self.services.remove(hash).is_some()
+            && self.service_order.back().is_some_and(|newest| newest.1 == *hash)
+        {
+            self.service_order.pop_back();
         }
     }
 
-    /// Forgets clients' keys that were used before `before`, and returns them.
-    pub(super) fn expire(&mut self, before: Time) -> Vec<(Hash16, KeyUse)> {
-        let is_expired =
-            |_: &Hash16, used: &mut KeyUse| matches!(used, KeyUse::Client(at, _) if *at < before);
-        let expired: Vec<_> = self.uses.extract_if(is_expired).collect();
-        self.client_count -= expired.len();
+    /// Forgets clients' keys that were used before `before`, and returns them, by partition and then oldest first.
+    pub(super) fn expire(&mut self, before: Time) -> Vec<Expired> {
+        let mut expired = Vec::new();
+        for (partition, order) in &mut self.client_order {
+            while order.front().is_some_and(|oldest| oldest.0 < before)
+                && let Some((at, hash)) = order.pop_front()
+            {
+                self.clients.remove(&hash);
+                expired.push((*partition, at, hash));
+            }
+        }
         expired
     }
 
-    fn make_room(&mut self, now: Time) {
-        while self.service.len() >= SERVICE_KEYS_MAX
-            || self.service.front().is_some_and(|(at, _)| at.plus_us(SERVICE_KEY_US) < now)
-        {
-            let Some((_, oldest)) = self.service.pop_front() else { break };
-            // A client may have come to use it as its own.
-            if matches!(self.uses.get(&oldest), Some(KeyUse::Service(..))) {
-                self.uses.remove(&oldest);
-            }
+    /// Remembers again what [`Keys::expire`] forgot, in reverse: whose end did not become durable.
+    pub(super) fn put_back(&mut self, expired: Vec<Expired>) {
+        for (partition, at, hash) in expired.into_iter().rev() {
+            self.clients.insert(hash, at);
+            self.client_order.entry(partition).or_default().push_front((at, hash));
         }
     }
-}
 
-fn is_client(used: &KeyUse) -> bool {
-    matches!(used, KeyUse::Client(..))
+    fn make_room(&mut self, now: Time) {
+        while self.service_order.len() >= SERVICE_KEYS_MAX
+            || self.service_order.front().is_some_and(|(at, _)| at.plus_us(SERVICE_KEY_US) < now)
+        {
+            let Some((_, oldest)) = self.service_order.pop_front() else { break };
+            self.services.remove(&oldest);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -92,17 +110,11 @@ mod tests {
     use crate::id::CaseId;
 
     const HERE: Partition = Partition(1);
+    const THERE: Partition = Partition(2);
 
-    fn client(at: u64) -> KeyUse {
-        KeyUse::Client(Time(at), HERE)
-    }
-
-    fn service(at: u64) -> KeyUse {
+    fn row(at: u64) -> KeyRow {
         let at = Time(at);
-        KeyUse::Service(
-            HERE,
-            KeyRow { n: 1, case: CaseId(64), spec: None, request: [0; 16], act: Act::Case, at },
-        )
+        KeyRow { n: 1, case: CaseId(64), spec: None, request: [0; 16], act: Act::Case, at }
     }
 
     fn hash(number: u64) -> Hash16 {
@@ -112,32 +124,51 @@ mod tests {
     }
 
     #[test]
-    fn the_count_stays_right_when_an_expired_key_is_used_anew_and_both_are_taken_back() {
+    fn an_expired_key_is_used_anew_and_both_are_taken_back() {
         let mut keys = Keys::default();
-        keys.put(hash(1), client(5));
+        keys.put_client(HERE, Time(5), hash(1));
         let expired = keys.expire(Time(6));
         assert_eq!(keys.client_count(), 0);
-        keys.put(hash(1), client(9));
+        keys.put_client(HERE, Time(9), hash(1));
         // The journal failed: in reverse, the new use goes and the old one is back.
-        keys.take_back(&hash(1));
-        for (hash, used) in expired {
-            keys.put(hash, used);
+        keys.take_back(HERE, &hash(1));
+        keys.put_back(expired);
+        assert_eq!((keys.client_count(), keys.get(&hash(1))), (1, Some(KeyUse::Client(Time(5)))));
+    }
+
+    #[test]
+    fn keys_come_to_their_end_in_order_and_what_was_put_back_does_again() {
+        let mut keys = Keys::default();
+        for number in 0..6 {
+            keys.put_client(if number % 2 == 0 { HERE } else { THERE }, Time(number), hash(number));
         }
-        assert_eq!((keys.client_count(), keys.get(&hash(1))), (1, Some(client(5))));
+        let expected: Vec<_> = [(HERE, 0), (HERE, 2), (THERE, 1), (THERE, 3)]
+            .into_iter()
+            .map(|(partition, number)| (partition, Time(number), hash(number)))
+            .collect();
+        let expired = keys.expire(Time(4));
+        assert_eq!(expired, expected);
+        assert_eq!((keys.get(&hash(3)), keys.get(&hash(4))), (None, Some(KeyUse::Client(Time(4)))));
+        keys.put_back(expired);
+        assert_eq!((keys.client_count(), keys.expire(Time(4))), (6, expected));
+        assert_eq!(keys.client_count(), 2);
     }
 
     #[test]
     fn the_services_own_keys_are_bounded_in_number_and_time_and_the_oldest_goes_first() {
         let mut keys = Keys::default();
         for number in 0..=SERVICE_KEYS_MAX as u64 {
-            keys.put(hash(number), service(number));
+            keys.put_service(HERE, hash(number), row(number));
         }
-        assert_eq!((keys.get(&hash(0)), keys.service.len()), (None, SERVICE_KEYS_MAX));
-        assert_eq!(keys.get(&hash(1)), Some(service(1)));
-        keys.take_back(&hash(SERVICE_KEYS_MAX as u64));
-        assert_eq!((keys.uses.len(), keys.service.len()), (SERVICE_KEYS_MAX - 1, SERVICE_KEYS_MAX - 1));
+        assert_eq!((keys.get(&hash(0)), keys.service_order.len()), (None, SERVICE_KEYS_MAX));
+        assert_eq!(keys.get(&hash(1)), Some(KeyUse::Service(HERE, row(1))));
+        keys.take_back(HERE, &hash(SERVICE_KEYS_MAX as u64));
+        assert_eq!(
+            (keys.services.len(), keys.service_order.len()),
+            (SERVICE_KEYS_MAX - 1, SERVICE_KEYS_MAX - 1)
+        );
         let late = SERVICE_KEY_US + SERVICE_KEYS_MAX as u64 + 1;
-        keys.put(hash(late), service(late));
-        assert_eq!((keys.uses.len(), keys.service.len()), (1, 1));
+        keys.put_service(HERE, hash(late), row(late));
+        assert_eq!((keys.services.len(), keys.service_order.len()), (1, 1));
     }
 }

@@ -65,8 +65,9 @@ struct Forgetful;
 impl Fold for Forgetful {
     fn fold(&self, rows: &mut Rows<'_>, time: Time, entry: &Entry) -> Result<(), String> {
         EngineFold.fold(rows, time, entry)?;
-        let Some(key) = record::Record::decode(&entry.payload)?.key else { return Ok(()) };
-        rows.delete(tables::KEYS, &tables::hash_key(entry.partition, &key.key))
+        let record = record::Record::decode(&entry.payload)?;
+        let Some(key) = record.key else { return Ok(()) };
+        rows.delete(tables::KEYS, &tables::used_key(entry.partition, record.at, &key.key))
     }
 }
 
