@@ -22,7 +22,7 @@ use super::turn::Tally;
 use super::writer::{JournalState, Writer, Written};
 use crate::id::Time;
 use crate::store::{
-    self, Disk, Follower, Frame, Journal, JournalReader, Marker, OpenReport, Opened, Preparer, Tables,
+    self, Disk, Entry, Follower, Frame, Journal, JournalReader, Marker, OpenReport, Opened, Preparer, Tables,
 };
 use crate::telemetry::metrics::Metrics;
 
@@ -372,6 +372,8 @@ fn hand_on<D: Disk, T: Tables>(
     for frame in written.frames {
         shared.metrics.journal_commit_us.observe(took_us);
         shared.metrics.journal_batch_events.observe(frame.entries.len() as u64);
+        let bytes: usize = frame.entries.iter().map(Entry::stored_bytes).sum();
+        shared.metrics.journal_entry_bytes.add(bytes as u64);
         drop(frames.send(frame));
     }
     count(&shared.metrics, &written.tally);

@@ -59,6 +59,11 @@ impl Entry {
         out
     }
 
+    /// Returns how many bytes the entry has in a frame.
+    pub fn stored_bytes(&self) -> usize {
+        ENTRY_HEAD_BYTES + self.payload.len()
+    }
+
     /// Returns the link that the next entry of the chain carries.
     pub fn link(&self) -> Link {
         Link { n: self.n, hash: self.hash() }

@@ -65,9 +65,7 @@ pub(super) fn groups(entries: &[Entry], epochs: &[u64; PARTITION_COUNT]) -> Vec<
 
 /// Returns the length that a frame of these groups and entries has.
 pub(super) fn encoded_bytes(groups: &[Group], entries: &[Entry]) -> usize {
-    FRAME_BYTES_LEAST
-        + groups.len() * GROUP_BYTES
-        + entries.iter().map(|entry| ENTRY_HEAD_BYTES + entry.payload.len()).sum::<usize>()
+    FRAME_BYTES_LEAST + groups.len() * GROUP_BYTES + entries.iter().map(Entry::stored_bytes).sum::<usize>()
 }
 
 /// Writes a frame that has no tag and no checksum yet; [`seal`] gives it both.

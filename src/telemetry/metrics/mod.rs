@@ -49,6 +49,8 @@ pub struct Metrics {
     pub journal_commit_us: Histogram,
     /// Events of one frame.
     pub journal_batch_events: Histogram,
+    /// Bytes of entries made durable, without what frames and sectors add.
+    pub journal_entry_bytes: Counter,
     /// Bytes of the journal on disk.
     pub journal_bytes: Gauge,
     /// Writes and syncs of the journal that failed.
@@ -96,6 +98,7 @@ impl Metrics {
             work_items: Family::new(Gauge::default),
             journal_commit_us: Histogram::new(MICROSECOND_EDGES),
             journal_batch_events: Histogram::new(COUNT_EDGES),
+            journal_entry_bytes: Counter::default(),
             journal_bytes: Gauge::default(),
             journal_failures: Counter::default(),
             lmdb_bytes: Gauge::default(),

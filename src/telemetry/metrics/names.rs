@@ -50,6 +50,7 @@ names! {
     WORK_ITEMS: Gauge, "knhk_work_items", "", "Work items by state.";
     JOURNAL_COMMIT_SECONDS: Histogram, "knhk_journal_commit_seconds", "seconds", "Time from writing a frame to the return of its sync.";
     JOURNAL_BATCH_EVENTS: Histogram, "knhk_journal_batch_events", "", "Events of one frame.";
+    JOURNAL_ENTRY_BYTES: Counter, "knhk_journal_entry_bytes_total", "bytes", "Bytes of entries made durable, without what frames and sectors add.";
     JOURNAL_BYTES: Gauge, "knhk_journal_bytes", "bytes", "Size of the journal on disk.";
     JOURNAL_FAILURES: Counter, "knhk_journal_failures_total", "", "Writes and syncs of the journal that failed.";
     LMDB_BYTES: Gauge, "knhk_lmdb_bytes", "bytes", "Size of the working LMDB environment.";

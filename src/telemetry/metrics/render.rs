@@ -23,6 +23,7 @@ pub(super) fn page(metrics: &Metrics, openmetrics: bool) -> String {
     page.gauges(names::WORK_ITEMS, &metrics.work_items);
     page.histogram(names::JOURNAL_COMMIT_SECONDS, &metrics.journal_commit_us);
     page.histogram(names::JOURNAL_BATCH_EVENTS, &metrics.journal_batch_events);
+    page.counter(names::JOURNAL_ENTRY_BYTES, &metrics.journal_entry_bytes);
     page.gauge(names::JOURNAL_BYTES, &metrics.journal_bytes);
     page.counter(names::JOURNAL_FAILURES, &metrics.journal_failures);
     page.gauge(names::LMDB_BYTES, &metrics.lmdb_bytes);
