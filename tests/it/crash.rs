@@ -4,17 +4,14 @@
 //! know. After every restart it asks that one again with the same key, and everything is compared.
 //! `KNHK_CRASH_ROUNDS` and `KNHK_CRASH_SEED` say how often and which; scripts/crash sets them.
 
-mod load;
-
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use load::{Client, Worker};
-
+use crate::support::http::Client;
+use crate::support::load::{self, Worker};
 use crate::support::random::Random;
-use crate::support::service::{Place, Service, root};
+use crate::support::service::{Place, Service};
 use crate::support::wait;
 
 /// Rounds in the ordinary suite.
@@ -44,12 +41,7 @@ fn killed_at_any_moment_it_loses_nothing_and_doubles_nothing() {
     let mut random = Random(seed);
     let mut place = Place::new();
     let mut service = place.start();
-    let source = std::fs::read(root().join("examples/order/order.yawl")).unwrap();
-    service
-        .client()
-        .send("POST", "/workflows", &[("Content-Type", "application/xml")], &source)
-        .unwrap()
-        .expect(201);
+    load::register(&service);
     let mut workers: Vec<Worker> = (0..WORKERS).map(|worker| Worker::new(worker, random.next())).collect();
     let mut open = 0;
     for round in 1..=rounds {
@@ -62,10 +54,12 @@ fn killed_at_any_moment_it_loses_nothing_and_doubles_nothing() {
             cut.kill();
         }
         service = place.start();
-        compare(&place, &service, &mut workers, round == rounds, &mut random);
+        let old = if round == rounds { usize::MAX } else { OLD_CASES_COMPARED };
+        load::compare(&service, &mut workers, old, &mut random);
+        place.verify();
     }
     assert!(service.stop().success(), "{}", place.log());
-    verify(&place);
+    place.verify();
     let acknowledged: usize = workers.iter().map(Worker::acknowledged).sum();
     let _ =
         writeln!(out, "crash: {acknowledged} acknowledged, {open} asked again, nothing lost, nothing twice");
@@ -92,37 +86,4 @@ fn load_and_kill(service: &mut Service, workers: &mut [Worker], random: &mut Ran
         service.kill();
         assert!(reached, "only {} of {target} requests were answered", answered.load(Ordering::Relaxed));
     });
-}
-
-fn compare(place: &Place, service: &Service, workers: &mut [Worker], all: bool, random: &mut Random) {
-    let address = service.address;
-    let old = if all { usize::MAX } else { OLD_CASES_COMPARED };
-    let seed = random.next();
-    std::thread::scope(|scope| {
-        for worker in workers.iter_mut() {
-            scope.spawn(move || {
-                let mut client = Client::new(address);
-                worker.settle(&mut client);
-                worker.compare(&mut client, old, Random(seed));
-            });
-        }
-    });
-    let known: BTreeSet<String> = workers.iter().flat_map(Worker::case_ids).collect();
-    let listed = load::all_cases(&mut service.client());
-    let there: BTreeSet<String> = listed.iter().cloned().collect();
-    assert_eq!(listed.len(), there.len(), "a case is listed twice");
-    assert_eq!(known.difference(&there).collect::<Vec<_>>(), Vec::<&String>::new(), "lost cases");
-    assert_eq!(there.difference(&known).collect::<Vec<_>>(), Vec::<&String>::new(), "cases nobody asked for");
-    verify(place);
-}
-
-fn verify(place: &Place) {
-    let output = place.knhk(&["state", "verify"]);
-    assert!(
-        output.status.success(),
-        "state verify: {}\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
 }

@@ -3,6 +3,7 @@
 pub(crate) mod driver;
 pub(crate) mod http;
 pub(crate) mod interpreter;
+pub(crate) mod load;
 pub(crate) mod nets;
 pub(crate) mod oracle;
 pub(crate) mod random;

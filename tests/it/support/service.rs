@@ -1,5 +1,6 @@
 //! The real binary as a service with a folder, a port and a socket of its own, and its commands.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -25,15 +26,28 @@ const PORTS_TRIED_MAX: u32 = 10;
 pub(crate) struct Place {
     folder: TempDir,
     pub(crate) address: SocketAddr,
+    /// Keys of the configuration with their values, as they stand in the file.
+    settings: BTreeMap<String, String>,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// Makes a place whose configuration has these keys too, or with these values.
+    pub(crate) fn with(settings: &[(&str, &str)]) -> Self {
         // Sockets have short paths, so this stays near the root.
         let folder = tempfile::Builder::new().prefix("knhk-").tempdir().unwrap();
-        let place = Self { address: free_address(), folder };
-        place.configure();
+        let mut place = Self { address: free_address(), settings: ordinary(folder.path()), folder };
+        place.set(settings);
         place
+    }
+
+    /// Changes the configuration; the next start reads it.
+    pub(crate) fn set(&mut self, settings: &[(&str, &str)]) {
+        self.settings.extend(settings.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())));
+        self.configure();
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -41,24 +55,10 @@ impl Place {
     }
 
     fn configure(&self) {
-        let folder = self.folder.path().display();
-        let text = format!(
-            "listen = \"{}\"\n\
-             socket = \"{folder}/knhk.sock\"\n\
-             state_dir = \"{folder}/state\"\n\
-             cache_dir = \"{folder}/cache\"\n\
-             backup_dir = \"{folder}/backup\"\n\
-             hot_path_cores = \"none\"\n\
-             warm_path_timeout_ms = 20000\n\
-             bulk_timeout_ms = 20000\n\
-             segment_bytes = 1048576\n\
-             frame_bytes_max = 524288\n\
-             body_bytes_max = 262144\n\
-             disk_reserve_mb = 1\n\
-             cache_size_mb = 16\n\
-             otel_enabled = false\n",
-            self.address
-        );
+        let mut text = format!("listen = \"{}\"\n", self.address);
+        for (key, value) in &self.settings {
+            text.push_str(&format!("{key} = {value}\n"));
+        }
         fs::write(self.path("knhk.toml"), text).unwrap();
     }
 
@@ -129,10 +129,42 @@ impl Place {
         Service { child, address: self.address, socket: self.path("knhk.sock") }
     }
 
+    /// Verifies the store from outside, beside a service or without one; fails when anything is wrong.
+    pub(crate) fn verify(&self) {
+        let output = self.knhk(&["state", "verify"]);
+        let (said, complained) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "state verify: {}\n{said}{complained}", output.status);
+    }
+
     /// Returns what the services of this place have said.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
+}
+
+/// Returns what every place is configured with: small files and limits, and paths of its own.
+fn ordinary(folder: &Path) -> BTreeMap<String, String> {
+    let path = |name: &str| format!("\"{}\"", folder.join(name).display());
+    let mut settings: BTreeMap<String, String> = [
+        ("hot_path_cores", "\"none\""),
+        ("warm_path_timeout_ms", "20000"),
+        ("bulk_timeout_ms", "20000"),
+        ("segment_bytes", "1048576"),
+        ("frame_bytes_max", "524288"),
+        ("body_bytes_max", "262144"),
+        ("disk_reserve_mb", "1"),
+        ("cache_size_mb", "16"),
+        ("otel_enabled", "false"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into();
+    for (key, name) in
+        [("socket", "knhk.sock"), ("state_dir", "state"), ("cache_dir", "cache"), ("backup_dir", "backup")]
+    {
+        settings.insert(key.to_owned(), path(name));
+    }
+    settings
 }
 
 /// Returns the folder of the project.

@@ -12,9 +12,14 @@ pub(crate) fn until<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>
         if let Some(value) = condition() {
             return Some(value);
         }
-        std::thread::sleep(PAUSE);
+        pause();
     }
     None
+}
+
+/// Lets a little time pass before something is tried again.
+pub(crate) fn pause() {
+    std::thread::sleep(PAUSE);
 }
 
 /// Returns a variable of the environment in which the tests run.

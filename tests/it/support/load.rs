@@ -1,16 +1,21 @@
-//! One client of the crash test: what it asks, what it was told, and what must therefore be there.
+//! One client of a test from outside: what it asks, what it was told, and what must therefore be there.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::http::Answer;
-pub(super) use crate::support::http::Client;
-use crate::support::random::Random;
-use crate::support::wait;
+use super::http::{Answer, Client};
+use super::random::Random;
+use super::service::{Service, root};
+use super::wait;
 
 /// Longest time until a request whose outcome was unknown has its answer.
 const SETTLE_MAX: Duration = Duration::from_secs(60);
+/// Longest wait for more acknowledged requests.
+const PROGRESS_MAX: Duration = Duration::from_secs(120);
 /// Newest acknowledged requests that are asked again after a crash.
 const REPEATED: usize = 12;
 /// Most cases that one batch creates.
@@ -45,11 +50,11 @@ struct Request {
 
 /// The connection broke or the service said that the outcome is unknown.
 #[derive(Debug)]
-pub(super) struct Cut;
+pub(crate) struct Cut;
 
 /// A client with its log.
 #[derive(Debug)]
-pub(super) struct Worker {
+pub(crate) struct Worker {
     number: u64,
     random: Random,
     keys: u64,
@@ -60,19 +65,19 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(number: u64, seed: u64) -> Self {
+    pub(crate) fn new(number: u64, seed: u64) -> Self {
         Self { number, random: Random(seed), keys: 0, cases: Vec::new(), log: Vec::new(), open: None }
     }
 
-    pub(super) fn has_open(&self) -> bool {
+    pub(crate) fn has_open(&self) -> bool {
         self.open.is_some()
     }
 
-    pub(super) fn acknowledged(&self) -> usize {
+    pub(crate) fn acknowledged(&self) -> usize {
         self.log.len()
     }
 
-    pub(super) fn case_ids(&self) -> Vec<String> {
+    pub(crate) fn case_ids(&self) -> Vec<String> {
         self.cases.iter().map(|case| case.id.clone()).collect()
     }
 
@@ -82,7 +87,7 @@ impl Worker {
     }
 
     /// Asks for one thing and notes the answer.
-    pub(super) fn act(&mut self, client: &mut Client) -> Result<(), Cut> {
+    pub(crate) fn act(&mut self, client: &mut Client) -> Result<(), Cut> {
         let unfinished: Vec<usize> =
             (0..self.cases.len()).filter(|&case| self.cases[case].completed.len() < 2).collect();
         let request = match self.random.below(8) {
@@ -161,6 +166,14 @@ impl Worker {
         }))
     }
 
+    /// Asks again for what has no answer yet, if there is anything.
+    pub(crate) fn ask_again(&mut self, client: &mut Client) -> Result<(), Cut> {
+        match self.open.take() {
+            Some(request) => self.ask(client, request),
+            None => Ok(()),
+        }
+    }
+
     fn ask(&mut self, client: &mut Client, request: Request) -> Result<(), Cut> {
         if let Some(facts) = send(client, &request) {
             self.note(request, facts);
@@ -188,7 +201,7 @@ impl Worker {
     }
 
     /// Asks again, with the same key, for what has no answer yet, and for the newest that has one.
-    pub(super) fn settle(&mut self, client: &mut Client) {
+    pub(crate) fn settle(&mut self, client: &mut Client) {
         if let Some(request) = self.open.take() {
             let facts = wait::until(SETTLE_MAX, || send(client, &request))
                 .unwrap_or_else(|| panic!("no answer to {request:?}"));
@@ -202,7 +215,7 @@ impl Worker {
     }
 
     /// Compares cases with what was acknowledged: those touched since the last time, and `old` others.
-    pub(super) fn compare(&mut self, client: &mut Client, old: usize, mut random: Random) {
+    pub(crate) fn compare(&mut self, client: &mut Client, old: usize, mut random: Random) {
         let mut others: Vec<usize> =
             (0..self.cases.len()).filter(|&case| !self.cases[case].touched).collect();
         while others.len() > old {
@@ -302,17 +315,118 @@ fn compare_history(client: &mut Client, known: &Case) {
 }
 
 /// Returns the ids of all cases, page after page.
-pub(super) fn all_cases(client: &mut Client) -> Vec<String> {
+fn all_cases(client: &mut Client) -> Vec<String> {
     let mut ids = Vec::new();
-    let mut path = "/cases?workflow=order&limit=100".to_owned();
+    let mut path = "/cases?workflow=order&limit=1000".to_owned();
     loop {
         let page = get(client, &path);
         ids.extend(
             page["items"].as_array().unwrap().iter().map(|case| case["id"].as_str().unwrap().to_owned()),
         );
         match page["next"].as_str() {
-            Some(token) => path = format!("/cases?workflow=order&limit=100&after={token}"),
+            Some(token) => path = format!("/cases?workflow=order&limit=1000&after={token}"),
             None => return ids,
         }
     }
+}
+
+/// Registers the workflow that all requests are about.
+pub(crate) fn register(service: &Service) {
+    let source = std::fs::read(root().join("examples/order/order.yawl")).unwrap();
+    let kind = [("Content-Type", "application/xml")];
+    service.client().send("POST", "/workflows", &kind, &source).unwrap().expect(201);
+}
+
+/// How far clients have come that work in the background.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    is_over: AtomicBool,
+    answered: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// Ends the work also when whoever watches it fails.
+struct Ending<'a>(&'a Progress);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::Release);
+    }
+}
+
+impl Progress {
+    /// Returns how many requests were acknowledged.
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Acquire)
+    }
+
+    /// Returns how often a request was refused for now, or has an outcome that was unknown then.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Acquire)
+    }
+
+    /// Waits until so many more are acknowledged.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, more: u64) {
+        let target = self.answered() + more;
+        let reached = wait::until(PROGRESS_MAX, || (self.answered() >= target).then_some(()));
+        assert!(reached.is_some(), "{} of {target} requests are answered", self.answered());
+    }
+
+    fn work(&self, address: SocketAddr, worker: &mut Worker) {
+        let mut client = Client::new(address);
+        while !self.is_over.load(Ordering::Acquire) {
+            match worker.ask_again(&mut client).and_then(|()| worker.act(&mut client)) {
+                Ok(()) => {
+                    self.answered.fetch_add(1, Ordering::AcqRel);
+                }
+                Err(Cut) => {
+                    self.refused.fetch_add(1, Ordering::AcqRel);
+                    wait::pause();
+                }
+            }
+        }
+    }
+}
+
+/// Lets all workers work for as long as `watch` takes. What has no answer they ask again, with the same key.
+pub(crate) fn while_working<R>(
+    address: SocketAddr,
+    workers: &mut [Worker],
+    watch: impl FnOnce(&Progress) -> R,
+) -> R {
+    let progress = Progress::default();
+    std::thread::scope(|scope| {
+        let ending = Ending(&progress);
+        for worker in workers {
+            let progress = &progress;
+            scope.spawn(move || progress.work(address, worker));
+        }
+        let watched = watch(ending.0);
+        drop(ending);
+        watched
+    })
+}
+
+/// Compares what the service shows with what was acknowledged: cases touched since the last time, and `old` others of
+/// each worker.
+pub(crate) fn compare(service: &Service, workers: &mut [Worker], old: usize, random: &mut Random) {
+    let address = service.address;
+    let seed = random.next();
+    std::thread::scope(|scope| {
+        for worker in workers.iter_mut() {
+            scope.spawn(move || {
+                let mut client = Client::new(address);
+                worker.settle(&mut client);
+                worker.compare(&mut client, old, Random(seed));
+            });
+        }
+    });
+    let known: BTreeSet<String> = workers.iter().flat_map(Worker::case_ids).collect();
+    let listed = all_cases(&mut service.client());
+    let there: BTreeSet<String> = listed.iter().cloned().collect();
+    assert_eq!(listed.len(), there.len(), "a case is listed twice");
+    assert!(listed.is_sorted(), "the list is not in order");
+    assert_eq!(known.difference(&there).collect::<Vec<_>>(), Vec::<&String>::new(), "lost cases");
+    assert_eq!(there.difference(&known).collect::<Vec<_>>(), Vec::<&String>::new(), "cases nobody asked for");
 }
