@@ -1,8 +1,8 @@
 //! Answers on their way out, and what the client accepts.
 
-use serde_json::Value;
+use serde::Serialize;
 
-use super::{Error, Request, Response, header};
+use super::{Error, Request, Response, header, show};
 use crate::telemetry::metrics::labels::Route;
 
 /// Content type of ordinary answers.
@@ -23,8 +23,8 @@ impl Answered {
     }
 
     /// Returns a JSON document.
-    pub(super) fn json(status: u16, document: &Value) -> Self {
-        Self::new(status, JSON, document.to_string())
+    pub(super) fn json(status: u16, document: &impl Serialize) -> Self {
+        Self::new(status, JSON, show::text(document))
     }
 
     /// Adds a header.

@@ -1,6 +1,6 @@
 //! Many operations in one request: a line each, in and out, in order; all go to the engine in one call.
 
-use serde_json::{Value as Json, json};
+use std::fmt::Write as _;
 
 use super::answer::{Answered, OFFER_LINES, choose};
 use super::body::{self, Members};
@@ -51,20 +51,19 @@ fn written(read: Vec<Result<(), Error>>, answers: Vec<Result<Answer, Refusal>>) 
         };
         let (status, body) = match answer {
             Ok(answer) => shown(&answer),
-            Err(problem) => (problem.status(), problem.document()),
+            Err(problem) => (problem.status(), show::text(&problem.document())),
         };
-        out.push_str(&json!({ "status": status, "body": body }).to_string());
-        out.push('\n');
+        writeln!(out, "{{\"status\":{status},\"body\":{body}}}").expect("invariant: a string takes all");
     }
     out
 }
 
 /// Returns status and document of an answer of the engine.
-pub(super) fn shown(answer: &Answer) -> (u16, Json) {
+pub(super) fn shown(answer: &Answer) -> (u16, String) {
     match answer {
-        Answer::Created(case, IsNew::Yes) => (201, show::case(case)),
-        Answer::Created(case, IsNew::No) | Answer::Case(case) => (200, show::case(case)),
-        Answer::Item(item, state) => (200, show::item_done(item, *state)),
+        Answer::Created(case, IsNew::Yes) => (201, show::text(&show::case(case))),
+        Answer::Created(case, IsNew::No) | Answer::Case(case) => (200, show::text(&show::case(case))),
+        Answer::Item(item, state) => (200, show::text(&show::item_done(item, *state))),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Routes of cases.
 
-use super::answer::{Answered, OFFER_JSON, OFFER_SVG, OFFER_XML, accepts_json, choose};
+use super::answer::{Answered, JSON, OFFER_JSON, OFFER_SVG, OFFER_XML, accepts_json, choose};
 use super::header::{self, Media};
 use super::problem::Problem;
 use super::query::{Query, shorten};
@@ -82,7 +82,7 @@ pub(super) fn operate(
 /// Turns what the engine answers into what the client gets.
 pub(super) fn answer(answer: &Answer) -> Answered {
     let (status, document) = super::batch::shown(answer);
-    let answered = Answered::json(status, &document);
+    let answered = Answered::new(status, JSON, document);
     match answer {
         Answer::Created(case, IsNew::Yes) => answered.with("location", format!("/cases/{}", case.id)),
         _ => answered,

@@ -1,8 +1,8 @@
 //! The thin adaptor between sockets and [`respond`]: it moves bytes and counts, nothing else.
 //!
-//! `tiny_http` reads one whole request of a connection at a time, in that connection's own thread, within the
-//! limits below; a worker takes it, asks the service, and hands the answer back to that thread. So a client
-//! that is slow, silent or does not read holds nothing but its own connection.
+//! `tiny_http` reads one whole request of a connection at a time, in that connection's own thread and within the limits
+//! below; the same thread asks the service and writes the answer. So a client that is slow, silent or does not read holds
+//! nothing but its own connection: a place among those that ask is held only while the service is asked.
 
 use std::io;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ const STOP_PAUSE: Duration = Duration::from_millis(5);
 /// How the server is to work.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Threads that take requests to the service.
+    /// Most requests that ask the service at a time; more wait.
     pub http_workers: usize,
     /// Most connections; each has a thread of its own.
     pub connections_max: usize,
@@ -63,14 +63,10 @@ pub struct Options {
     pub limits: Limits,
 }
 
-/// Makes a named thread that runs until its work is done; whoever gives it joins the thread.
-pub type Spawn<'a> = &'a dyn Fn(String, Box<dyn FnOnce() + Send>) -> io::Result<()>;
-
 /// A running server.
 pub struct Server {
-    inner: Arc<tiny_http::Server>,
+    inner: tiny_http::Server,
     listeners: Vec<Listener>,
-    workers: usize,
 }
 
 impl Server {
@@ -79,13 +75,12 @@ impl Server {
         listeners: Vec<Listener>,
         options: &Options,
         service: Arc<dyn Service>,
-        spawn: Spawn<'_>,
     ) -> Result<Self, Error> {
         let failed = |error: io::Error| Error::Start { message: error.to_string() };
         let handles: Result<Vec<_>, _> =
             listeners.iter().map(|listener| listener.try_clone().map(into_tiny)).collect();
-        let refusing =
-            Refusing { service: Arc::clone(&service), limits: options.limits, times: options.times };
+        let state = Arc::new(State { service, limits: options.limits, times: options.times });
+        let refusing = Arc::clone(&state);
         let tiny_options = tiny_http::Options {
             read_timeout: options.times.read_pause,
             write_timeout: options.times.write_pause,
@@ -97,20 +92,13 @@ impl Server {
             body_bytes_max: options.limits.body_bytes_max,
             bodies_bytes_max: options.limits.body_bytes_max.saturating_mul(BODIES_MAX),
             connections_max: options.connections_max,
-            refusal: Arc::new(move |refusal| refusing.answer(refusal)),
+            at_once_max: options.http_workers,
+            answer: Arc::new(move |incoming| state.answer(incoming)),
+            refusal: Arc::new(move |refusal| refusing.refuse(refusal)),
         };
         let inner =
             tiny_http::Server::from_listeners(handles.map_err(failed)?, tiny_options).map_err(failed)?;
-        let server = Self { inner: Arc::new(inner), listeners, workers: options.http_workers };
-        for number in 0..options.http_workers {
-            let (inner, service, limits) = (Arc::clone(&server.inner), Arc::clone(&service), options.limits);
-            let work = Box::new(move || serve(&inner, &*service, &limits));
-            if let Err(error) = spawn(format!("http-{number}"), work) {
-                server.stop();
-                return Err(failed(error));
-            }
-        }
-        Ok(server)
+        Ok(Self { inner, listeners })
     }
 
     /// Returns how many clients are connected.
@@ -118,15 +106,11 @@ impl Server {
         self.inner.num_connections()
     }
 
-    /// Stops listening, lets the workers end after what they have begun, and waits until those answers are out
-    /// or [`STOP_TIME_MAX`] has passed.
+    /// Stops listening, lets connections end after what they have begun, and waits until those answers are out or [`STOP_TIME_MAX`] has passed.
     pub fn stop(&self) {
         self.inner.close();
         for listener in &self.listeners {
             listener.shut();
-        }
-        for _ in 0..self.workers {
-            self.inner.unblock();
         }
         let mut waited = Duration::ZERO;
         while self.inner.num_answering() > 0 && waited < STOP_TIME_MAX {
@@ -140,20 +124,6 @@ fn into_tiny(listener: Listener) -> tiny_http::Listener {
     match listener {
         Listener::Tcp(listener) => listener.into(),
         Listener::Unix(listener, _) => listener.into(),
-    }
-}
-
-/// A worker: ends when it is unblocked.
-fn serve(server: &tiny_http::Server, service: &dyn Service, limits: &Limits) {
-    while let Ok(mut incoming) = server.recv() {
-        let request = request_of(&mut incoming);
-        let response = respond(service, &request, limits);
-        let metrics = service.metrics();
-        let elapsed_us = u64::try_from(incoming.received().elapsed().as_micros()).unwrap_or(u64::MAX);
-        metrics.http_request_us.of((response.route, Status::of(response.status))).observe(elapsed_us);
-        metrics.http_connections.set(server.num_connections() as u64);
-        metrics.queue_depth.of(Queue::Http).set(server.num_answering() as u64);
-        incoming.respond(tiny_of(response));
     }
 }
 
@@ -186,15 +156,26 @@ fn tiny_of(response: Response) -> tiny_http::Response {
         .with_length(length)
 }
 
-/// Answers what could not be read.
-struct Refusing {
+/// What all connections ask.
+struct State {
     service: Arc<dyn Service>,
     limits: Limits,
     times: Times,
 }
 
-impl Refusing {
-    fn answer(&self, refusal: tiny_http::Refusal) -> tiny_http::Response {
+impl State {
+    fn answer(&self, incoming: &mut tiny_http::Request) -> tiny_http::Response {
+        let request = request_of(incoming);
+        let response = respond(&*self.service, &request, &self.limits);
+        let elapsed_us = u64::try_from(incoming.received().elapsed().as_micros()).unwrap_or(u64::MAX);
+        let metrics = self.service.metrics();
+        metrics.http_request_us.of((response.route, Status::of(response.status))).observe(elapsed_us);
+        metrics.http_connections.set(incoming.num_connections() as u64);
+        metrics.queue_depth.of(Queue::Http).set(incoming.num_answering() as u64);
+        tiny_of(response)
+    }
+
+    fn refuse(&self, refusal: tiny_http::Refusal) -> tiny_http::Response {
         let response = refuse(self.error(refusal));
         let metrics = self.service.metrics();
         metrics.http_request_us.of((response.route, Status::of(response.status))).observe(0);
@@ -217,7 +198,6 @@ impl Refusing {
             tiny_http::Refusal::BodyBroken => Error::BodyBroken,
             tiny_http::Refusal::Busy => Error::TooManyAtOnce,
             tiny_http::Refusal::Closing => Error::Failing { reasons: "it is being stopped".to_owned() },
-            tiny_http::Refusal::Unanswered => Error::NoAnswer,
         }
     }
 }

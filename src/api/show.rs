@@ -1,5 +1,6 @@
 //! The JSON forms of what the service shows.
 
+use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
 use super::data;
@@ -20,8 +21,14 @@ pub(super) fn time(time: Time) -> String {
 }
 
 /// Returns a page of a list.
-pub(super) fn page<T>(page: &Page<T>, item: impl Fn(&T) -> Json) -> Json {
-    json!({ "items": page.items.iter().map(item).collect::<Vec<_>>(), "next": page.next })
+pub(super) fn page<'a, T, S: Serialize>(page: &'a Page<T>, item: impl Fn(&'a T) -> S) -> impl Serialize {
+    PageOf { items: page.items.iter().map(item).collect(), next: page.next.as_deref() }
+}
+
+#[derive(Serialize)]
+struct PageOf<'a, S> {
+    items: Vec<S>,
+    next: Option<&'a str>,
 }
 
 /// Returns a whole case.
@@ -89,30 +96,50 @@ pub(super) fn summary(case: &CaseSummary) -> Json {
     })
 }
 
+/// A work item; it is what most answers are, so it is written without a tree in between.
+#[derive(Serialize)]
+pub(super) struct Item<'a> {
+    id: String,
+    case: String,
+    workflow: &'a str,
+    task: &'a str,
+    name: Option<&'a str>,
+    instance: u32,
+    state: &'static str,
+    since: String,
+    data: Json,
+    outputs: &'a [String],
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    case_state: Option<&'static str>,
+}
+
 /// Returns a work item.
-pub(super) fn item(item: &ItemView) -> Json {
-    json!({
-        "id": item.id.to_string(),
-        "case": item.id.case.to_string(),
-        "workflow": item.workflow,
-        "task": item.task,
-        "name": item.name,
-        "instance": item.instance,
-        "state": item.state,
-        "since": time(item.since),
-        "data": data::to_json(&item.data),
-        "outputs": item.outputs,
-        "reason": item.reason,
-    })
+pub(super) fn item(item: &ItemView) -> Item<'_> {
+    Item {
+        id: item.id.to_string(),
+        case: item.id.case.to_string(),
+        workflow: &item.workflow,
+        task: &item.task,
+        name: item.name.as_deref(),
+        instance: item.instance,
+        state: item.state,
+        since: time(item.since),
+        data: data::to_json(&item.data),
+        outputs: &item.outputs,
+        reason: item.reason.as_deref(),
+        case_state: None,
+    }
 }
 
 /// Returns a work item with the state of its case: the answer to what was done to it.
-pub(super) fn item_done(view: &ItemView, state: CaseState) -> Json {
-    let mut out = item(view);
-    if let Json::Object(members) = &mut out {
-        members.insert("case_state".into(), state.name().into());
-    }
-    out
+pub(super) fn item_done(view: &ItemView, state: CaseState) -> Item<'_> {
+    Item { case_state: Some(state.name()), ..item(view) }
+}
+
+/// Returns a document as text.
+pub(super) fn text(document: &impl Serialize) -> String {
+    serde_json::to_string(document).expect("invariant: what is shown has a JSON form")
 }
 
 /// Returns one line of a case's history; items by their whole ids, as everywhere else.

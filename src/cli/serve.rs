@@ -1,6 +1,6 @@
 //! `knhk serve`: the service, from the first thread to the last.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use argh::{ArgsInfo, FromArgs};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -15,7 +15,7 @@ use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::running::{Engine, open_store};
 use crate::engine::service::Service;
 use crate::engine::shared::Place;
-use crate::engine::threads::{Threads, random_bytes};
+use crate::engine::threads::random_bytes;
 use crate::store::{LmdbTables, Opened, Progress, RealDisk, Start, StoreId, Work};
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
@@ -36,7 +36,6 @@ type Node = Engine<RealDisk, LmdbTables>;
 struct Running {
     engine: Arc<Node>,
     server: Server,
-    threads: Threads,
 }
 
 pub(super) fn run(context: &Context, _command: &Serve) -> Result<(), Error> {
@@ -96,12 +95,8 @@ fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Res
     let place = Place { disk, state_dir: config.state_dir.clone(), cache_dir: config.cache_dir.clone() };
     let engine = Engine::start(config.engine(), opened, Arc::clone(clock), Arc::clone(metrics), place)?;
     let engine = Arc::new(engine);
-    let threads = Mutex::new(Threads::default());
-    let spawn = |name: String, work: Box<dyn FnOnce() + Send>| {
-        threads.lock().unwrap_or_else(PoisonError::into_inner).spawn(&name, work)
-    };
     let service: Arc<dyn Service> = Arc::clone(&engine) as Arc<dyn Service>;
-    let server = match Server::start(listeners, &config.server(), service, &spawn) {
+    let server = match Server::start(listeners, &config.server(), service) {
         Ok(server) => server,
         Err(error) => {
             // What has started ends in order, so that nothing is held against the working environment.
@@ -109,8 +104,7 @@ fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Res
             return Err(error.into());
         }
     };
-    let threads = threads.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(Running { engine, server, threads })
+    Ok(Running { engine, server })
 }
 
 fn open(
@@ -171,11 +165,9 @@ fn wait(signals: &SignalFd, running: &Running) -> nix::Result<()> {
 }
 
 fn stop(running: Running) {
-    let Running { engine, server, threads } = running;
+    let Running { engine, server } = running;
     server.stop();
-    let mut failed = engine.stop();
-    failed.extend(threads.join());
-    for name in failed {
+    for name in engine.stop() {
         tracing::error!(thread = name, "a thread ended by a fault");
     }
 }

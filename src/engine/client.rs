@@ -287,6 +287,10 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
     }
 
     fn metrics(&self) -> &Metrics {
+        &self.shared().metrics
+    }
+
+    fn count(&self) {
         let shared = self.shared();
         let metrics = &shared.metrics;
         let sum = |count: fn(&Inbox) -> usize| shared.inboxes.iter().map(count).sum::<usize>() as u64;
@@ -302,7 +306,6 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         metrics.disk_free_bytes.set(shared.condition.free_bytes.load(Ordering::Acquire));
         let is_read_only = self.refuses_changes().is_err();
         metrics.read_only.set(u64::from(is_read_only));
-        metrics
     }
 }
 

@@ -286,4 +286,6 @@ pub trait Service: Send + Sync {
     fn health(&self) -> Health;
     /// Returns the service's figures.
     fn metrics(&self) -> &Metrics;
+    /// Brings those figures up to date that are only counted when somebody wants to see them.
+    fn count(&self) {}
 }

@@ -27,7 +27,6 @@ const CHILD: &str = "KNHK_TEST_HTTP_CHILD";
 struct Running {
     server: Arc<Server>,
     address: SocketAddr,
-    threads: Arc<Mutex<Vec<std::thread::JoinHandle<()>>>>,
 }
 
 fn options() -> Options {
@@ -38,21 +37,13 @@ fn start(fake: Arc<Fake>, options: Options) -> Running {
     let listener = Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let Listener::Tcp(socket) = &listener else { panic!("a TCP listener") };
     let address = socket.local_addr().unwrap();
-    let (server, threads) = start_on(vec![listener], fake, options);
-    Running { server, address, threads }
+    let server = start_on(vec![listener], fake, options);
+    Running { server, address }
 }
 
-type Threads = Arc<Mutex<Vec<std::thread::JoinHandle<()>>>>;
-
-fn start_on(listeners: Vec<Listener>, fake: Arc<Fake>, options: Options) -> (Arc<Server>, Threads) {
-    let threads = Threads::default();
-    let made = Arc::clone(&threads);
-    let spawn = move |name: String, work: Box<dyn FnOnce() + Send>| {
-        made.lock().unwrap().push(std::thread::Builder::new().name(name).spawn(work)?);
-        Ok(())
-    };
-    let server = Server::start(listeners, &options, fake, &spawn).unwrap();
-    (Arc::new(server), threads)
+fn start_on(listeners: Vec<Listener>, fake: Arc<Fake>, options: Options) -> Arc<Server> {
+    let server = Server::start(listeners, &options, fake).unwrap();
+    Arc::new(server)
 }
 
 impl Running {
@@ -67,9 +58,6 @@ impl Running {
 
     fn stop(self) {
         self.server.stop();
-        for thread in self.threads.lock().unwrap().drain(..) {
-            thread.join().unwrap();
-        }
     }
 }
 
@@ -433,9 +421,6 @@ fn a_stop_lets_what_has_begun_come_to_its_end() {
     assert_eq!(answer.status, 200);
     assert!(answer.head.contains("Connection: close"));
     stopping.join().unwrap();
-    for thread in running.threads.lock().unwrap().drain(..) {
-        thread.join().unwrap();
-    }
 }
 
 #[test]
@@ -457,15 +442,12 @@ fn a_socket_file_is_replaced_when_it_is_stale_and_only_then() {
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
     let error = Listener::unix(&path).unwrap_err();
     assert!(matches!(error, Error::SocketInUse { .. }), "{error}");
-    let (server, threads) = start_on(vec![listener], Arc::new(Fake::new()), options());
+    let server = start_on(vec![listener], Arc::new(Fake::new()), options());
     let mut stream = UnixStream::connect(&path).unwrap();
     stream.write_all(b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
     assert_eq!(read_answer(&mut BufReader::new(stream)).unwrap().status, 200);
     server.stop();
     assert!(!path.exists(), "a stop removes it");
-    for thread in threads.lock().unwrap().drain(..) {
-        thread.join().unwrap();
-    }
     std::fs::write(&path, "precious").unwrap();
     assert!(Listener::unix(&path).is_err(), "a file is not replaced");
     assert_eq!(std::fs::read(&path).unwrap(), b"precious");

@@ -1,9 +1,8 @@
-//! One connection: read a request, wait for its answer, write it, read the next.
+//! One connection: read a request, have it answered, write the answer, read the next.
 
 use std::io::{BufRead, BufReader, Error as IoError, ErrorKind, Read, Result as IoResult, Write};
 use std::net::Shutdown;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::mpsc::{sync_channel, Receiver};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use chunked_transfer::Decoder;
 
 use crate::common::{HTTPVersion, Header, Method};
 use crate::connection::Connection;
-use crate::request::{Answer, Body, Request};
+use crate::request::{Body, Request};
 use crate::{Refusal, State};
 
 /// Bytes read at a time.
@@ -44,7 +43,7 @@ impl From<Refusal> for Ended {
 pub(crate) fn serve(socket: &Connection, state: &Arc<State>) {
     let mut reader = Reader { source: BufReader::with_capacity(PIECE_BYTES, socket), deadline: Instant::now() };
     loop {
-        let (request, answers) = match read(&mut reader, socket, state) {
+        let mut request = match read(&mut reader, socket, state) {
             Ok(read) => read,
             Err(Ended::Quietly) => return,
             Err(Ended::Refused(refusal)) => return refuse(socket, state, refusal, &mut reader),
@@ -54,15 +53,16 @@ pub(crate) fn serve(socket: &Connection, state: &Arc<State>) {
         if state.closing.load(SeqCst) {
             return refuse(socket, state, Refusal::Closing, &mut reader);
         }
-        state.messages.push(request);
-        let answer = match answers.recv() {
-            Ok(answer) => answer,
-            Err(_) => return refuse(socket, state, Refusal::Unanswered, &mut reader),
-        };
+        let place = state.at_once.take();
+        let response = (state.options.answer)(&mut request);
+        drop(place);
+        let close = request.close || state.closing.load(SeqCst);
+        let mut bytes = Vec::new();
+        response.print(&mut bytes, &request.http_version, request.method == Method::Head, close);
         let mut writer = socket;
-        let written = writer.write_all(&answer.bytes);
+        let written = writer.write_all(&bytes);
         drop(answered);
-        if written.is_err() || answer.close {
+        if written.is_err() || close {
             let _ = socket.shutdown(Shutdown::Write);
             return;
         }
@@ -195,7 +195,7 @@ fn read(
     reader: &mut Reader<'_>,
     socket: &Connection,
     state: &Arc<State>,
-) -> Result<(Request, Receiver<Answer>), Ended> {
+) -> Result<Request, Ended> {
     reader.wait(state)?;
     let received = Instant::now();
     reader.deadline = received + state.options.head_time;
@@ -218,10 +218,8 @@ fn read(
             let value = value.to_ascii_lowercase();
             value.contains("close") || value.contains("upgrade")
         });
-    // Room for the one answer, so that whoever gives it never waits.
-    let (answer, answers) = sync_channel(1);
     let Head { method, path, version: http_version, headers } = head;
-    Ok((Request { method, path, http_version, headers, body, received, close, answer }, answers))
+    Ok(Request { method, path, http_version, headers, body, received, close })
 }
 
 fn read_head(reader: &mut Reader<'_>, state: &State) -> Result<Head, Ended> {

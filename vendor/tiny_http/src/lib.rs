@@ -1,20 +1,19 @@
 //! tiny_http 0.12.0, cut to what KNHK needs and changed where a client could stop the process.
 //!
 //! `Server::from_listeners` accepts connections, a thread each. That thread reads one whole request at a time
-//! within the limits of [`Options`], gives it to whoever calls [`Server::recv`], waits for the answer, writes it
-//! and only then reads the next. CHANGES.md lists the differences to the original.
+//! within the limits of [`Options`], has it answered by [`Options::answer`], writes the answer and only then reads the
+//! next. CHANGES.md lists the differences to the original.
 #![forbid(unsafe_code)]
 #![deny(rust_2018_idioms)]
 
-use std::io::{Error as IoError, ErrorKind, Result as IoResult, Write};
+use std::io::{Result as IoResult, Write};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use connection::Connection;
-use messages_queue::MessagesQueue;
 
 pub use common::{HTTPVersion, Header, HeaderField, Method, StatusCode};
 pub use connection::Listener;
@@ -24,14 +23,13 @@ pub use response::Response;
 mod client;
 mod common;
 mod connection;
-mod messages_queue;
 mod request;
 mod response;
 
 /// How long to wait after a failed accept, such as one for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-/// Stack of a connection's thread: it parses and copies, nothing deep.
-const CONNECTION_STACK_BYTES: usize = 256 * 1024;
+/// Stack of a connection's thread, which also answers; only what is used of it takes memory.
+const CONNECTION_STACK_BYTES: usize = 2 * 1024 * 1024;
 
 /// Bounds on what clients may do.
 #[derive(Clone)]
@@ -56,6 +54,10 @@ pub struct Options {
     pub bodies_bytes_max: usize,
     /// Most connections.
     pub connections_max: usize,
+    /// Most requests that are answered at a time; more wait.
+    pub at_once_max: usize,
+    /// Answers a request, on its connection's thread.
+    pub answer: Arc<dyn Fn(&mut Request) -> Response + Send + Sync>,
     /// Gives the answer to a request that cannot be read.
     pub refusal: Arc<dyn Fn(Refusal) -> Response + Send + Sync>,
 }
@@ -85,8 +87,6 @@ pub enum Refusal {
     Busy,
     /// The server is being stopped.
     Closing,
-    /// Nobody answered the request.
-    Unanswered,
 }
 
 /// What all connections share.
@@ -96,7 +96,37 @@ pub(crate) struct State {
     pub(crate) connections: AtomicUsize,
     pub(crate) bodies_bytes: AtomicUsize,
     pub(crate) answering: AtomicUsize,
-    pub(crate) messages: Arc<MessagesQueue<Request>>,
+    pub(crate) at_once: Places,
+}
+
+/// Places for requests that are being answered.
+pub(crate) struct Places {
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+/// One of the places; free again when it is dropped.
+pub(crate) struct Place<'a>(&'a Places);
+
+impl Places {
+    fn new(count: usize) -> Places {
+        Places { free: Mutex::new(count), freed: Condvar::new() }
+    }
+
+    /// Waits for a place.
+    pub(crate) fn take(&self) -> Place<'_> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.freed.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
+        *free -= 1;
+        Place(self)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.freed.notify_one();
+    }
 }
 
 /// Listeners whose connections are served.
@@ -108,12 +138,12 @@ impl Server {
     /// Starts to accept connections. Failing to accept one never ends that.
     pub fn from_listeners(listeners: Vec<Listener>, options: Options) -> IoResult<Server> {
         let state = Arc::new(State {
+            at_once: Places::new(options.at_once_max),
             options,
             closing: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             bodies_bytes: AtomicUsize::new(0),
             answering: AtomicUsize::new(0),
-            messages: MessagesQueue::with_capacity(8),
         });
         for listener in listeners {
             let inside = Arc::clone(&state);
@@ -130,16 +160,6 @@ impl Server {
     /// Returns how many requests were read and are not answered yet.
     pub fn num_answering(&self) -> usize {
         self.state.answering.load(SeqCst)
-    }
-
-    /// Waits for a request.
-    pub fn recv(&self) -> IoResult<Request> {
-        self.state.messages.pop().ok_or_else(|| IoError::new(ErrorKind::Other, "thread unblocked"))
-    }
-
-    /// Ends one `recv`, now or when it is next called.
-    pub fn unblock(&self) {
-        self.state.messages.unblock();
     }
 
     /// Lets every connection end with its next answer, and the accept loop with the next error. The caller

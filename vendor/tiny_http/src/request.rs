@@ -1,13 +1,11 @@
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::mpsc::SyncSender;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::common::{HTTPVersion, Header, Method};
-use crate::response::Response;
 use crate::State;
 
-/// A request, read whole. Dropped without an answer, it gives the client the refusal `Unanswered`.
+/// A request, read whole.
 pub struct Request {
     pub(crate) method: Method,
     pub(crate) path: String,
@@ -15,13 +13,6 @@ pub struct Request {
     pub(crate) headers: Vec<Header>,
     pub(crate) body: Body,
     pub(crate) received: Instant,
-    pub(crate) close: bool,
-    pub(crate) answer: SyncSender<Answer>,
-}
-
-/// The bytes that the connection's thread is to write.
-pub(crate) struct Answer {
-    pub(crate) bytes: Vec<u8>,
     pub(crate) close: bool,
 }
 
@@ -91,12 +82,13 @@ impl Request {
         self.received
     }
 
-    /// Hands the answer to the connection's thread. Never blocks.
-    pub fn respond(self, response: Response) {
-        let close = self.close || self.body.state.closing.load(SeqCst);
-        let mut bytes = Vec::new();
-        response.print(&mut bytes, &self.http_version, self.method == Method::Head, close);
-        // The thread waits for exactly this; if it is gone, so is the client.
-        let _ = self.answer.send(Answer { bytes, close });
+    /// Returns how many clients are connected.
+    pub fn num_connections(&self) -> usize {
+        self.body.state.connections.load(SeqCst)
+    }
+
+    /// Returns how many requests were read and are not answered yet, this one among them.
+    pub fn num_answering(&self) -> usize {
+        self.body.state.answering.load(SeqCst)
     }
 }
