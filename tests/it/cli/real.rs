@@ -21,13 +21,8 @@ fn every_request_of_a_command_is_one_that_the_interface_takes() {
     let fake = Arc::new(Fake::new());
     let limits = Limits { body_bytes_max: 1 << 20, batch_lines_max: 10 };
     let options = Options { http_workers: 2, connections_max: CONNECTIONS_MAX, times: TIMES, limits };
-    let threads = Mutex::new(Vec::new());
-    let spawn = |name: String, work: Box<dyn FnOnce() + Send>| {
-        threads.lock().unwrap().push(std::thread::Builder::new().name(name).spawn(work)?);
-        Ok(())
-    };
     let listener = Listener::unix(&home.path("knhk.sock")).unwrap();
-    let server = Server::start(vec![listener], &options, Arc::clone(&fake) as _, &spawn).unwrap();
+    let server = Server::start(vec![listener], &options, Arc::clone(&fake) as _).unwrap();
 
     let (case, item) = (case_id().to_string(), format!("{}-2", case_id()));
     let mut text = String::new();
