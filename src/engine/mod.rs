@@ -18,6 +18,7 @@ pub mod record;
 pub mod registry;
 pub mod request;
 pub mod running;
+mod scrub;
 pub mod service;
 pub mod shard;
 pub mod shared;
@@ -51,6 +52,8 @@ pub struct Options {
     pub follower_lag_max: u64,
     /// Clients' keys are kept so long, in microseconds.
     pub key_us: u64,
+    /// Bytes for cases in memory, all shards together; beyond that idle ones leave and are read back when asked for.
+    pub cache_bytes: usize,
     /// Most clients' keys that are kept.
     pub keys_max: usize,
     /// A checkpoint is made when the journal has grown by so many bytes.

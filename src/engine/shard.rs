@@ -40,8 +40,6 @@ pub const QUESTIONS_MAX: usize = 4_096;
 /// A shard asks for so many cases at once that have something to do by themselves: after a start, and after a failure
 /// of the journal. The others have their turn when these are in memory.
 pub const DUTIES_AT_ONCE_MAX: usize = 256;
-/// Most cases that a shard keeps in memory; more are not begun.
-pub const CASES_MAX: usize = 4_000_000;
 /// Most specification versions that a store holds.
 pub const SPECIFICATIONS_MAX: u32 = 65_536;
 /// A turn takes no more jobs once it has staged so many full batches; they have the next turn.
@@ -62,6 +60,8 @@ pub struct Options {
     pub keys_max: usize,
     /// Most bytes of a batch: what a frame has room for.
     pub batch_bytes_max: usize,
+    /// Bytes for cases in memory; beyond that idle ones leave.
+    pub cache_bytes: usize,
 }
 
 /// What the writer tells a shard: how far it is durable, and how often the journal failed.
@@ -103,6 +103,19 @@ pub struct Turned {
     pub questions: Vec<Question>,
 }
 
+/// How much of what is bounded a shard holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Held {
+    /// Commands that wait for a parked case or for the answer about a business key.
+    pub parked: usize,
+    /// Bytes of cases in memory, as far as they can be told.
+    pub case_bytes: usize,
+    /// Bytes of batches that are not durable.
+    pub undurable_bytes: usize,
+    /// Clients' keys.
+    pub keys: usize,
+}
+
 /// When a shard wants its next turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextTurn {
@@ -112,6 +125,13 @@ pub enum NextTurn {
     Now,
     /// When more is durable: jobs wait for the journal.
     WhenDurable,
+}
+
+/// How much room cases make in memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    WithinLimit,
+    All,
 }
 
 /// One shard.
@@ -141,6 +161,8 @@ pub struct Shard {
     /// The latest time that anything was done with.
     now: Time,
     batch: u64,
+    /// The last batch that is known to be durable.
+    durable: u64,
     generation: u64,
     undo: VecDeque<Undo>,
     /// Bytes of all batches that are not durable.
@@ -191,6 +213,7 @@ impl Shard {
             duties: start.unfinished.into(),
             now: start.time,
             batch: 0,
+            durable: 0,
             undo: VecDeque::new(),
             undurable_bytes: 0,
             is_stopping: false,
@@ -220,12 +243,6 @@ impl Shard {
             || !self.asked_business.is_empty()
     }
 
-    /// Returns how many commands wait for a parked case or for the answer about a business key.
-    pub fn parked_count(&self) -> usize {
-        let creates = self.asked_business.values().map(VecDeque::len);
-        self.parked.values().map(VecDeque::len).chain(creates).sum()
-    }
-
     /// Tells when the shard wants its next turn.
     pub fn next_turn(&self) -> NextTurn {
         if self.jobs.is_empty() && (self.duties.is_empty() || self.parked.len() >= DUTIES_AT_ONCE_MAX) {
@@ -243,6 +260,7 @@ impl Shard {
         self.now = self.now.max(now);
         let mut turn = Turn::new(self.now, self.options.shard, self.batch + 1, self.generation);
         turn.jobs = std::mem::take(&mut self.jobs);
+        let mut is_doubtful = false;
         for message in messages {
             match message {
                 Message::Requests(requests) => {
@@ -253,6 +271,7 @@ impl Shard {
                 Message::Told(told) => self.told(&mut turn, told),
                 Message::Beat => {}
                 Message::Minute => self.expire_keys(&mut turn),
+                Message::Doubt => is_doubtful = true,
                 Message::Stop => self.is_stopping = true,
             }
         }
@@ -266,7 +285,9 @@ impl Shard {
             self.duties.clear();
         }
         self.see_to_duties(&mut turn);
-        self.finish(turn)
+        let turned = self.finish(turn);
+        self.make_room(if is_doubtful { Room::All } else { Room::WithinLimit });
+        turned
     }
 
     fn finish(&mut self, mut turn: Turn) -> Turned {
@@ -287,11 +308,46 @@ impl Shard {
         Turned { batches, questions }
     }
 
+    /// Lets idle cases go: all, or when those in memory take more than they may.
+    fn make_room(&mut self, room: Room) {
+        if room == Room::WithinLimit && self.cases.bytes() <= self.options.cache_bytes / turn::AT_WORK_SHARE {
+            return;
+        }
+        let (parked, waiting) = (&self.parked, self.cases_with_jobs());
+        let must_stay = |case| parked.contains_key(&case) || waiting.contains(&case);
+        match room {
+            Room::WithinLimit => self.cases.shrink(self.options.cache_bytes, self.durable, &must_stay),
+            Room::All => self.cases.forget_idle(self.durable, &must_stay),
+        }
+    }
+
+    fn cases_with_jobs(&self) -> HashSet<CaseId> {
+        self.jobs.iter().map(|work| work.job.case).collect()
+    }
+
+    /// Tells whether cases take no more memory than they may, those aside that cannot leave yet. For checks.
+    pub fn is_within_memory(&self) -> bool {
+        let waiting = self.cases_with_jobs();
+        let must_stay = |case| self.parked.contains_key(&case) || waiting.contains(&case);
+        self.cases.bytes() <= self.options.cache_bytes || !self.cases.could_shrink(self.durable, &must_stay)
+    }
+
+    /// Returns how much of everything the shard holds.
+    pub fn held(&self) -> Held {
+        let creates = self.asked_business.values().map(VecDeque::len);
+        Held {
+            parked: self.parked.values().map(VecDeque::len).chain(creates).sum(),
+            case_bytes: self.cases.bytes(),
+            undurable_bytes: self.undurable_bytes,
+            keys: self.keys.client_count(),
+        }
+    }
+
     /// Hears what became of earlier batches.
     fn follow_progress(&mut self) {
         let generation = self.progress.generation.load(Ordering::Acquire);
-        let durable = self.progress.durable_batch.load(Ordering::Acquire);
-        while self.undo.front().is_some_and(|undo| undo.batch <= durable) {
+        self.durable = self.progress.durable_batch.load(Ordering::Acquire);
+        while self.undo.front().is_some_and(|undo| undo.batch <= self.durable) {
             let Some(undo) = self.undo.pop_front() else { break };
             self.undurable_bytes -= undo.bytes;
             for hash in undo.business {
@@ -350,7 +406,7 @@ impl Shard {
     fn forget_if_closed(&mut self, case: CaseId) {
         let is_closed =
             self.cases.get(case).is_some_and(|case| matches!(case.existing().status, Status::Closed(_)));
-        if is_closed && !self.undo.iter().any(|undo| undo.cases.contains(&case)) {
+        if is_closed && self.cases.is_durable(case, self.durable) {
             self.cases.forget(case);
         }
     }
@@ -374,8 +430,13 @@ impl Shard {
         if request.key.maker == Maker::Client && self.keys.client_count() >= self.options.keys_max {
             return turn.refuse(request, answers::busy("idempotency keys"));
         }
-        if matches!(request.act, Asked::Create { .. }) && self.cases.len() >= CASES_MAX {
-            return turn.refuse(request, answers::busy("live cases"));
+        let is_known = match &request.act {
+            // More commands on a case that waits are bounded by themselves.
+            Asked::Case(case, _) | Asked::Item(case, ..) => self.parked.contains_key(case),
+            Asked::Create { .. } | Asked::Register(_) => false,
+        };
+        if !is_known && self.parked.len() + self.asked_business.len() >= QUESTIONS_MAX {
+            return turn.refuse(request, answers::busy("open questions"));
         }
         match &request.act {
             Asked::Register(_) => self.register(turn, request),
@@ -398,9 +459,6 @@ impl Shard {
         }
         let partition = request.act.partition();
         let is_asked = self.asked_business.contains_key(&hash);
-        if !is_asked && self.parked.len() + self.asked_business.len() >= QUESTIONS_MAX {
-            return turn.refuse(request, answers::busy("open questions"));
-        }
         let queue = self.asked_business.entry(hash).or_default();
         if queue.len() >= PARKED_COMMANDS_MAX {
             return turn.refuse(request, answers::busy("creates under one business key"));
@@ -420,12 +478,9 @@ impl Shard {
             self.waiting_keys.insert(request.key.hash);
             return queue.push_back(Work::of(request));
         }
-        if self.cases.get(case).is_some() {
+        if self.cases.contains(case) {
             self.waiting_keys.insert(request.key.hash);
             return turn.jobs.push_back(Work::of(request));
-        }
-        if self.parked.len() + self.asked_business.len() >= QUESTIONS_MAX {
-            return turn.refuse(request, answers::busy("open questions"));
         }
         self.waiting_keys.insert(request.key.hash);
         self.fetch(turn, Work::of(request));
@@ -685,6 +740,7 @@ impl Shard {
         let previous = self.cases.get(case).map_or_else(Link::default, |case| case.existing().last);
         let link = self.stage(turn, partition, case.0, previous, record.encode());
         self.cases.link(case, link);
+        self.cases.stage(case, turn.undo.batch);
         turn.undo.cases.insert(case);
         let Some(client) = client else { return };
         if let Some(hash) = client.business {

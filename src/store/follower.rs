@@ -4,6 +4,7 @@
 //! one commit, so the environment is always an exact cut of the journal. It has three parts, so that reading and
 //! folding go on while it is written: begin and end are quick, and the writing in between needs no lock.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::disk::Disk;
@@ -12,11 +13,12 @@ use super::error::Error;
 use super::layer::{self, Layer, Row, Span};
 use super::reader::JournalReader;
 use super::row;
-use super::tables::{Change, Meta, Sum, Table, Tables, Visit};
+use super::scrub::compare;
+use super::tables::{Change, Counted, Meta, Sum, Table, Tables, Visit};
 use crate::id::{Partition, Time};
 
-/// Changed rows at which a long fold puts them into the environment, so that memory stays bounded.
-const FOLD_CHECKPOINT_ROWS: usize = 250_000;
+/// Bytes of changed rows in memory at which they are put into the environment, whatever the journal has grown by.
+pub const CHECKPOINT_CHANGED_BYTES: usize = 256 * 1024 * 1024;
 
 /// What an entry does to the rows; pure, so that folding the journal again gives the same rows.
 pub trait Fold: Send + Sync {
@@ -154,6 +156,11 @@ impl<T: Tables> Follower<T> {
         layer::scan(&self.layers(), &*self.tables, Span { table, from: prefix, prefix }, visit)
     }
 
+    /// Returns the working environment, for what needs nothing of what lies over it.
+    pub fn tables(&self) -> Arc<T> {
+        Arc::clone(&self.tables)
+    }
+
     /// Returns the number of the last frame folded.
     pub fn seq(&self) -> u64 {
         self.meta.seq
@@ -182,6 +189,11 @@ impl<T: Tables> Follower<T> {
     /// Returns how many rows lie over the environment: the memory that a checkpoint would free.
     pub fn changed_rows(&self) -> usize {
         self.layers().iter().map(|layer| layer.rows()).sum()
+    }
+
+    /// Returns the bytes of memory that these rows take, as far as they can be told.
+    pub fn changed_bytes(&self) -> usize {
+        self.layers().iter().map(|layer| layer.bytes()).sum()
     }
 
     /// Freezes what changed; `None` when nothing did or a checkpoint is under way.
@@ -224,7 +236,7 @@ impl<T: Tables> Follower<T> {
     }
 
     /// Counts the rows of a table in the environment anew and compares with the sums kept, of one partition or of
-    /// all. Not while a checkpoint is being written.
+    /// all.
     pub fn check_sums(&self, table: Table, partition: Option<Partition>) -> Result<(), Error> {
         check_sums(&*self.tables, table, partition)
     }
@@ -250,7 +262,7 @@ impl<T: Tables> Follower<T> {
     ) -> Result<(), Error> {
         journal.frames(self.meta.seq + 1, &mut |frame| {
             self.apply(frame)?;
-            if self.overlay.rows() >= FOLD_CHECKPOINT_ROWS {
+            if self.overlay.bytes() >= CHECKPOINT_CHANGED_BYTES {
                 self.checkpoint()?;
             }
             progress(frame.seq);
@@ -265,14 +277,10 @@ pub(super) fn check_sums(
     table: Table,
     partition: Option<Partition>,
 ) -> Result<(), Error> {
-    let (sums, counted) = (tables.sums()?, tables.count(table)?);
+    let Counted { found, kept } = tables.count(table)?;
     for partition in Partition::all().filter(|&each| partition.is_none_or(|wanted| wanted == each)) {
-        let expected = sums.get(&(table, partition)).copied().unwrap_or_default();
-        let found: Sum = counted.get(&partition).copied().unwrap_or_default();
-        if found != expected {
-            let (found, expected) = (found.rows, expected.rows);
-            return Err(Error::Sums { table, partition, found, expected });
-        }
+        let of = |sums: &BTreeMap<Partition, Sum>| sums.get(&partition).copied().unwrap_or_default();
+        compare(table, partition, of(&found), of(&kept))?;
     }
     Ok(())
 }

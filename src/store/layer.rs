@@ -20,19 +20,34 @@ pub(super) struct Row {
     pub(super) value: Option<Vec<u8>>,
 }
 
+/// Bytes that a row takes in memory besides key and value: its place in the tree, and what the allocator adds.
+const ROW_BYTES: usize = 128;
+
+impl Row {
+    fn bytes(&self, key_bytes: usize) -> usize {
+        ROW_BYTES + key_bytes + self.value.as_ref().map_or(0, Vec::len)
+    }
+}
+
 /// Changed rows by table and key.
 #[derive(Debug, Clone)]
 pub(super) struct Layer {
     tables: [BTreeMap<Vec<u8>, Row>; TABLE_COUNT_MAX as usize],
+    bytes: usize,
 }
 
 impl Layer {
     pub(super) fn new() -> Self {
-        Self { tables: std::array::from_fn(|_| BTreeMap::new()) }
+        Self { tables: std::array::from_fn(|_| BTreeMap::new()), bytes: 0 }
     }
 
     pub(super) fn rows(&self) -> usize {
         self.tables.iter().map(BTreeMap::len).sum()
+    }
+
+    /// Returns the bytes that the rows take in memory, as far as they can be told.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn get(&self, table: Table, key: &[u8]) -> Option<&Row> {
@@ -40,16 +55,22 @@ impl Layer {
     }
 
     pub(super) fn put(&mut self, table: Table, key: Vec<u8>, row: Row) {
-        self.tables[usize::from(table.0)].insert(key, row);
+        let key_bytes = key.len();
+        self.bytes += row.bytes(key_bytes);
+        if let Some(before) = self.tables[usize::from(table.0)].insert(key, row) {
+            self.bytes -= before.bytes(key_bytes);
+        }
     }
 
     /// Lays a newer layer over this one.
     pub(super) fn cover(&mut self, newer: Self) {
-        for (mine, theirs) in self.tables.iter_mut().zip(newer.tables) {
-            if mine.is_empty() {
-                *mine = theirs;
-            } else {
-                mine.extend(theirs);
+        if self.bytes == 0 {
+            *self = newer;
+            return;
+        }
+        for (table, rows) in (0..).zip(newer.tables) {
+            for (key, row) in rows {
+                self.put(Table(table), key, row);
             }
         }
     }

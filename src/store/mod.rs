@@ -26,6 +26,7 @@ mod open;
 mod reader;
 mod repair;
 mod row;
+mod scrub;
 mod segment;
 mod tables;
 mod verify;
@@ -36,7 +37,7 @@ mod tests;
 pub use disk::{Disk, DiskFile, Lock, RealDisk, Stamp};
 pub use entry::{Entry, Frame, Link, Positions, StoreId};
 pub use error::{AppendError, Error};
-pub use follower::{Checkpoint, Fold, Follower, Rows};
+pub use follower::{CHECKPOINT_CHANGED_BYTES, Checkpoint, Fold, Follower, Rows};
 pub use frame::FRAME_BYTES_MAX;
 pub use info::{Info, SegmentInfo, info};
 pub use journal::{HURRIED_SEGMENT_BYTES, Journal, Prepared, Preparer};
@@ -49,7 +50,8 @@ pub use open::{OpenReport, Opened, Progress, Start, open};
 pub use reader::JournalReader;
 pub use repair::{Act, RepairReport, repair};
 pub use tables::{
-    Change, Changes, KEY_BYTES_MAX, Meta, Sum, Sums, TABLE_COUNT_MAX, Table, Tables, VALUE_BYTES_MAX, Visit,
+    Change, Changes, Compacted, Counted, KEY_BYTES_MAX, Meta, Scrubbed, Sum, Sums, TABLE_COUNT_MAX, Table,
+    Tables, VALUE_BYTES_MAX, Visit,
 };
 pub use verify::{Level, VerifyReport, verify, walk};
 
