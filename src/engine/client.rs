@@ -317,6 +317,12 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         if condition.is_scrubbing.load(Ordering::Acquire) {
             health.degraded.push("scrub running".to_owned());
         }
+        let unlocked_bytes = condition.unlocked_bytes.load(Ordering::Acquire);
+        if unlocked_bytes > 0 {
+            let all_bytes = unlocked_bytes + condition.locked_bytes.load(Ordering::Acquire);
+            let why = format!("memory not locked: {unlocked_bytes} of {all_bytes} bytes");
+            health.degraded.push(why);
+        }
         if condition.unpinned_count.load(Ordering::Acquire) > 0 {
             health.degraded.push("cores not pinned".to_owned());
         }
@@ -331,6 +337,8 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         let shared = self.shared();
         let metrics = &shared.metrics;
         self.count_held();
+        let locked = shared.condition.locked_bytes.load(Ordering::Acquire);
+        metrics.memory_locked_bytes.set(locked as u64);
         self.count_cases();
         metrics.follower_lag_frames.set(shared.lag_frames());
         metrics.disk_free_bytes.set(shared.condition.free_bytes.load(Ordering::Acquire));

@@ -10,6 +10,7 @@ pub mod clock;
 mod cold;
 pub mod fold;
 pub mod loading;
+mod locked;
 mod meter;
 pub mod offline;
 pub mod prepare;

@@ -11,6 +11,7 @@ use super::clock::{Clock, deadline_in_us, until};
 use super::cold;
 use super::fold::EngineFold;
 use super::loading;
+use super::locked::Locked;
 use super::meter::TickMeter;
 use super::queries;
 use super::registry::Registry;
@@ -288,6 +289,7 @@ fn run_shard<D: Disk, T: Tables>(
     staged: &Sender<Staged>,
 ) {
     let mut meter = TickMeter::new(Arc::clone(&shared.metrics), shared.options.hot_path_ticks_max);
+    let mut locked = Locked::new();
     while let Ok(mut messages) = first_message(inbox, shard.next_turn()) {
         while messages.len() < TURN_MESSAGES_MAX
             && let Ok(more) = inbox.try_recv()
@@ -305,6 +307,7 @@ fn run_shard<D: Disk, T: Tables>(
             );
         }
         shared.inboxes[number].holds(&shard.held());
+        locked.look(&shard.cases().regions(), &shared.condition);
         shared.condition.question_count.fetch_add(turned.questions.len(), Ordering::AcqRel);
         shared.condition.staged_count.fetch_add(turned.batches.len(), Ordering::AcqRel);
         for question in turned.questions {

@@ -3,34 +3,39 @@
 //!
 //! What it does is only staged: the journal's writer makes it durable, lets the answers go and says so through
 //! [`Progress`]. When the journal fails, everything since the last durable batch is forgotten and fetched anew.
-//! [`keys`] has what is known of keys, [`batches`] what a turn stages, [`work`] the jobs.
+//! [`admit`] has what comes of a request, [`told`] what waits for an answer, [`progress`] what follows the journal, [`room`]
+//! what leaves memory, [`keys`] what is known of keys, [`batches`] what a turn stages, [`work`] the jobs.
 
+mod admit;
 mod batches;
 mod keys;
+mod progress;
+mod room;
+mod told;
 mod work;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::answers;
 use super::record::{Act, Body, Hash16, Maker, Record};
 use super::registry::{Registered, Registry};
-use super::request::{Asked, Key, Message, NewSpecification, Question, Repeat, Reply, Request, Staged, Told};
-use super::service::{Answer, IsNew, Refusal};
+use super::request::{Key, Message, Question, Reply, Request, Staged};
+use super::service::{Answer, IsNew};
 use super::tables::KeyRow;
-use super::turn::{self, Cases, Job, Limits, Outcome, Rows, Timer, What};
+use super::turn::{self, Cases, Limits, Outcome, Timer};
+use crate::case;
 use crate::case::encode;
 use crate::case::event::Event;
-use crate::case::row::{Link, Status};
-use crate::case::{self, Command};
-use crate::error::Kind;
-use crate::id::{CaseId, PARTITION_COUNT, Partition, SpecNumber, Time};
+use crate::case::row::Link;
+use crate::id::{CaseId, PARTITION_COUNT, Partition, Time};
 use crate::store::{self, Entry};
 
 use batches::{Turn, Undo};
-use keys::{KeyUse, Keys};
+use keys::Keys;
 pub use keys::{SERVICE_KEY_US, SERVICE_KEYS_MAX};
+use room::Room;
 use work::{Client, Work};
 
 /// Most commands that wait for one parked case.
@@ -127,13 +132,6 @@ pub enum NextTurn {
     WhenDurable,
 }
 
-/// How much room cases make in memory.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Room {
-    WithinLimit,
-    All,
-}
-
 /// One shard.
 pub struct Shard {
     options: Options,
@@ -193,12 +191,14 @@ impl Shard {
         for (hash, partition, row) in start.service_keys {
             keys.put_service(partition, hash, row);
         }
+        let mut cases = Cases::new();
+        cases.reserve(options.cache_bytes);
         Self {
             options,
             registry,
             generation: progress.generation.load(Ordering::Acquire),
             progress,
-            cases: Cases::new(),
+            cases,
             positions,
             last_cases,
             keys,
@@ -218,11 +218,6 @@ impl Shard {
             undurable_bytes: 0,
             is_stopping: false,
         }
-    }
-
-    fn take_in(&mut self, id: CaseId, rows: Rows) -> Result<(), String> {
-        let spec = self.registry.get(rows.case.spec).ok_or("its specification is not registered")?;
-        self.cases.load(id, rows, spec.run()).map_err(|error| error.to_string())
     }
 
     /// Returns what the shard knows of its cases, for checks.
@@ -308,339 +303,6 @@ impl Shard {
         Turned { batches, questions }
     }
 
-    /// Lets idle cases go: all, or when those in memory take more than they may.
-    fn make_room(&mut self, room: Room) {
-        if room == Room::WithinLimit && self.cases.bytes() <= self.options.cache_bytes / turn::AT_WORK_SHARE {
-            return;
-        }
-        let (parked, waiting) = (&self.parked, self.cases_with_jobs());
-        let must_stay = |case| parked.contains_key(&case) || waiting.contains(&case);
-        match room {
-            Room::WithinLimit => self.cases.shrink(self.options.cache_bytes, self.durable, &must_stay),
-            Room::All => self.cases.forget_idle(self.durable, &must_stay),
-        }
-    }
-
-    fn cases_with_jobs(&self) -> HashSet<CaseId> {
-        self.jobs.iter().map(|work| work.job.case).collect()
-    }
-
-    /// Tells whether cases take no more memory than they may, those aside that cannot leave yet. For checks.
-    pub fn is_within_memory(&self) -> bool {
-        let waiting = self.cases_with_jobs();
-        let must_stay = |case| self.parked.contains_key(&case) || waiting.contains(&case);
-        self.cases.bytes() <= self.options.cache_bytes || !self.cases.could_shrink(self.durable, &must_stay)
-    }
-
-    /// Returns how much of everything the shard holds.
-    pub fn held(&self) -> Held {
-        let creates = self.asked_business.values().map(VecDeque::len);
-        Held {
-            parked: self.parked.values().map(VecDeque::len).chain(creates).sum(),
-            case_bytes: self.cases.bytes(),
-            undurable_bytes: self.undurable_bytes,
-            keys: self.keys.client_count(),
-        }
-    }
-
-    /// Hears what became of earlier batches.
-    fn follow_progress(&mut self) {
-        let generation = self.progress.generation.load(Ordering::Acquire);
-        self.durable = self.progress.durable_batch.load(Ordering::Acquire);
-        while self.undo.front().is_some_and(|undo| undo.batch <= self.durable) {
-            let Some(undo) = self.undo.pop_front() else { break };
-            self.undurable_bytes -= undo.bytes;
-            for hash in undo.business {
-                self.business.remove(&hash);
-            }
-            self.specs.retain(|spec| !undo.specs.iter().any(|durable| durable.number == spec.number));
-            for case in undo.cases {
-                self.forget_if_closed(case);
-            }
-        }
-        if generation != self.generation {
-            self.generation = generation;
-            self.take_all_back();
-        }
-    }
-
-    /// Makes as if nothing had been done that is not durable. Cases are fetched anew, because they may have duties.
-    fn take_all_back(&mut self) {
-        let positions = self.progress.positions.lock().unwrap_or_else(PoisonError::into_inner);
-        self.positions.copy_from_slice(&positions);
-        drop(positions);
-        let mut forgotten = BTreeSet::new();
-        while let Some(undo) = self.undo.pop_back() {
-            self.undurable_bytes -= undo.bytes;
-            for (partition, key) in undo.keys.iter().rev() {
-                self.keys.take_back(*partition, key);
-            }
-            self.keys.put_back(undo.expired_keys);
-            for hash in undo.business {
-                self.business.remove(&hash);
-            }
-            for spec in undo.specs {
-                self.specs.retain(|staged| staged.number != spec.number);
-                self.spec_count -= 1;
-            }
-            forgotten.extend(undo.cases);
-        }
-        for case in forgotten {
-            self.cases.forget(case);
-            self.duties.push_back(case);
-        }
-    }
-
-    /// Asks for some of the cases that have something to do by themselves.
-    fn see_to_duties(&mut self, turn: &mut Turn) {
-        while self.parked.len() < DUTIES_AT_ONCE_MAX
-            && let Some(case) = self.duties.pop_front()
-        {
-            // Whatever is taken into memory goes on by itself first.
-            if !self.cases.contains(case) && !self.parked.contains_key(&case) {
-                self.fetch(turn, Work::go_on(case));
-            }
-        }
-    }
-
-    fn forget_if_closed(&mut self, case: CaseId) {
-        let is_closed =
-            self.cases.get(case).is_some_and(|case| matches!(case.existing().status, Status::Closed(_)));
-        if is_closed && self.cases.is_durable(case, self.durable) {
-            self.cases.forget(case);
-        }
-    }
-
-    fn admit(&mut self, turn: &mut Turn, request: Request) {
-        let key = request.key.hash;
-        if self.waiting_keys.contains(&key) {
-            if self.same_key.len() >= PARKED_COMMANDS_MAX {
-                return turn.refuse(request, answers::busy("requests under one key"));
-            }
-            return self.same_key.push_back(request);
-        }
-        if let Some(used) = self.keys.get(&key) {
-            let repeat = match used {
-                KeyUse::Client(at) => Repeat::Client(request.act.partition(), at, key),
-                KeyUse::Service(partition, row) => Repeat::Service(partition, row),
-            };
-            let reply = Reply::Repeat(Box::new(repeat));
-            return turn.answer(request, reply);
-        }
-        if request.key.maker == Maker::Client && self.keys.client_count() >= self.options.keys_max {
-            return turn.refuse(request, answers::busy("idempotency keys"));
-        }
-        let is_known = match &request.act {
-            // More commands on a case that waits are bounded by themselves.
-            Asked::Case(case, _) | Asked::Item(case, ..) => self.parked.contains_key(case),
-            Asked::Create { .. } | Asked::Register(_) => false,
-        };
-        if !is_known && self.parked.len() + self.asked_business.len() >= QUESTIONS_MAX {
-            return turn.refuse(request, answers::busy("open questions"));
-        }
-        match &request.act {
-            Asked::Register(_) => self.register(turn, request),
-            Asked::Create { business_key: Some((_, hash)), .. } => {
-                let hash = *hash;
-                self.admit_business(turn, request, hash);
-            }
-            Asked::Create { .. } => self.begin(turn, request),
-            Asked::Case(case, _) | Asked::Item(case, ..) => {
-                let case = *case;
-                self.admit_case(turn, request, case);
-            }
-        }
-    }
-
-    fn admit_business(&mut self, turn: &mut Turn, request: Request, hash: Hash16) {
-        if let Some(case) = self.business.get(&hash) {
-            let reply = Reply::Repeat(Box::new(Repeat::Business(*case)));
-            return turn.answer(request, reply);
-        }
-        let partition = request.act.partition();
-        let is_asked = self.asked_business.contains_key(&hash);
-        let queue = self.asked_business.entry(hash).or_default();
-        if queue.len() >= PARKED_COMMANDS_MAX {
-            return turn.refuse(request, answers::busy("creates under one business key"));
-        }
-        self.waiting_keys.insert(request.key.hash);
-        queue.push_back(request);
-        if !is_asked {
-            turn.questions.push(Question::Business(partition, hash));
-        }
-    }
-
-    fn admit_case(&mut self, turn: &mut Turn, request: Request, case: CaseId) {
-        if let Some(queue) = self.parked.get_mut(&case) {
-            if queue.len() >= PARKED_COMMANDS_MAX {
-                return turn.refuse(request, answers::busy("commands of one parked case"));
-            }
-            self.waiting_keys.insert(request.key.hash);
-            return queue.push_back(Work::of(request));
-        }
-        if self.cases.contains(case) {
-            self.waiting_keys.insert(request.key.hash);
-            return turn.jobs.push_back(Work::of(request));
-        }
-        self.waiting_keys.insert(request.key.hash);
-        self.fetch(turn, Work::of(request));
-    }
-
-    /// Parks the first work of a case that is not in memory, and asks for its rows.
-    fn fetch(&mut self, turn: &mut Turn, work: Work) {
-        let case = work.job.case;
-        self.parked.insert(case, VecDeque::from([work]));
-        turn.questions.push(Question::Load(case));
-    }
-
-    fn begin(&mut self, turn: &mut Turn, request: Request) {
-        let Request { act: Asked::Create { partition, spec, data, business_key }, key, answerer } = request
-        else {
-            unreachable!("invariant: only creates come here")
-        };
-        let case = CaseId::next(turn.now, partition, self.last_cases[partition.index()]);
-        self.last_cases[partition.index()] = Some(case);
-        self.waiting_keys.insert(key.hash);
-        let business = business_key.as_ref().map(|entry| entry.1);
-        let business_key = business_key.map(|entry| entry.0);
-        let command = Command::Create { spec: spec.number, business_key, data };
-        turn.jobs.push_back(Work {
-            job: Job { case, registered: Some(spec.run()), what: What::Command(command) },
-            client: Some(Client { key, act: Act::Create, business, answerer }),
-        });
-    }
-
-    fn register(&mut self, turn: &mut Turn, request: Request) {
-        let Request { act: Asked::Register(new), key, answerer } = request else {
-            unreachable!("invariant: only registrations come here")
-        };
-        let client = Client { key, act: Act::Register, business: None, answerer };
-        let NewSpecification { mut registration, workflow } = *new;
-        let mut versions = self.registry.versions(&registration.uri);
-        versions.extend(self.specs.iter().filter(|spec| spec.workflow.uri == registration.uri).cloned());
-        if let Some(same) = versions.iter().find(|spec| spec.source == registration.hash) {
-            let view = answers::specification(same, IsNew::No);
-            return turn.reply(client, Reply::Registered(view));
-        }
-        if self.spec_count >= SPECIFICATIONS_MAX {
-            return turn.reply(client, Reply::Refused(answers::busy("registered specifications")));
-        }
-        self.spec_count += 1;
-        registration.number = SpecNumber(self.spec_count);
-        registration.version = versions.iter().map(|spec| spec.version).max().unwrap_or(0) + 1;
-        let registered = Arc::new(Registered {
-            number: registration.number,
-            version: registration.version,
-            at: turn.now,
-            warnings: registration.warnings.clone(),
-            source: registration.hash,
-            workflow,
-        });
-        let key_fact = Some(key.fact(Act::Register));
-        let record = Record { at: turn.now, key: key_fact, body: Body::Registered(Box::new(registration)) };
-        let n = self.stage(turn, Partition::SPECIFICATIONS, 0, Link::default(), record.encode()).n;
-        let row = KeyRow {
-            n,
-            case: CaseId(0),
-            spec: Some(registered.number),
-            request: key.request,
-            act: Act::Register,
-            at: turn.now,
-        };
-        self.use_key(turn, key, Partition::SPECIFICATIONS, row);
-        self.specs.push(Arc::clone(&registered));
-        turn.undo.specs.push(Arc::clone(&registered));
-        let view = answers::specification(&registered, IsNew::Yes);
-        turn.staged.publish.push(registered);
-        turn.reply(client, Reply::Registered(view));
-    }
-
-    fn told(&mut self, turn: &mut Turn, told: Told) {
-        match told {
-            Told::Loaded(case, rows) => self.loaded(turn, case, rows),
-            Told::Business(partition, hash, found) => {
-                let queue = self.asked_business.remove(&hash).unwrap_or_default();
-                for request in queue {
-                    self.waiting_keys.remove(&request.key.hash);
-                    match &found {
-                        Err(refusal) => turn.refuse(request, refusal.clone()),
-                        Ok(Some(case)) => {
-                            let reply = Reply::Repeat(Box::new(Repeat::Business(*case)));
-                            turn.answer(request, reply);
-                        }
-                        // The first begins it; the others then find it in memory, or ask again if it was refused.
-                        Ok(None) if self.business_is_free(turn, hash) => self.begin(turn, request),
-                        Ok(None) => self.admit_later(request),
-                    }
-                }
-                debug_assert!(partition.index() < PARTITION_COUNT);
-            }
-            Told::Judged(case, question, judgement) => {
-                let Some(queue) = self.parked.remove(&case) else { return };
-                if self.cases.get(case).is_none() {
-                    // The journal failed meanwhile and the case was forgotten: its duties are derived anew.
-                    self.parked.insert(case, queue);
-                    return turn.questions.push(Question::Load(case));
-                }
-                let job = Job { case, registered: None, what: What::Judged(*question, judgement) };
-                turn.jobs.push_back(Work { job, client: None });
-                turn.jobs.extend(queue);
-            }
-        }
-    }
-
-    fn business_is_free(&self, turn: &Turn, hash: Hash16) -> bool {
-        let is_begun = |work: &Work| work.client.as_ref().is_some_and(|client| client.business == Some(hash));
-        !self.business.contains_key(&hash) && !turn.jobs.iter().any(is_begun)
-    }
-
-    fn admit_later(&mut self, request: Request) {
-        // Bounded by the queue that it comes from.
-        self.same_key.push_back(request);
-    }
-
-    fn loaded(&mut self, turn: &mut Turn, case: CaseId, rows: Result<Option<Box<Rows>>, Refusal>) {
-        let Some(queue) = self.parked.remove(&case) else { return };
-        let found = match rows {
-            Ok(None) => Err(answers::refusal(&case::Error::NoCase)),
-            Ok(Some(rows)) => self.take_in(case, *rows).map_err(|reason| answers::unreadable(&reason)),
-            Err(refusal) => Err(refusal),
-        };
-        match found {
-            Ok(()) => {
-                turn.jobs.push_back(Work::go_on(case));
-                turn.jobs.extend(queue);
-                turn.visited.push(case);
-            }
-            Err(refusal) => {
-                let is_duty = queue.iter().any(|work| work.client.is_none());
-                if is_duty && refusal.kind == Kind::Busy {
-                    self.duties.push_back(case);
-                }
-                for work in queue {
-                    let Some(client) = work.client else { continue };
-                    self.waiting_keys.remove(&client.key.hash);
-                    turn.reply(client, Reply::Refused(refusal.clone()));
-                }
-            }
-        }
-    }
-
-    /// Gives requests another try that waited for one with their key; tells whether any was admitted.
-    fn release_same_key(&mut self, turn: &mut Turn) -> bool {
-        let waiting = std::mem::take(&mut self.same_key);
-        let mut is_any = false;
-        for request in waiting {
-            if self.waiting_keys.contains(&request.key.hash) {
-                self.same_key.push_back(request);
-            } else {
-                is_any = true;
-                self.admit(turn, request);
-            }
-        }
-        is_any
-    }
-
     /// Tells whether jobs have to wait for the next turn, or for the journal.
     fn is_full(&self, turn: &Turn) -> bool {
         turn.bytes() >= TURN_BATCHES_MAX * self.options.batch_bytes_max
@@ -675,17 +337,6 @@ impl Shard {
             }
         }
         self.jobs.append(&mut turn.jobs);
-    }
-
-    fn park(&mut self, turn: &mut Turn, work: Work) {
-        let queue = self.parked.entry(work.job.case).or_default();
-        match work.client {
-            Some(client) if queue.len() >= PARKED_COMMANDS_MAX => {
-                self.waiting_keys.remove(&client.key.hash);
-                turn.reply(client, Reply::Refused(answers::busy("commands of one parked case")));
-            }
-            client => queue.push_back(Work { job: work.job, client }),
-        }
     }
 
     fn settle(&mut self, turn: &mut Turn, case: CaseId, client: Option<Client>, outcome: Outcome) {

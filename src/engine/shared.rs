@@ -166,6 +166,10 @@ pub struct Condition {
     pub free_bytes: AtomicU64,
     /// Hot threads that could not be pinned.
     pub unpinned_count: AtomicUsize,
+    /// Bytes of hot memory that are locked.
+    pub locked_bytes: AtomicUsize,
+    /// Bytes of hot memory in use that the system refused to lock.
+    pub unlocked_bytes: AtomicUsize,
     /// Rows are compared with the sums kept, after a start.
     pub is_scrubbing: AtomicBool,
     /// Bytes of the rows that changed since the last checkpoint.

@@ -17,10 +17,11 @@ use std::sync::Arc;
 
 use crate::case::command::{Command, Error};
 use crate::case::event::{End, Event, InstanceNumber, ItemNumber};
-use crate::case::row::{CaseRow, InstanceRow, ItemRow, Link};
+use crate::case::row::{CaseRow, InstanceRow, ItemRow, ItemState, Link};
 use crate::case::state::{Case, Instance};
 use crate::case::view::{self, CaseState, CaseView, ItemView};
 use crate::id::{CaseId, SpecNumber, Time};
+use crate::kernel::Region;
 use crate::net::orjoin::Judgement;
 use crate::net::{Net, Workflow};
 
@@ -30,6 +31,9 @@ use line::{Advanced, Line, Turn};
 pub use memory::AT_WORK_SHARE;
 use memory::Memory;
 use slabs::{Slabs, WAVE_STEPS_MAX};
+
+/// Room is made ahead for so many markings at the most; more of them move when they need more room.
+const RESERVED_MARKINGS_MAX: usize = 1 << 20;
 
 /// A specification version as cases run it.
 #[derive(Debug, Clone)]
@@ -234,6 +238,22 @@ impl Cases {
     /// Returns a shard's memory with nothing in it.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Makes room for the markings of the cases at work that `bytes_max` has room for.
+    pub fn reserve(&mut self, bytes_max: usize) {
+        let markings = bytes_max / AT_WORK_SHARE / memory::CASE_BYTES_MIN;
+        self.slabs.reserve(markings.min(RESERVED_MARKINGS_MAX));
+    }
+
+    /// Returns where the memory lies that each step touches.
+    pub fn regions(&self) -> [Region; 3] {
+        self.slabs.regions()
+    }
+
+    /// Returns how many markings are open: those of cases at work.
+    pub fn marking_count(&self) -> usize {
+        self.slabs.open_count()
     }
 
     /// Tells whether a case is in memory.
@@ -538,6 +558,15 @@ fn check(rows: &Rows, registered: &Registered) -> Result<(), String> {
         if !is_child && !is_root {
             return Err(format!("instance {number} belongs to no task"));
         }
+    }
+    // A row that is missing would be made up for by a new item, and that would be a fact for ever.
+    let count = |states: &[ItemState]| {
+        let items = rows.items.iter().filter(|(_, row)| states.contains(&row.state));
+        u32::try_from(items.count()).unwrap_or(u32::MAX)
+    };
+    let counted = (count(&[ItemState::Enabled, ItemState::Reoffered]), count(&[ItemState::Failed]));
+    if !is_closed && counted != (rows.case.enabled_count, rows.case.failed_count) {
+        return Err("a work item is missing or left over".to_owned());
     }
     match rows.items.iter().find(|(_, row)| !has_task(row.instance, row.task)) {
         Some((number, _)) => Err(format!("item {number} belongs to no task")),

@@ -8,7 +8,7 @@ use std::mem::size_of;
 use super::slabs::Slabs;
 use super::{Entry, Registered, Rows};
 use crate::case::event::VariableNumber;
-use crate::case::row::{CaseRow, InstanceRow, ItemRow, Status};
+use crate::case::row::{InstanceRow, ItemRow, Status};
 use crate::case::state::Instance;
 use crate::expr::Fragment;
 use crate::id::{CaseId, SpecNumber};
@@ -23,6 +23,8 @@ const LOOKS_MORE: usize = 4_096;
 const ALLOCATION_BYTES: usize = 16;
 /// Bytes of the maps and queues for one case, with the free places that a map keeps.
 const PLACE_BYTES: usize = 48;
+/// No case at work takes less.
+pub(super) const CASE_BYTES_MIN: usize = PLACE_BYTES + ALLOCATION_BYTES + size_of::<Entry>();
 /// Bytes of an instance's marking: its cell, and the number that stands for it.
 const MARKING_BYTES: usize = 32;
 
@@ -58,9 +60,9 @@ impl Encoded {
     }
 
     fn decode(&self) -> Rows {
-        let rows: (CaseRow, Vec<(u32, InstanceRow)>, Vec<(u32, ItemRow)>) =
+        let (case, instances, items) =
             postcard::from_bytes(&self.rows).expect("invariant: these bytes were made here");
-        Rows { case: rows.0, instances: rows.1, items: rows.2 }
+        Rows { case, instances, items }
     }
 }
 
@@ -109,9 +111,7 @@ impl Memory {
 
     /// Remembers what cases of a specification run.
     pub(super) fn know(&mut self, registered: &Registered) {
-        if !self.specs.contains_key(&registered.number) {
-            self.specs.insert(registered.number, registered.clone());
-        }
+        self.specs.entry(registered.number).or_insert_with(|| registered.clone());
     }
 
     /// Takes an encoded case out, with what it runs.
@@ -213,7 +213,7 @@ fn is_busy(entry: &Entry) -> bool {
 
 fn bytes_of(entry: &Entry) -> usize {
     let text = |bytes: usize| if bytes == 0 { 0 } else { bytes + 2 * ALLOCATION_BYTES };
-    let mut sum = PLACE_BYTES + ALLOCATION_BYTES + size_of::<Entry>();
+    let mut sum = CASE_BYTES_MIN;
     if let Some(row) = &entry.case.row {
         sum += row.business_key.as_ref().map_or(0, |key| text(key.len()));
         sum += row.incidents.iter().map(|open| size_of_val(open) + text(open.detail.len())).sum::<usize>();

@@ -354,6 +354,7 @@ fn an_idle_case_leaves_memory_beyond_the_limit_and_is_read_back_for_the_next_com
     );
     bench.beat();
     assert!(bench.node.shards[0].cases().is_empty());
+    assert_eq!(bench.node.shards[0].cases().marking_count(), 0, "markings were left behind");
 }
 
 #[test]
