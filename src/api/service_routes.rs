@@ -44,7 +44,7 @@ pub(super) fn metrics(service: &dyn Service, request: &Request) -> Result<Answer
     let chosen = choose(request, &offers)?;
     Query::read(&request.query, &[])?;
     let content_type = if chosen == 0 { PROMETHEUS } else { OPENMETRICS };
-    service.count();
+    service.measure();
     Ok(Answered::new(200, content_type, service.metrics().render(chosen == 1)))
 }
 

@@ -7,8 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::command::Error;
-use super::event::Event;
+use super::event::{Event, VariableNumber};
 use super::row::{CaseRow, InstanceRow, ItemRow};
+use crate::expr::Fragment;
 
 /// The first byte of everything written today.
 pub const FORMAT: u8 = 1;
@@ -17,18 +18,37 @@ pub const FORMAT: u8 = 1;
 pub trait Row: Serialize + DeserializeOwned {
     /// What it is, for errors.
     const WHAT: &'static str;
+    /// Returns the bytes of memory that it takes besides its own size, about.
+    fn heap_bytes(&self) -> usize;
+}
+
+fn data_bytes(data: &[(VariableNumber, Fragment)]) -> usize {
+    data.iter().map(|value| size_of_val(value) + value.1.len_bytes()).sum()
 }
 
 impl Row for CaseRow {
     const WHAT: &'static str = "case";
+
+    fn heap_bytes(&self) -> usize {
+        let incidents: usize = self.incidents.iter().map(|open| size_of_val(open) + open.detail.len()).sum();
+        self.business_key.as_ref().map_or(0, String::len) + incidents + data_bytes(&self.output)
+    }
 }
 
 impl Row for InstanceRow {
     const WHAT: &'static str = "net instance";
+
+    fn heap_bytes(&self) -> usize {
+        data_bytes(&self.data) + size_of_val(self.tokens.as_slice())
+    }
 }
 
 impl Row for ItemRow {
     const WHAT: &'static str = "work item";
+
+    fn heap_bytes(&self) -> usize {
+        self.data.as_ref().map_or(0, Fragment::len_bytes) + self.reason.as_ref().map_or(0, String::len)
+    }
 }
 
 /// Returns the payload of the facts of one command.

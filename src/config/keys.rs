@@ -64,7 +64,7 @@ keys! {
     bulk_timeout_ms: u64 = integer(10_000), Rule::Integer(1, 600_000), "0.1.0",
         "Longest time of a batch, a registration or a list.";
     cache_size_mb: u64 = integer(512), Rule::Integer(16, 1_048_576), "0.1.0",
-        "Memory for live cases, locked as far as the system allows.";
+        "Memory for live cases; beyond it those that nobody has asked for lately are read back when they are asked for.";
     automated_steps_max: u64 = integer(10_000), Rule::Integer(1, 10_000_000), "0.1.0",
         "Automated steps that one command may cause; beyond that the case becomes an incident.";
 
@@ -103,7 +103,7 @@ keys! {
     idempotency_hours: u64 = integer(24), Rule::Integer(1, 8_760), "0.1.0",
         "How long the key of a request is remembered.";
     idempotency_keys_max: u64 = integer(1_000_000), Rule::Integer(1, 1_000_000_000), "0.1.0",
-        "Keys of clients that are remembered at a time, 16 bytes of memory each; beyond that the answer is busy.";
+        "Keys of clients that are remembered at a time; beyond that the answer is busy.";
 
     backup_dir: PathBuf = text("/var/backups/knhk"), Rule::Path, "0.1.0",
         "Folder of the backups.";

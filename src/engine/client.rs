@@ -15,7 +15,8 @@ use super::service::{
     Answer, CaseFilter, CaseSummary, CaseView, Health, HistoryView, IsNew, ItemFilter, ItemView, Nets, Once,
     Operation, Page, PageOf, Refusal, Service, SpecificationView,
 };
-use super::shared::{CHANGED_ROWS_MAX, Inbox};
+use super::shard::{Held, QUESTIONS_MAX, UNDURABLE_BYTES_MAX};
+use super::shared::{CHANGED_BYTES_MAX, Inbox, OPEN_REQUESTS_FACTOR};
 use super::tables::{CASE_STATES, ITEM_STATES};
 use super::ticket::{Ticket, ticket};
 use crate::case::row::ItemState;
@@ -23,7 +24,7 @@ use crate::case::view::CaseState;
 use crate::id::{CaseId, ItemId, SpecNumber};
 use crate::store::{Disk, Tables};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::metrics::labels::{self, Queue};
+use crate::telemetry::metrics::labels::{self, Cache, Queue};
 
 /// Counts keys that this process made.
 static KEY_COUNT: AtomicU64 = AtomicU64::new(0);
@@ -47,7 +48,7 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         if shared.condition.is_disk_low.load(Ordering::Acquire) {
             return Err(answers::read_only("the disk is below its reserve"));
         }
-        if shared.condition.changed_rows.load(Ordering::Acquire) > CHANGED_ROWS_MAX {
+        if shared.condition.changed_bytes.load(Ordering::Acquire) > CHANGED_BYTES_MAX {
             return Err(answers::read_only(
                 "too much has changed since the working environment was last written",
             ));
@@ -175,6 +176,39 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         }
     }
 
+    /// Tells how much is held of everything that is bounded, and what bounds it.
+    fn count_held(&self) {
+        let shared = self.shared();
+        let (metrics, options, condition) = (&shared.metrics, &shared.options, &shared.condition);
+        let shards = shared.inboxes.len();
+        let sum = |count: fn(&Inbox) -> usize| shared.inboxes.iter().map(count).sum::<usize>();
+        let held = |count: fn(&Held) -> usize| {
+            shared.inboxes.iter().map(|inbox| count(&inbox.held())).sum::<usize>() as u64
+        };
+        let requests = options.shard_requests_max.saturating_mul(shards);
+        let open = requests.saturating_mul(OPEN_REQUESTS_FACTOR) as u64;
+        let queue = |queue, count, limit| {
+            metrics.queue_depth.of(queue).set(count);
+            metrics.queue_limit.of(queue).set(limit);
+        };
+        queue(Queue::Inbox, sum(Inbox::waiting) as u64, requests as u64);
+        queue(Queue::Parked, held(|held| held.parked), open);
+        queue(Queue::Journal, condition.staged_count.load(Ordering::Acquire) as u64, open);
+        queue(Queue::Follower, shared.lag_frames(), options.follower_lag_max);
+        let questions = condition.question_count.load(Ordering::Acquire) as u64;
+        queue(Queue::Helper, questions, QUESTIONS_MAX.saturating_mul(shards) as u64);
+        queue(Queue::Keys, held(|held| held.keys), options.keys_max as u64);
+        let cache = |cache, bytes, limit: usize| {
+            metrics.cache_bytes.of(cache).set(bytes);
+            metrics.cache_limit_bytes.of(cache).set(limit as u64);
+        };
+        cache(Cache::Cases, held(|held| held.case_bytes), options.cache_bytes);
+        let undurable = UNDURABLE_BYTES_MAX.saturating_mul(shards);
+        cache(Cache::Undurable, held(|held| held.undurable_bytes), undurable);
+        let changed = condition.changed_bytes.load(Ordering::Acquire) as u64;
+        cache(Cache::ChangedRows, changed, CHANGED_BYTES_MAX);
+    }
+
     fn reading(&self) -> Instant {
         deadline_in_us(self.shared().options.bulk_us_max)
     }
@@ -280,6 +314,15 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         let beat_us = condition.timer_beat_us.load(Ordering::Acquire);
         let is_late = shared.clock.monotonic_us().saturating_sub(beat_us) > TIMER_LATE_US;
         failing(is_late, "the timer thread does not move");
+        if condition.is_scrubbing.load(Ordering::Acquire) {
+            health.degraded.push("scrub running".to_owned());
+        }
+        let unlocked_bytes = condition.unlocked_bytes.load(Ordering::Acquire);
+        if unlocked_bytes > 0 {
+            let all_bytes = unlocked_bytes + condition.locked_bytes.load(Ordering::Acquire);
+            let why = format!("memory not locked: {unlocked_bytes} of {all_bytes} bytes");
+            health.degraded.push(why);
+        }
         if condition.unpinned_count.load(Ordering::Acquire) > 0 {
             health.degraded.push("cores not pinned".to_owned());
         }
@@ -290,17 +333,12 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         &self.shared().metrics
     }
 
-    fn count(&self) {
+    fn measure(&self) {
         let shared = self.shared();
         let metrics = &shared.metrics;
-        let sum = |count: fn(&Inbox) -> usize| shared.inboxes.iter().map(count).sum::<usize>() as u64;
-        let condition = &shared.condition;
-        let depth = |queue, count| metrics.queue_depth.of(queue).set(count);
-        depth(Queue::Inbox, sum(Inbox::waiting));
-        depth(Queue::Parked, sum(Inbox::parked));
-        depth(Queue::Journal, condition.staged_count.load(Ordering::Acquire) as u64);
-        depth(Queue::Follower, shared.lag_frames());
-        depth(Queue::Helper, condition.question_count.load(Ordering::Acquire) as u64);
+        self.count_held();
+        let locked = shared.condition.locked_bytes.load(Ordering::Acquire);
+        metrics.memory_locked_bytes.set(locked as u64);
         self.count_cases();
         metrics.follower_lag_frames.set(shared.lag_frames());
         metrics.disk_free_bytes.set(shared.condition.free_bytes.load(Ordering::Acquire));

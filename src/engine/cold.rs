@@ -5,9 +5,10 @@ use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
 use super::meter::TickRate;
+use super::scrub::Scrub;
 use super::shared::Shared;
 use super::threads;
-use crate::store::{Disk, Marker, Prepared, Preparer, Tables};
+use crate::store::{CHECKPOINT_CHANGED_BYTES, Disk, Marker, Prepared, Preparer, Tables};
 
 /// How often `cold` looks whether there is something to do, in microseconds.
 const COLD_US: u64 = 100_000;
@@ -24,6 +25,7 @@ pub(super) fn run<D: Disk, T: Tables>(
 ) {
     let started_us = shared.clock.monotonic_us();
     let mut rate = TickRate::new(started_us);
+    let mut scrub = Scrub::new(shared);
     let mut sized_us = None;
     let mut is_settled = false;
     let mut last_bytes = 0;
@@ -38,7 +40,12 @@ pub(super) fn run<D: Disk, T: Tables>(
         }
         let is_old =
             changed_us.is_some_and(|since| now_us.saturating_sub(since) >= shared.options.checkpoint_us);
-        if is_last || is_old || bytes.saturating_sub(last_bytes) >= shared.options.checkpoint_bytes {
+        let is_large = shared.condition.changed_bytes.load(Ordering::Acquire) >= CHECKPOINT_CHANGED_BYTES;
+        if is_last
+            || is_old
+            || is_large
+            || bytes.saturating_sub(last_bytes) >= shared.options.checkpoint_bytes
+        {
             changed_us = if checkpoint(shared) { None } else { Some(now_us) };
             last_bytes = bytes;
         }
@@ -55,8 +62,10 @@ pub(super) fn run<D: Disk, T: Tables>(
         if !is_settled && now_us.saturating_sub(started_us) >= 60_000_000 {
             is_settled = marker.settled().is_ok();
         }
+        let is_scrubbing = scrub.step(shared);
         match preparer.step() {
             Ok(Prepared::More) => is_preparing_broken = false,
+            Ok(Prepared::Ready) if is_scrubbing => {}
             Ok(Prepared::Ready) => threads::pause_us(COLD_US),
             Err(error) => {
                 if !is_preparing_broken {
@@ -87,9 +96,12 @@ fn checkpoint<D: Disk, T: Tables>(shared: &Shared<D, T>) -> bool {
         drop(checkpoint);
         follower.abort_checkpoint();
     }
-    shared.condition.changed_rows.store(follower.changed_rows(), Ordering::Release);
+    shared.condition.changed_bytes.store(follower.changed_bytes(), Ordering::Release);
     drop(follower);
-    let Err(error) = result else { return true };
+    let Err(error) = result else {
+        compact(shared, &environment);
+        return true;
+    };
     tracing::error!("the checkpoint failed: {error}; it is tried again");
     shared.metrics.workflow_errors.increment();
     if error.is_of_tables() {
@@ -98,14 +110,36 @@ fn checkpoint<D: Disk, T: Tables>(shared: &Shared<D, T>) -> bool {
     false
 }
 
+/// Makes the working environment smaller when much of it is free: its file never shrinks by itself.
+fn compact<D: Disk, T: Tables>(shared: &Shared<D, T>, environment: &MutexGuard<'_, ()>) {
+    let tables = shared.read_as_is().tables();
+    match tables.compact() {
+        Ok(None) => {}
+        Ok(Some(sizes)) => {
+            let (before, after) = (sizes.before_bytes, sizes.after_bytes);
+            tracing::info!(
+                before,
+                after,
+                "the working environment was half free: {before} bytes are {after} now"
+            );
+        }
+        Err(error) => {
+            tracing::warn!("cannot make the working environment smaller: {error}");
+            if error.is_of_tables() {
+                rebuild(shared, environment);
+            }
+        }
+    }
+}
+
 /// Makes the working environment anew from the journal. Until it succeeds, reads of what is missing are refused.
 pub(super) fn rebuild<D: Disk, T: Tables>(shared: &Shared<D, T>, _environment: &MutexGuard<'_, ()>) {
     let was_broken = shared.condition.is_follower_broken.swap(true, Ordering::AcqRel);
     let mut follower = shared.write();
     let rebuilt = follower.rebuild(&shared.reader);
-    let (seq, rows) = (follower.seq(), follower.changed_rows());
+    let (seq, bytes) = (follower.seq(), follower.changed_bytes());
     drop(follower);
-    shared.condition.changed_rows.store(rows, Ordering::Release);
+    shared.condition.changed_bytes.store(bytes, Ordering::Release);
     shared.condition.is_follower_broken.store(rebuilt.is_err(), Ordering::Release);
     match rebuilt {
         Ok(()) => tracing::info!(frame = seq, "the working environment was rebuilt"),

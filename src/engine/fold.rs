@@ -98,6 +98,10 @@ impl<R: encode::Row + Send + Sync + 'static> RowValue for R {
     fn to_bytes(&self) -> Vec<u8> {
         encode::row_to_bytes(self)
     }
+
+    fn bytes(&self) -> usize {
+        size_of::<R>() + self.heap_bytes()
+    }
 }
 
 /// A row that was fetched or made, if there is one, and whether there can be one in the rows.

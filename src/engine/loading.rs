@@ -100,6 +100,7 @@ pub fn shards<D: Disk, T: Tables>(
                 },
                 key_us: options.key_us,
                 keys_max: options.keys_max / count,
+                cache_bytes: options.cache_bytes / count,
                 batch_bytes_max: options.frame_bytes_max.saturating_sub(FRAME_HEAD_BYTES),
             };
             Shard::new(options, Arc::clone(registry), Arc::clone(&progress[number]), start.clone())

@@ -10,6 +10,7 @@ pub mod clock;
 mod cold;
 pub mod fold;
 pub mod loading;
+mod locked;
 mod meter;
 pub mod offline;
 pub mod prepare;
@@ -18,6 +19,7 @@ pub mod record;
 pub mod registry;
 pub mod request;
 pub mod running;
+mod scrub;
 pub mod service;
 pub mod shard;
 pub mod shared;
@@ -51,6 +53,8 @@ pub struct Options {
     pub follower_lag_max: u64,
     /// Clients' keys are kept so long, in microseconds.
     pub key_us: u64,
+    /// Bytes for cases in memory, all shards together; beyond that idle ones leave and are read back when asked for.
+    pub cache_bytes: usize,
     /// Most clients' keys that are kept.
     pub keys_max: usize,
     /// A checkpoint is made when the journal has grown by so many bytes.

@@ -183,6 +183,8 @@ pub enum Message {
     Beat,
     /// A minute has passed: expired keys go.
     Minute,
+    /// Rows that cases were read from may have been wrong: whatever is at rest is read again.
+    Doubt,
     /// Nothing more comes.
     Stop,
 }

@@ -11,6 +11,7 @@ use super::clock::{Clock, deadline_in_us, until};
 use super::cold;
 use super::fold::EngineFold;
 use super::loading;
+use super::locked::Locked;
 use super::meter::TickMeter;
 use super::queries;
 use super::registry::Registry;
@@ -42,6 +43,8 @@ const PROBE_US: u64 = 500_000;
 const DURABLE_US: u64 = 500;
 /// Answers to questions wait so long for the follower, in microseconds.
 const QUESTION_US: u64 = 10_000_000;
+/// Questions that the helper answers before it lets the follower fold again.
+const ANSWERED_AT_ONCE_MAX: usize = 64;
 /// How long an opening waits for the lock of the store, in microseconds: commands that read or write without the
 /// service have it for a moment.
 const LOCK_WAIT_US: u64 = 3_000_000;
@@ -115,7 +118,7 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         metrics: Arc<Metrics>,
         place: Place<D>,
     ) -> Result<Self, Error> {
-        let Opened { journal, mut follower, mut marker, .. } = opened;
+        let Opened { journal, mut follower, mut marker, report } = opened;
         let plan = threads::plan(&options.hot_cores, &threads::available_cores());
         let shard_count = plan.hot.len();
         let progress: Vec<_> = (0..shard_count).map(|_| Arc::new(Progress::default())).collect();
@@ -142,6 +145,9 @@ impl<D: Disk, T: Tables> Engine<D, T> {
             follower,
             place,
         ));
+        // What was just made from the journal is what was written.
+        let is_made = report.is_new || report.discarded.is_some();
+        shared.condition.is_scrubbing.store(!is_made, Ordering::Release);
         shared.look_at_disk();
         shared.condition.timer_beat_us.store(shared.clock.monotonic_us(), Ordering::Release);
         let ends = Ends { inboxes: receivers, questions, staged: mpsc::channel(), frames: mpsc::channel() };
@@ -283,6 +289,7 @@ fn run_shard<D: Disk, T: Tables>(
     staged: &Sender<Staged>,
 ) {
     let mut meter = TickMeter::new(Arc::clone(&shared.metrics), shared.options.hot_path_ticks_max);
+    let mut locked = Locked::new();
     while let Ok(mut messages) = first_message(inbox, shard.next_turn()) {
         while messages.len() < TURN_MESSAGES_MAX
             && let Ok(more) = inbox.try_recv()
@@ -299,7 +306,8 @@ fn run_shard<D: Disk, T: Tables>(
                 "slow hot path: {mean} ticks a step in large waves, budget {budget}"
             );
         }
-        shared.inboxes[number].parks(shard.parked_count());
+        shared.inboxes[number].holds(&shard.held());
+        locked.look(&shard.cases().regions(), &shared.condition);
         shared.condition.question_count.fetch_add(turned.questions.len(), Ordering::AcqRel);
         shared.condition.staged_count.fetch_add(turned.batches.len(), Ordering::AcqRel);
         for question in turned.questions {
@@ -431,9 +439,9 @@ fn fold<D: Disk, T: Tables>(shared: &Shared<D, T>, group: &[Arc<Frame>]) {
             break;
         }
     }
-    let (seq, rows) = (follower.seq(), follower.changed_rows());
+    let (seq, bytes) = (follower.seq(), follower.changed_bytes());
     drop(follower);
-    shared.condition.changed_rows.store(rows, Ordering::Release);
+    shared.condition.changed_bytes.store(bytes, Ordering::Release);
     shared.folded(seq);
     if let Some((frame, error)) = failed {
         tracing::error!(frame, "cannot fold a frame: {error}; the working environment is rebuilt");
@@ -442,20 +450,33 @@ fn fold<D: Disk, T: Tables>(shared: &Shared<D, T>, group: &[Arc<Frame>]) {
     }
 }
 
-fn answer_question<D: Disk, T: Tables>(shared: &Shared<D, T>, question: Question) -> Told {
-    match shared.read(deadline_in_us(QUESTION_US)) {
-        Ok(follower) => queries::answer(&follower, question),
-        Err(refusal) => queries::cannot_answer(question, refusal),
-    }
+/// Answers what has been asked so far, all from the same rows.
+fn answer_questions<D: Disk, T: Tables>(
+    shared: &Shared<D, T>,
+    asked: Vec<(usize, Question)>,
+) -> Vec<(usize, Told)> {
+    let follower = shared.read(deadline_in_us(QUESTION_US));
+    let answer = |question| match &follower {
+        Ok(follower) => queries::answer(follower, question),
+        Err(refusal) => queries::cannot_answer(question, refusal.clone()),
+    };
+    asked.into_iter().map(|(shard, question)| (shard, answer(question))).collect()
 }
 
 fn run_helper<D: Disk, T: Tables>(shared: &Shared<D, T>, questions: &Receiver<(usize, Question)>) {
     loop {
         match questions.recv_timeout(Duration::from_micros(HELPER_US)) {
-            Ok((shard, question)) => {
-                shared.condition.question_count.fetch_sub(1, Ordering::AcqRel);
-                let told = answer_question(shared, question);
-                shared.inboxes[shard].tell(Message::Told(told));
+            Ok(first) => {
+                let mut asked = vec![first];
+                while asked.len() < ANSWERED_AT_ONCE_MAX
+                    && let Ok(more) = questions.try_recv()
+                {
+                    asked.push(more);
+                }
+                shared.condition.question_count.fetch_sub(asked.len(), Ordering::AcqRel);
+                for (shard, told) in answer_questions(shared, asked) {
+                    shared.inboxes[shard].tell(Message::Told(told));
+                }
             }
             Err(RecvTimeoutError::Timeout) if !shared.are_shards_gone() => {}
             Err(_) => return,

@@ -284,8 +284,8 @@ pub trait Service: Send + Sync {
     fn nets_of(&self, id: CaseId) -> Result<Nets, Refusal>;
     /// Tells whether the service can do its work.
     fn health(&self) -> Health;
-    /// Returns the service's figures.
+    /// Returns the service's figures. Every request counts in them, so this costs nothing.
     fn metrics(&self) -> &Metrics;
-    /// Brings those figures up to date that are only counted when somebody wants to see them.
-    fn count(&self) {}
+    /// Brings those figures up to date that are looked at and not counted: before they are shown.
+    fn measure(&self) {}
 }

@@ -3,34 +3,39 @@
 //!
 //! What it does is only staged: the journal's writer makes it durable, lets the answers go and says so through
 //! [`Progress`]. When the journal fails, everything since the last durable batch is forgotten and fetched anew.
-//! [`keys`] has what is known of keys, [`batches`] what a turn stages, [`work`] the jobs.
+//! [`admit`] has what comes of a request, [`told`] what waits for an answer, [`progress`] what follows the journal, [`room`]
+//! what leaves memory, [`keys`] what is known of keys, [`batches`] what a turn stages, [`work`] the jobs.
 
+mod admit;
 mod batches;
 mod keys;
+mod progress;
+mod room;
+mod told;
 mod work;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::answers;
 use super::record::{Act, Body, Hash16, Maker, Record};
 use super::registry::{Registered, Registry};
-use super::request::{Asked, Key, Message, NewSpecification, Question, Repeat, Reply, Request, Staged, Told};
-use super::service::{Answer, IsNew, Refusal};
+use super::request::{Key, Message, Question, Reply, Request, Staged};
+use super::service::{Answer, IsNew};
 use super::tables::KeyRow;
-use super::turn::{self, Cases, Job, Limits, Outcome, Rows, Timer, What};
+use super::turn::{self, Cases, Limits, Outcome, Timer};
+use crate::case;
 use crate::case::encode;
 use crate::case::event::Event;
-use crate::case::row::{Link, Status};
-use crate::case::{self, Command};
-use crate::error::Kind;
-use crate::id::{CaseId, PARTITION_COUNT, Partition, SpecNumber, Time};
+use crate::case::row::Link;
+use crate::id::{CaseId, PARTITION_COUNT, Partition, Time};
 use crate::store::{self, Entry};
 
 use batches::{Turn, Undo};
-use keys::{KeyUse, Keys};
+use keys::Keys;
 pub use keys::{SERVICE_KEY_US, SERVICE_KEYS_MAX};
+use room::Room;
 use work::{Client, Work};
 
 /// Most commands that wait for one parked case.
@@ -40,8 +45,6 @@ pub const QUESTIONS_MAX: usize = 4_096;
 /// A shard asks for so many cases at once that have something to do by themselves: after a start, and after a failure
 /// of the journal. The others have their turn when these are in memory.
 pub const DUTIES_AT_ONCE_MAX: usize = 256;
-/// Most cases that a shard keeps in memory; more are not begun.
-pub const CASES_MAX: usize = 4_000_000;
 /// Most specification versions that a store holds.
 pub const SPECIFICATIONS_MAX: u32 = 65_536;
 /// A turn takes no more jobs once it has staged so many full batches; they have the next turn.
@@ -62,6 +65,8 @@ pub struct Options {
     pub keys_max: usize,
     /// Most bytes of a batch: what a frame has room for.
     pub batch_bytes_max: usize,
+    /// Bytes for cases in memory; beyond that idle ones leave.
+    pub cache_bytes: usize,
 }
 
 /// What the writer tells a shard: how far it is durable, and how often the journal failed.
@@ -103,6 +108,19 @@ pub struct Turned {
     pub questions: Vec<Question>,
 }
 
+/// How much of what is bounded a shard holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Held {
+    /// Commands that wait for a parked case or for the answer about a business key.
+    pub parked: usize,
+    /// Bytes of cases in memory, as far as they can be told.
+    pub case_bytes: usize,
+    /// Bytes of batches that are not durable.
+    pub undurable_bytes: usize,
+    /// Clients' keys.
+    pub keys: usize,
+}
+
 /// When a shard wants its next turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextTurn {
@@ -141,6 +159,8 @@ pub struct Shard {
     /// The latest time that anything was done with.
     now: Time,
     batch: u64,
+    /// The last batch that is known to be durable.
+    durable: u64,
     generation: u64,
     undo: VecDeque<Undo>,
     /// Bytes of all batches that are not durable.
@@ -171,12 +191,14 @@ impl Shard {
         for (hash, partition, row) in start.service_keys {
             keys.put_service(partition, hash, row);
         }
+        let mut cases = Cases::new();
+        cases.reserve(options.cache_bytes);
         Self {
             options,
             registry,
             generation: progress.generation.load(Ordering::Acquire),
             progress,
-            cases: Cases::new(),
+            cases,
             positions,
             last_cases,
             keys,
@@ -191,15 +213,11 @@ impl Shard {
             duties: start.unfinished.into(),
             now: start.time,
             batch: 0,
+            durable: 0,
             undo: VecDeque::new(),
             undurable_bytes: 0,
             is_stopping: false,
         }
-    }
-
-    fn take_in(&mut self, id: CaseId, rows: Rows) -> Result<(), String> {
-        let spec = self.registry.get(rows.case.spec).ok_or("its specification is not registered")?;
-        self.cases.load(id, rows, spec.run()).map_err(|error| error.to_string())
     }
 
     /// Returns what the shard knows of its cases, for checks.
@@ -220,12 +238,6 @@ impl Shard {
             || !self.asked_business.is_empty()
     }
 
-    /// Returns how many commands wait for a parked case or for the answer about a business key.
-    pub fn parked_count(&self) -> usize {
-        let creates = self.asked_business.values().map(VecDeque::len);
-        self.parked.values().map(VecDeque::len).chain(creates).sum()
-    }
-
     /// Tells when the shard wants its next turn.
     pub fn next_turn(&self) -> NextTurn {
         if self.jobs.is_empty() && (self.duties.is_empty() || self.parked.len() >= DUTIES_AT_ONCE_MAX) {
@@ -243,6 +255,7 @@ impl Shard {
         self.now = self.now.max(now);
         let mut turn = Turn::new(self.now, self.options.shard, self.batch + 1, self.generation);
         turn.jobs = std::mem::take(&mut self.jobs);
+        let mut is_doubtful = false;
         for message in messages {
             match message {
                 Message::Requests(requests) => {
@@ -253,6 +266,7 @@ impl Shard {
                 Message::Told(told) => self.told(&mut turn, told),
                 Message::Beat => {}
                 Message::Minute => self.expire_keys(&mut turn),
+                Message::Doubt => is_doubtful = true,
                 Message::Stop => self.is_stopping = true,
             }
         }
@@ -266,7 +280,9 @@ impl Shard {
             self.duties.clear();
         }
         self.see_to_duties(&mut turn);
-        self.finish(turn)
+        let turned = self.finish(turn);
+        self.make_room(if is_doubtful { Room::All } else { Room::WithinLimit });
+        turned
     }
 
     fn finish(&mut self, mut turn: Turn) -> Turned {
@@ -285,305 +301,6 @@ impl Shard {
             self.forget_if_closed(case);
         }
         Turned { batches, questions }
-    }
-
-    /// Hears what became of earlier batches.
-    fn follow_progress(&mut self) {
-        let generation = self.progress.generation.load(Ordering::Acquire);
-        let durable = self.progress.durable_batch.load(Ordering::Acquire);
-        while self.undo.front().is_some_and(|undo| undo.batch <= durable) {
-            let Some(undo) = self.undo.pop_front() else { break };
-            self.undurable_bytes -= undo.bytes;
-            for hash in undo.business {
-                self.business.remove(&hash);
-            }
-            self.specs.retain(|spec| !undo.specs.iter().any(|durable| durable.number == spec.number));
-            for case in undo.cases {
-                self.forget_if_closed(case);
-            }
-        }
-        if generation != self.generation {
-            self.generation = generation;
-            self.take_all_back();
-        }
-    }
-
-    /// Makes as if nothing had been done that is not durable. Cases are fetched anew, because they may have duties.
-    fn take_all_back(&mut self) {
-        let positions = self.progress.positions.lock().unwrap_or_else(PoisonError::into_inner);
-        self.positions.copy_from_slice(&positions);
-        drop(positions);
-        let mut forgotten = BTreeSet::new();
-        while let Some(undo) = self.undo.pop_back() {
-            self.undurable_bytes -= undo.bytes;
-            for (partition, key) in undo.keys.iter().rev() {
-                self.keys.take_back(*partition, key);
-            }
-            self.keys.put_back(undo.expired_keys);
-            for hash in undo.business {
-                self.business.remove(&hash);
-            }
-            for spec in undo.specs {
-                self.specs.retain(|staged| staged.number != spec.number);
-                self.spec_count -= 1;
-            }
-            forgotten.extend(undo.cases);
-        }
-        for case in forgotten {
-            self.cases.forget(case);
-            self.duties.push_back(case);
-        }
-    }
-
-    /// Asks for some of the cases that have something to do by themselves.
-    fn see_to_duties(&mut self, turn: &mut Turn) {
-        while self.parked.len() < DUTIES_AT_ONCE_MAX
-            && let Some(case) = self.duties.pop_front()
-        {
-            // Whatever is taken into memory goes on by itself first.
-            if !self.cases.contains(case) && !self.parked.contains_key(&case) {
-                self.fetch(turn, Work::go_on(case));
-            }
-        }
-    }
-
-    fn forget_if_closed(&mut self, case: CaseId) {
-        let is_closed =
-            self.cases.get(case).is_some_and(|case| matches!(case.existing().status, Status::Closed(_)));
-        if is_closed && !self.undo.iter().any(|undo| undo.cases.contains(&case)) {
-            self.cases.forget(case);
-        }
-    }
-
-    fn admit(&mut self, turn: &mut Turn, request: Request) {
-        let key = request.key.hash;
-        if self.waiting_keys.contains(&key) {
-            if self.same_key.len() >= PARKED_COMMANDS_MAX {
-                return turn.refuse(request, answers::busy("requests under one key"));
-            }
-            return self.same_key.push_back(request);
-        }
-        if let Some(used) = self.keys.get(&key) {
-            let repeat = match used {
-                KeyUse::Client(at) => Repeat::Client(request.act.partition(), at, key),
-                KeyUse::Service(partition, row) => Repeat::Service(partition, row),
-            };
-            let reply = Reply::Repeat(Box::new(repeat));
-            return turn.answer(request, reply);
-        }
-        if request.key.maker == Maker::Client && self.keys.client_count() >= self.options.keys_max {
-            return turn.refuse(request, answers::busy("idempotency keys"));
-        }
-        if matches!(request.act, Asked::Create { .. }) && self.cases.len() >= CASES_MAX {
-            return turn.refuse(request, answers::busy("live cases"));
-        }
-        match &request.act {
-            Asked::Register(_) => self.register(turn, request),
-            Asked::Create { business_key: Some((_, hash)), .. } => {
-                let hash = *hash;
-                self.admit_business(turn, request, hash);
-            }
-            Asked::Create { .. } => self.begin(turn, request),
-            Asked::Case(case, _) | Asked::Item(case, ..) => {
-                let case = *case;
-                self.admit_case(turn, request, case);
-            }
-        }
-    }
-
-    fn admit_business(&mut self, turn: &mut Turn, request: Request, hash: Hash16) {
-        if let Some(case) = self.business.get(&hash) {
-            let reply = Reply::Repeat(Box::new(Repeat::Business(*case)));
-            return turn.answer(request, reply);
-        }
-        let partition = request.act.partition();
-        let is_asked = self.asked_business.contains_key(&hash);
-        if !is_asked && self.parked.len() + self.asked_business.len() >= QUESTIONS_MAX {
-            return turn.refuse(request, answers::busy("open questions"));
-        }
-        let queue = self.asked_business.entry(hash).or_default();
-        if queue.len() >= PARKED_COMMANDS_MAX {
-            return turn.refuse(request, answers::busy("creates under one business key"));
-        }
-        self.waiting_keys.insert(request.key.hash);
-        queue.push_back(request);
-        if !is_asked {
-            turn.questions.push(Question::Business(partition, hash));
-        }
-    }
-
-    fn admit_case(&mut self, turn: &mut Turn, request: Request, case: CaseId) {
-        if let Some(queue) = self.parked.get_mut(&case) {
-            if queue.len() >= PARKED_COMMANDS_MAX {
-                return turn.refuse(request, answers::busy("commands of one parked case"));
-            }
-            self.waiting_keys.insert(request.key.hash);
-            return queue.push_back(Work::of(request));
-        }
-        if self.cases.get(case).is_some() {
-            self.waiting_keys.insert(request.key.hash);
-            return turn.jobs.push_back(Work::of(request));
-        }
-        if self.parked.len() + self.asked_business.len() >= QUESTIONS_MAX {
-            return turn.refuse(request, answers::busy("open questions"));
-        }
-        self.waiting_keys.insert(request.key.hash);
-        self.fetch(turn, Work::of(request));
-    }
-
-    /// Parks the first work of a case that is not in memory, and asks for its rows.
-    fn fetch(&mut self, turn: &mut Turn, work: Work) {
-        let case = work.job.case;
-        self.parked.insert(case, VecDeque::from([work]));
-        turn.questions.push(Question::Load(case));
-    }
-
-    fn begin(&mut self, turn: &mut Turn, request: Request) {
-        let Request { act: Asked::Create { partition, spec, data, business_key }, key, answerer } = request
-        else {
-            unreachable!("invariant: only creates come here")
-        };
-        let case = CaseId::next(turn.now, partition, self.last_cases[partition.index()]);
-        self.last_cases[partition.index()] = Some(case);
-        self.waiting_keys.insert(key.hash);
-        let business = business_key.as_ref().map(|entry| entry.1);
-        let business_key = business_key.map(|entry| entry.0);
-        let command = Command::Create { spec: spec.number, business_key, data };
-        turn.jobs.push_back(Work {
-            job: Job { case, registered: Some(spec.run()), what: What::Command(command) },
-            client: Some(Client { key, act: Act::Create, business, answerer }),
-        });
-    }
-
-    fn register(&mut self, turn: &mut Turn, request: Request) {
-        let Request { act: Asked::Register(new), key, answerer } = request else {
-            unreachable!("invariant: only registrations come here")
-        };
-        let client = Client { key, act: Act::Register, business: None, answerer };
-        let NewSpecification { mut registration, workflow } = *new;
-        let mut versions = self.registry.versions(&registration.uri);
-        versions.extend(self.specs.iter().filter(|spec| spec.workflow.uri == registration.uri).cloned());
-        if let Some(same) = versions.iter().find(|spec| spec.source == registration.hash) {
-            let view = answers::specification(same, IsNew::No);
-            return turn.reply(client, Reply::Registered(view));
-        }
-        if self.spec_count >= SPECIFICATIONS_MAX {
-            return turn.reply(client, Reply::Refused(answers::busy("registered specifications")));
-        }
-        self.spec_count += 1;
-        registration.number = SpecNumber(self.spec_count);
-        registration.version = versions.iter().map(|spec| spec.version).max().unwrap_or(0) + 1;
-        let registered = Arc::new(Registered {
-            number: registration.number,
-            version: registration.version,
-            at: turn.now,
-            warnings: registration.warnings.clone(),
-            source: registration.hash,
-            workflow,
-        });
-        let key_fact = Some(key.fact(Act::Register));
-        let record = Record { at: turn.now, key: key_fact, body: Body::Registered(Box::new(registration)) };
-        let n = self.stage(turn, Partition::SPECIFICATIONS, 0, Link::default(), record.encode()).n;
-        let row = KeyRow {
-            n,
-            case: CaseId(0),
-            spec: Some(registered.number),
-            request: key.request,
-            act: Act::Register,
-            at: turn.now,
-        };
-        self.use_key(turn, key, Partition::SPECIFICATIONS, row);
-        self.specs.push(Arc::clone(&registered));
-        turn.undo.specs.push(Arc::clone(&registered));
-        let view = answers::specification(&registered, IsNew::Yes);
-        turn.staged.publish.push(registered);
-        turn.reply(client, Reply::Registered(view));
-    }
-
-    fn told(&mut self, turn: &mut Turn, told: Told) {
-        match told {
-            Told::Loaded(case, rows) => self.loaded(turn, case, rows),
-            Told::Business(partition, hash, found) => {
-                let queue = self.asked_business.remove(&hash).unwrap_or_default();
-                for request in queue {
-                    self.waiting_keys.remove(&request.key.hash);
-                    match &found {
-                        Err(refusal) => turn.refuse(request, refusal.clone()),
-                        Ok(Some(case)) => {
-                            let reply = Reply::Repeat(Box::new(Repeat::Business(*case)));
-                            turn.answer(request, reply);
-                        }
-                        // The first begins it; the others then find it in memory, or ask again if it was refused.
-                        Ok(None) if self.business_is_free(turn, hash) => self.begin(turn, request),
-                        Ok(None) => self.admit_later(request),
-                    }
-                }
-                debug_assert!(partition.index() < PARTITION_COUNT);
-            }
-            Told::Judged(case, question, judgement) => {
-                let Some(queue) = self.parked.remove(&case) else { return };
-                if self.cases.get(case).is_none() {
-                    // The journal failed meanwhile and the case was forgotten: its duties are derived anew.
-                    self.parked.insert(case, queue);
-                    return turn.questions.push(Question::Load(case));
-                }
-                let job = Job { case, registered: None, what: What::Judged(*question, judgement) };
-                turn.jobs.push_back(Work { job, client: None });
-                turn.jobs.extend(queue);
-            }
-        }
-    }
-
-    fn business_is_free(&self, turn: &Turn, hash: Hash16) -> bool {
-        let is_begun = |work: &Work| work.client.as_ref().is_some_and(|client| client.business == Some(hash));
-        !self.business.contains_key(&hash) && !turn.jobs.iter().any(is_begun)
-    }
-
-    fn admit_later(&mut self, request: Request) {
-        // Bounded by the queue that it comes from.
-        self.same_key.push_back(request);
-    }
-
-    fn loaded(&mut self, turn: &mut Turn, case: CaseId, rows: Result<Option<Box<Rows>>, Refusal>) {
-        let Some(queue) = self.parked.remove(&case) else { return };
-        let found = match rows {
-            Ok(None) => Err(answers::refusal(&case::Error::NoCase)),
-            Ok(Some(rows)) => self.take_in(case, *rows).map_err(|reason| answers::unreadable(&reason)),
-            Err(refusal) => Err(refusal),
-        };
-        match found {
-            Ok(()) => {
-                turn.jobs.push_back(Work::go_on(case));
-                turn.jobs.extend(queue);
-                turn.visited.push(case);
-            }
-            Err(refusal) => {
-                let is_duty = queue.iter().any(|work| work.client.is_none());
-                if is_duty && refusal.kind == Kind::Busy {
-                    self.duties.push_back(case);
-                }
-                for work in queue {
-                    let Some(client) = work.client else { continue };
-                    self.waiting_keys.remove(&client.key.hash);
-                    turn.reply(client, Reply::Refused(refusal.clone()));
-                }
-            }
-        }
-    }
-
-    /// Gives requests another try that waited for one with their key; tells whether any was admitted.
-    fn release_same_key(&mut self, turn: &mut Turn) -> bool {
-        let waiting = std::mem::take(&mut self.same_key);
-        let mut is_any = false;
-        for request in waiting {
-            if self.waiting_keys.contains(&request.key.hash) {
-                self.same_key.push_back(request);
-            } else {
-                is_any = true;
-                self.admit(turn, request);
-            }
-        }
-        is_any
     }
 
     /// Tells whether jobs have to wait for the next turn, or for the journal.
@@ -620,17 +337,6 @@ impl Shard {
             }
         }
         self.jobs.append(&mut turn.jobs);
-    }
-
-    fn park(&mut self, turn: &mut Turn, work: Work) {
-        let queue = self.parked.entry(work.job.case).or_default();
-        match work.client {
-            Some(client) if queue.len() >= PARKED_COMMANDS_MAX => {
-                self.waiting_keys.remove(&client.key.hash);
-                turn.reply(client, Reply::Refused(answers::busy("commands of one parked case")));
-            }
-            client => queue.push_back(Work { job: work.job, client }),
-        }
     }
 
     fn settle(&mut self, turn: &mut Turn, case: CaseId, client: Option<Client>, outcome: Outcome) {
@@ -685,6 +391,7 @@ impl Shard {
         let previous = self.cases.get(case).map_or_else(Link::default, |case| case.existing().last);
         let link = self.stage(turn, partition, case.0, previous, record.encode());
         self.cases.link(case, link);
+        self.cases.stage(case, turn.undo.batch);
         turn.undo.cases.insert(case);
         let Some(client) = client else { return };
         if let Some(hash) = client.business {

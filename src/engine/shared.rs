@@ -14,18 +14,19 @@ use super::clock::{Clock, until};
 use super::registry::Registry;
 use super::request::{Message, Question, Request};
 use super::service::Refusal;
+use super::shard::Held;
 use super::ticket;
 use super::writer::JournalState;
-use crate::store::{Disk, DiskFile, Follower, JournalReader, Tables};
+use crate::store::{CHECKPOINT_CHANGED_BYTES, Disk, DiskFile, Follower, JournalReader, Tables};
 use crate::telemetry::metrics::Metrics;
 
 /// For each request that may wait in an inbox, so many may be taken and not be answered yet: parked, or staged while
 /// the disk is slow.
-const OPEN_REQUESTS_FACTOR: usize = 16;
+pub(super) const OPEN_REQUESTS_FACTOR: usize = 16;
 /// A shard or the journal that has not moved for so many looks, a second apart, is stuck.
 const STUCK_LOOKS: u32 = 5;
-/// Rows that changed since the last checkpoint lie in memory; beyond so many no change is taken.
-pub const CHANGED_ROWS_MAX: usize = 4_000_000;
+/// Rows that changed since the last checkpoint lie in memory; beyond so many bytes no change is taken.
+pub const CHANGED_BYTES_MAX: usize = 4 * CHECKPOINT_CHANGED_BYTES;
 
 /// A shard's inbox: requests are counted and bounded, answers to questions always fit.
 #[derive(Debug)]
@@ -36,6 +37,12 @@ pub struct Inbox {
     open: Arc<AtomicUsize>,
     /// Commands that wait for a parked case or for the answer about a business key.
     parked: AtomicUsize,
+    /// Bytes of cases in memory.
+    case_bytes: AtomicUsize,
+    /// Bytes staged and not durable.
+    undurable_bytes: AtomicUsize,
+    /// Keys of clients.
+    keys: AtomicUsize,
     /// Looks since the shard last moved.
     still_looks: AtomicU32,
 }
@@ -48,6 +55,9 @@ impl Inbox {
             waiting: AtomicUsize::new(0),
             open: Arc::new(AtomicUsize::new(0)),
             parked: AtomicUsize::new(0),
+            case_bytes: AtomicUsize::new(0),
+            undurable_bytes: AtomicUsize::new(0),
+            keys: AtomicUsize::new(0),
             still_looks: AtomicU32::new(0),
         }
     }
@@ -80,14 +90,22 @@ impl Inbox {
         drop(self.sender.send(message));
     }
 
-    /// Hears how many commands the shard has parked.
-    pub fn parks(&self, count: usize) {
-        self.parked.store(count, Ordering::Release);
+    /// Hears what the shard holds.
+    pub fn holds(&self, held: &Held) {
+        self.parked.store(held.parked, Ordering::Release);
+        self.case_bytes.store(held.case_bytes, Ordering::Release);
+        self.undurable_bytes.store(held.undurable_bytes, Ordering::Release);
+        self.keys.store(held.keys, Ordering::Release);
     }
 
-    /// Returns how many commands the shard has parked.
-    pub fn parked(&self) -> usize {
-        self.parked.load(Ordering::Acquire)
+    /// Returns what the shard held when it was last heard of.
+    pub fn held(&self) -> Held {
+        Held {
+            parked: self.parked.load(Ordering::Acquire),
+            case_bytes: self.case_bytes.load(Ordering::Acquire),
+            undurable_bytes: self.undurable_bytes.load(Ordering::Acquire),
+            keys: self.keys.load(Ordering::Acquire),
+        }
     }
 
     /// Hears that the shard took these messages.
@@ -148,8 +166,14 @@ pub struct Condition {
     pub free_bytes: AtomicU64,
     /// Hot threads that could not be pinned.
     pub unpinned_count: AtomicUsize,
-    /// Rows that changed since the last checkpoint.
-    pub changed_rows: AtomicUsize,
+    /// Bytes of hot memory that are locked.
+    pub locked_bytes: AtomicUsize,
+    /// Bytes of hot memory in use that the system refused to lock.
+    pub unlocked_bytes: AtomicUsize,
+    /// Rows are compared with the sums kept, after a start.
+    pub is_scrubbing: AtomicBool,
+    /// Bytes of the rows that changed since the last checkpoint.
+    pub changed_bytes: AtomicUsize,
     /// When the journal's writer began the step that it is at, in monotonic microseconds; 0 when it waits.
     pub journal_since_us: AtomicU64,
 }
@@ -254,13 +278,18 @@ impl<D: Disk, T: Tables> Shared<D, T> {
             (folded, _) = self.is_folded.wait_timeout(folded, left).unwrap_or_else(PoisonError::into_inner);
         }
         drop(folded);
-        Ok(self.follower.read().unwrap_or_else(PoisonError::into_inner))
+        Ok(self.read_as_is())
     }
 
     /// Returns when nobody else writes the working environment: a checkpoint that is being written while the
     /// environment is rebuilt would leave rows of two times in it. Take it before [`Self::write`], never after.
     pub fn environment(&self) -> MutexGuard<'_, ()> {
         self.environment.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the follower as it is now, however far that is.
+    pub fn read_as_is(&self) -> RwLockReadGuard<'_, Follower<T>> {
+        self.follower.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the follower as it is now, however far that is, unless it is being changed: for figures.

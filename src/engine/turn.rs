@@ -7,6 +7,7 @@
 
 mod judgements;
 mod line;
+mod memory;
 mod slabs;
 #[cfg(test)]
 mod tests;
@@ -16,17 +17,23 @@ use std::sync::Arc;
 
 use crate::case::command::{Command, Error};
 use crate::case::event::{End, Event, InstanceNumber, ItemNumber};
-use crate::case::row::{CaseRow, InstanceRow, ItemRow, Link};
+use crate::case::row::{CaseRow, InstanceRow, ItemRow, ItemState, Link};
 use crate::case::state::{Case, Instance};
 use crate::case::view::{self, CaseState, CaseView, ItemView};
 use crate::id::{CaseId, SpecNumber, Time};
+use crate::kernel::Region;
 use crate::net::orjoin::Judgement;
 use crate::net::{Net, Workflow};
 
 pub use judgements::JUDGEMENTS_MAX;
 use judgements::Judgements;
 use line::{Advanced, Line, Turn};
+pub use memory::AT_WORK_SHARE;
+use memory::Memory;
 use slabs::{Slabs, WAVE_STEPS_MAX};
+
+/// Room is made ahead for so many markings at the most; more of them move when they need more room.
+const RESERVED_MARKINGS_MAX: usize = 1 << 20;
 
 /// A specification version as cases run it.
 #[derive(Debug, Clone)]
@@ -210,12 +217,19 @@ struct Entry {
     is_settled: bool,
     /// Steps that it has taken by itself since somebody asked for something.
     chain: u32,
+    /// The last batch that holds something of it; it stays as it is until that is durable.
+    batch: u64,
+    /// Bytes that it takes, as they were when it was last put into memory.
+    bytes: usize,
+    /// Whether somebody has asked for it since it was last looked at.
+    is_used: bool,
+    is_in_ring: bool,
 }
 
 /// The cases of a shard.
 #[derive(Debug, Default)]
 pub struct Cases {
-    entries: HashMap<CaseId, Entry>,
+    memory: Memory,
     slabs: Slabs,
     judgements: Judgements,
 }
@@ -226,44 +240,65 @@ impl Cases {
         Self::default()
     }
 
+    /// Makes room for the markings of the cases at work that `bytes_max` has room for.
+    pub fn reserve(&mut self, bytes_max: usize) {
+        let markings = bytes_max / AT_WORK_SHARE / memory::CASE_BYTES_MIN;
+        self.slabs.reserve(markings.min(RESERVED_MARKINGS_MAX));
+    }
+
+    /// Returns where the memory lies that each step touches.
+    pub fn regions(&self) -> [Region; 3] {
+        self.slabs.regions()
+    }
+
+    /// Returns how many markings are open: those of cases at work.
+    pub fn marking_count(&self) -> usize {
+        self.slabs.open_count()
+    }
+
     /// Tells whether a case is in memory.
     pub fn contains(&self, id: CaseId) -> bool {
-        self.entries.contains_key(&id)
+        self.memory.contains(id)
     }
 
     /// Returns how many cases are in memory.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.memory.len()
     }
 
     /// Tells whether no case is in memory.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.memory.len() == 0
     }
 
-    /// Returns a case in memory. Its rows hold no tokens: [`Cases::tokens`] does.
+    /// Returns how many bytes the cases in memory take, as far as they can be told.
+    pub fn bytes(&self) -> usize {
+        self.memory.bytes()
+    }
+
+    /// Returns a case at work: one that is in memory and not encoded. Its rows hold no tokens: [`Cases::tokens`] does.
     pub fn get(&self, id: CaseId) -> Option<&Case> {
-        self.entries.get(&id).map(|entry| &entry.case)
+        self.memory.get(id).map(|entry| &entry.case)
     }
 
-    /// Returns what a case in memory runs.
+    /// Returns what a case at work runs.
     pub fn registered(&self, id: CaseId) -> Option<&Registered> {
-        self.entries.get(&id).map(|entry| &entry.registered)
+        self.memory.get(id).map(|entry| &entry.registered)
     }
 
-    /// Returns the marking of an instance of a case in memory: marked places with their tokens, ascending.
+    /// Returns the marking of an instance of a case at work: marked places with their tokens, ascending.
     pub fn tokens(&self, instance: &Instance) -> Vec<(u16, u16)> {
         self.slabs.tokens(instance.slot)
     }
 
-    /// Returns what people see of a case in memory.
+    /// Returns what people see of a case at work.
     pub fn view(&self, id: CaseId) -> Option<CaseView> {
-        self.entries.get(&id).map(|entry| entry.view(&self.slabs))
+        self.memory.get(id).map(|entry| entry.view(&self.slabs))
     }
 
-    /// Returns what people see of a live work item of a case in memory.
+    /// Returns what people see of a live work item of a case at work.
     pub fn item(&self, id: CaseId, number: ItemNumber) -> Option<ItemView> {
-        let entry = self.entries.get(&id)?;
+        let entry = self.memory.get(id)?;
         view::live_item(&entry.case, &entry.registered.workflow, number)
     }
 
@@ -274,7 +309,18 @@ impl Cases {
     pub fn load(&mut self, id: CaseId, rows: Rows, registered: Registered) -> Result<(), Error> {
         check(&rows, &registered).map_err(|how| Error::Rows { how })?;
         self.forget(id);
+        self.take_in(id, rows, registered, IsSettled::No)
+    }
+
+    fn take_in(
+        &mut self,
+        id: CaseId,
+        rows: Rows,
+        registered: Registered,
+        is_settled: IsSettled,
+    ) -> Result<(), Error> {
         self.slabs.know(registered.number, &registered.workflow.nets);
+        self.memory.know(&registered);
         let mut instances = Vec::with_capacity(rows.instances.len());
         for (number, mut row) in rows.instances {
             match self.slabs.load(registered.number, row.net, &mut row) {
@@ -288,13 +334,56 @@ impl Cases {
             }
         }
         let case = Case { id, row: Some(rows.case), instances, items: rows.items };
-        self.entries.insert(id, Entry { case, registered, is_settled: false, chain: 0 });
+        let mut entry = Entry::new(case, registered);
+        entry.is_settled = is_settled == IsSettled::Yes;
+        self.memory.put(entry);
         Ok(())
+    }
+
+    /// Makes an encoded case one at work.
+    fn wake(&mut self, id: CaseId) {
+        let Some((rows, registered)) = self.memory.take_encoded(id) else { return };
+        self.take_in(id, rows, registered, IsSettled::Yes).expect("invariant: what was encoded here fits");
+    }
+
+    /// Notes the batch that holds something of a case; it stays at work until [`Cases::shrink`] is told of it.
+    pub fn stage(&mut self, id: CaseId, batch: u64) {
+        if let Some(entry) = self.memory.get_mut(id) {
+            entry.batch = batch;
+        }
+    }
+
+    /// Tells whether everything of a case at work is durable that a batch holds.
+    pub fn is_durable(&self, id: CaseId, durable_batch: u64) -> bool {
+        self.memory.get(id).is_some_and(|entry| entry.batch <= durable_batch)
+    }
+
+    /// Makes room until cases take no more than `bytes_max`: those that nobody has asked for lately leave, if they are
+    /// at rest and durable and `must_stay` does not hold them.
+    pub fn shrink(&mut self, bytes_max: usize, durable_batch: u64, must_stay: &dyn Fn(CaseId) -> bool) {
+        self.memory.shrink(&mut self.slabs, bytes_max, &mut |entry| {
+            entry.batch > durable_batch || must_stay(entry.case.id)
+        });
+    }
+
+    /// Drops every case that could leave, whatever memory there is.
+    pub fn forget_idle(&mut self, durable_batch: u64, must_stay: &dyn Fn(CaseId) -> bool) {
+        let idle = self.memory.idle(&mut |entry| entry.batch > durable_batch || must_stay(entry.case.id));
+        for id in idle {
+            self.forget(id);
+        }
+    }
+
+    /// Tells whether something could leave that has not, for checks.
+    pub fn could_shrink(&self, durable_batch: u64, must_stay: &dyn Fn(CaseId) -> bool) -> bool {
+        let idle = self.memory.idle(&mut |entry| entry.batch > durable_batch || must_stay(entry.case.id));
+        !idle.is_empty()
     }
 
     /// Drops a case from memory.
     pub fn forget(&mut self, id: CaseId) {
-        if let Some(entry) = self.entries.remove(&id) {
+        self.memory.forget_encoded(id);
+        if let Some(entry) = self.memory.take(id) {
             for instance in &entry.case.instances {
                 self.slabs.free(instance.slot);
             }
@@ -303,21 +392,15 @@ impl Cases {
 
     /// Returns the rows of a case in memory as they are stored, markings in them.
     pub fn rows(&self, id: CaseId) -> Option<Rows> {
-        let case = self.get(id)?;
-        let row = |instance: &Instance| {
-            let tokens = self.slabs.tokens(instance.slot);
-            (instance.number, InstanceRow { tokens, ..instance.row.clone() })
-        };
-        Some(Rows {
-            case: case.row.clone()?,
-            instances: case.instances.iter().map(row).collect(),
-            items: case.items.clone(),
-        })
+        match self.memory.get(id) {
+            Some(entry) => entry.rows(&self.slabs),
+            None => self.memory.encoded_rows(id),
+        }
     }
 
     /// Notes the newest journal entry of a case.
     pub fn link(&mut self, id: CaseId, last: Link) {
-        if let Some(row) = self.entries.get_mut(&id).and_then(|entry| entry.case.row.as_mut()) {
+        if let Some(row) = self.memory.get_mut(id).and_then(|entry| entry.case.row.as_mut()) {
             row.last = last;
         }
     }
@@ -331,6 +414,9 @@ impl Cases {
         limits: &Limits,
         timer: &mut impl Timer,
     ) -> Vec<Outcome> {
+        for job in &jobs {
+            self.wake(job.case);
+        }
         let mut turn = Turn {
             now,
             limits: *limits,
@@ -338,7 +424,7 @@ impl Cases {
             judgements: &mut self.judgements,
             outcomes: jobs.iter().map(|_| None).collect(),
         };
-        let mut lines = line_up(&mut self.entries, jobs, &mut turn);
+        let mut lines = line_up(&mut self.memory, jobs, &mut turn);
         let mut in_wave = Vec::with_capacity(lines.len().min(WAVE_STEPS_MAX));
         // A line that is done gives no step any more; each command's steps are bounded, so the loop ends.
         loop {
@@ -370,14 +456,39 @@ impl Cases {
         for line in lines {
             let entry = line.into_entry();
             if entry.case.row.is_some() {
-                self.entries.insert(entry.case.id, entry);
+                self.memory.put(entry);
             }
         }
         outcomes.into_iter().map(|outcome| outcome.expect("invariant: every job has an outcome")).collect()
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IsSettled {
+    Yes,
+    No,
+}
+
 impl Entry {
+    fn new(case: Case, registered: Registered) -> Box<Self> {
+        let (batch, bytes) = (0, 0);
+        let (is_settled, is_used, is_in_ring) = (true, false, false);
+        Box::new(Self { case, registered, is_settled, chain: 0, batch, bytes, is_used, is_in_ring })
+    }
+
+    /// Returns the rows as they are stored, markings in them; `None` before the case was created.
+    fn rows(&self, slabs: &Slabs) -> Option<Rows> {
+        let row = |instance: &Instance| {
+            let tokens = slabs.tokens(instance.slot);
+            (instance.number, InstanceRow { tokens, ..instance.row.clone() })
+        };
+        Some(Rows {
+            case: self.case.row.clone()?,
+            instances: self.case.instances.iter().map(row).collect(),
+            items: self.case.items.clone(),
+        })
+    }
+
     fn view(&self, slabs: &Slabs) -> CaseView {
         let tokens = |instance: &Instance| slabs.tokens(instance.slot);
         view::case(&self.case, &self.registered.workflow, self.registered.version, tokens)
@@ -385,7 +496,7 @@ impl Entry {
 }
 
 /// Puts the jobs of each case into a line of their own, in order; jobs on unknown cases are refused.
-fn line_up(entries: &mut HashMap<CaseId, Entry>, jobs: Vec<Job>, turn: &mut Turn<'_>) -> Vec<Line> {
+fn line_up(memory: &mut Memory, jobs: Vec<Job>, turn: &mut Turn<'_>) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     let mut places: HashMap<CaseId, usize> = HashMap::with_capacity(jobs.len());
     for (at, job) in jobs.into_iter().enumerate() {
@@ -394,11 +505,15 @@ fn line_up(entries: &mut HashMap<CaseId, Entry>, jobs: Vec<Job>, turn: &mut Turn
             lines[*place].queue(at, job);
             continue;
         }
-        let entry = match (entries.remove(&id), &job.registered) {
-            (Some(entry), _) => entry,
+        let entry = match (memory.take(id), &job.registered) {
+            (Some(mut entry), _) => {
+                entry.is_used = true;
+                entry
+            }
             (None, Some(registered)) => {
                 turn.slabs.know(registered.number, &registered.workflow.nets);
-                Entry { case: Case::new(id), registered: registered.clone(), is_settled: true, chain: 0 }
+                memory.know(registered);
+                Entry::new(Case::new(id), registered.clone())
             }
             (None, None) => {
                 turn.outcomes[at] = Some(Outcome::Refused(Error::NoCase));
@@ -443,6 +558,15 @@ fn check(rows: &Rows, registered: &Registered) -> Result<(), String> {
         if !is_child && !is_root {
             return Err(format!("instance {number} belongs to no task"));
         }
+    }
+    // A row that is missing would be made up for by a new item, and that would be a fact for ever.
+    let count = |states: &[ItemState]| {
+        let items = rows.items.iter().filter(|(_, row)| states.contains(&row.state));
+        u32::try_from(items.count()).unwrap_or(u32::MAX)
+    };
+    let counted = (count(&[ItemState::Enabled, ItemState::Reoffered]), count(&[ItemState::Failed]));
+    if !is_closed && counted != (rows.case.enabled_count, rows.case.failed_count) {
+        return Err("a work item is missing or left over".to_owned());
     }
     match rows.items.iter().find(|(_, row)| !has_task(row.instance, row.task)) {
         Some((number, _)) => Err(format!("item {number} belongs to no task")),

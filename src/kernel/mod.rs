@@ -81,6 +81,26 @@ impl fmt::Display for Misfit {
 
 impl std::error::Error for Misfit {}
 
+/// Where an array lies: for whoever keeps memory from being swapped out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Region {
+    /// Its address.
+    pub start: usize,
+    /// Bytes that hold something.
+    pub used_bytes: usize,
+    /// Bytes that it may come to use where it lies.
+    pub reserved_bytes: usize,
+}
+
+impl Region {
+    /// Returns where an array lies.
+    pub fn of<T>(cells: &Vec<T>) -> Self {
+        let bytes = |count: usize| count * size_of::<T>();
+        let start = cells.as_ptr().expose_provenance();
+        Self { start, used_bytes: bytes(cells.len()), reserved_bytes: bytes(cells.capacity()) }
+    }
+}
+
 /// Tables of the nets in use and all live markings of one shard.
 #[derive(Debug)]
 pub struct Kernel {
@@ -118,6 +138,16 @@ impl Kernel {
             tallies: Slab::new(),
             many: Vec::new(),
         }
+    }
+
+    /// Makes room for so many markings of narrow nets, so that they need not move when more come.
+    pub fn reserve(&mut self, markings: usize) {
+        self.words.reserve(markings);
+    }
+
+    /// Returns where the markings of narrow nets lie.
+    pub fn regions(&self) -> [Region; 2] {
+        [self.words.region(), self.tallies.region()]
     }
 
     /// Returns how waves are run.

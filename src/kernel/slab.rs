@@ -1,6 +1,6 @@
 //! Where markings lie: one array a form, with a list of free places.
 
-use super::{Form, Slot};
+use super::{Form, Region, Slot};
 
 /// An array with free places that are given out again.
 #[derive(Debug)]
@@ -12,6 +12,16 @@ pub(super) struct Slab<T> {
 impl<T: Copy + Default> Slab<T> {
     pub(super) fn new() -> Self {
         Self { cells: Vec::new(), free: Vec::new() }
+    }
+
+    /// Makes room for so many cells, if there is that much memory, so that they need not move when more come.
+    pub(super) fn reserve(&mut self, count: usize) {
+        // Without it they move, and nothing else changes.
+        let _ = self.cells.try_reserve_exact(count);
+    }
+
+    pub(super) fn region(&self) -> Region {
+        Region::of(&self.cells)
     }
 
     pub(super) fn add(&mut self, cell: T) -> u32 {

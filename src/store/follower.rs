@@ -5,6 +5,7 @@
 //! folding go on while it is written: begin and end are quick, and the writing in between needs no lock.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::disk::Disk;
@@ -13,11 +14,12 @@ use super::error::Error;
 use super::layer::{self, Key, Layer, Row, RowValue, Span, Value};
 use super::reader::JournalReader;
 use super::row;
-use super::tables::{Change, Meta, Sum, Table, Tables, Visit};
+use super::scrub::compare;
+use super::tables::{Change, Counted, Meta, Sum, Table, Tables, Visit};
 use crate::id::{Partition, Time};
 
-/// Changed rows at which a long fold puts them into the environment, so that memory stays bounded.
-const FOLD_CHECKPOINT_ROWS: usize = 250_000;
+/// Bytes of changed rows in memory at which they are put into the environment, whatever the journal has grown by.
+pub const CHECKPOINT_CHANGED_BYTES: usize = 256 * 1024 * 1024;
 
 /// What an entry does to the rows; pure, so that folding the journal again gives the same rows.
 pub trait Fold: Send + Sync {
@@ -53,19 +55,14 @@ impl Rows<'_> {
         read: impl FnOnce(&[u8]) -> Result<V, String>,
     ) -> Result<Option<Box<V>>, String> {
         self.check_key(table, key)?;
-        let found = match self.overlay.get_mut(table, Key::new(key)) {
-            Some(row) => match row.value.replace(Value::Taken) {
-                None => {
-                    row.value = None;
-                    return Ok(None);
-                }
-                Some(Value::Kept(value)) => match (value as Box<dyn Any>).downcast() {
-                    Ok(value) => return Ok(Some(value)),
-                    Err(_) => return Err("a row of another kind".to_owned()),
-                },
-                Some(Value::Bytes(bytes)) => Some(bytes),
-                Some(Value::Taken) => return Err("a row that was taken already".to_owned()),
+        let found = match self.overlay.take(table, Key::new(key)) {
+            Some(None) => return Ok(None),
+            Some(Some(Value::Kept(value))) => match (value as Box<dyn Any>).downcast() {
+                Ok(value) => return Ok(Some(value)),
+                Err(_) => return Err("a row of another kind".to_owned()),
             },
+            Some(Some(Value::Bytes(bytes))) => Some(bytes),
+            Some(Some(Value::Taken)) => return Err("a row that was taken already".to_owned()),
             None => self.get(table, key)?,
         };
         found.map(|bytes| read(&bytes).map(Box::new)).transpose()
@@ -230,6 +227,11 @@ impl<T: Tables> Follower<T> {
         layer::scan(self.layers(), &*self.tables, span, visit)
     }
 
+    /// Returns the working environment, for what needs nothing of what lies over it.
+    pub fn tables(&self) -> Arc<T> {
+        Arc::clone(&self.tables)
+    }
+
     /// Returns the number of the last frame folded.
     pub fn seq(&self) -> u64 {
         self.meta.seq
@@ -258,6 +260,11 @@ impl<T: Tables> Follower<T> {
     /// Returns how many rows lie over the environment: the memory that a checkpoint would free.
     pub fn changed_rows(&self) -> usize {
         self.layers().map(Layer::rows).sum()
+    }
+
+    /// Returns the bytes of memory that these rows take, as far as they can be told.
+    pub fn changed_bytes(&self) -> usize {
+        self.layers().map(Layer::bytes).sum()
     }
 
     /// Freezes what changed; `None` when nothing did or a checkpoint is under way.
@@ -300,7 +307,7 @@ impl<T: Tables> Follower<T> {
     }
 
     /// Counts the rows of a table in the environment anew and compares with the sums kept, of one partition or of
-    /// all. Not while a checkpoint is being written.
+    /// all.
     pub fn check_sums(&self, table: Table, partition: Option<Partition>) -> Result<(), Error> {
         check_sums(&*self.tables, table, partition)
     }
@@ -326,7 +333,7 @@ impl<T: Tables> Follower<T> {
     ) -> Result<(), Error> {
         journal.frames(self.meta.seq + 1, &mut |frame| {
             self.apply(frame)?;
-            if self.overlay.rows() >= FOLD_CHECKPOINT_ROWS {
+            if self.overlay.bytes() >= CHECKPOINT_CHANGED_BYTES {
                 self.checkpoint()?;
             }
             progress(frame.seq);
@@ -341,14 +348,10 @@ pub(super) fn check_sums(
     table: Table,
     partition: Option<Partition>,
 ) -> Result<(), Error> {
-    let (sums, counted) = (tables.sums()?, tables.count(table)?);
+    let Counted { found, kept } = tables.count(table)?;
     for partition in Partition::all().filter(|&each| partition.is_none_or(|wanted| wanted == each)) {
-        let expected = sums.get(&(table, partition)).copied().unwrap_or_default();
-        let found: Sum = counted.get(&partition).copied().unwrap_or_default();
-        if found != expected {
-            let (found, expected) = (found.rows, expected.rows);
-            return Err(Error::Sums { table, partition, found, expected });
-        }
+        let of = |sums: &BTreeMap<Partition, Sum>| sums.get(&partition).copied().unwrap_or_default();
+        compare(table, partition, of(&found), of(&kept))?;
     }
     Ok(())
 }

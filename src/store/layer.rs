@@ -19,6 +19,8 @@ const SCAN_BATCH_ROWS_START: usize = 4;
 pub trait RowValue: Any + Send + Sync {
     /// Returns the stored form.
     fn to_bytes(&self) -> Vec<u8>;
+    /// Returns the bytes of memory that it takes, about.
+    fn bytes(&self) -> usize;
 }
 
 /// A key as four numbers, which compare as its bytes do: padded with zeros, the length last.
@@ -100,19 +102,39 @@ pub(super) struct Row {
     pub(super) is_new: bool,
 }
 
+/// Bytes that a row takes in memory besides its value: key, place in the tree, and what the allocator adds.
+const ROW_BYTES: usize = 128;
+
+impl Row {
+    fn bytes(&self) -> usize {
+        let value = match &self.value {
+            Some(Value::Bytes(bytes)) => bytes.len(),
+            Some(Value::Kept(value)) => value.bytes(),
+            Some(Value::Taken) | None => 0,
+        };
+        ROW_BYTES + value
+    }
+}
+
 /// Changed rows by table and key.
 #[derive(Debug, Clone)]
 pub(super) struct Layer {
     tables: [BTreeMap<Key, Row>; TABLE_COUNT_MAX as usize],
+    bytes: usize,
 }
 
 impl Layer {
     pub(super) fn new() -> Self {
-        Self { tables: std::array::from_fn(|_| BTreeMap::new()) }
+        Self { tables: std::array::from_fn(|_| BTreeMap::new()), bytes: 0 }
     }
 
     pub(super) fn rows(&self) -> usize {
         self.tables.iter().map(BTreeMap::len).sum()
+    }
+
+    /// Returns the bytes that the rows take in memory, as far as they can be told.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     fn table(&self, table: Table) -> Option<&BTreeMap<Key, Row>> {
@@ -123,23 +145,39 @@ impl Layer {
         self.table(table)?.get(&key)
     }
 
-    pub(super) fn get_mut(&mut self, table: Table, key: Key) -> Option<&mut Row> {
-        self.tables.get_mut(usize::from(table.0))?.get_mut(&key)
+    /// Takes the value of a row out, which is to be put again or deleted; `None` when there is no such row.
+    pub(super) fn take(&mut self, table: Table, key: Key) -> Option<Option<Value>> {
+        let row = self.tables.get_mut(usize::from(table.0))?.get_mut(&key)?;
+        let before = row.bytes();
+        let value = row.value.take();
+        row.value = value.as_ref().map(|_| Value::Taken);
+        self.bytes = self.bytes - before + row.bytes();
+        Some(value)
     }
 
     pub(super) fn put(&mut self, table: Table, key: Key, row: Row) {
         match self.tables[usize::from(table.0)].entry(key) {
-            Entry::Occupied(known) if row.value.is_none() && known.get().is_new => drop(known.remove()),
+            Entry::Occupied(known) if row.value.is_none() && known.get().is_new => {
+                self.bytes -= known.remove().bytes();
+            }
             Entry::Occupied(mut known) => {
                 let is_new = known.get().is_new;
-                known.insert(Row { is_new, ..row });
+                self.bytes += row.bytes();
+                self.bytes -= known.insert(Row { is_new, ..row }).bytes();
             }
-            Entry::Vacant(free) => drop(free.insert(row)),
+            Entry::Vacant(free) => {
+                self.bytes += row.bytes();
+                free.insert(row);
+            }
         }
     }
 
     /// Lays a newer layer over this one.
     pub(super) fn cover(&mut self, newer: Self) {
+        if self.bytes == 0 {
+            *self = newer;
+            return;
+        }
         for (rows, table) in newer.tables.into_iter().zip(0..) {
             for (key, row) in rows {
                 // What lay under the newer one is this one.

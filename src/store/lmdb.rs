@@ -7,21 +7,28 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::{RwLock, RwLockReadGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use heed::types::Bytes;
-use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, PutFlags, RoTxn, WithoutTls};
+use heed::{
+    CommitOrAbort, CompactionOption, Database, Env, EnvFlags, EnvOpenOptions, MdbError, PutFlags, RoTxn,
+    WithoutTls,
+};
 
 use super::error::Error;
 use super::row;
+use super::scrub::Counting;
 use super::tables::{
-    Change, Changes, KEY_BYTES_MAX, Meta, Sum, Sums, TABLE_COUNT_MAX, Table, Tables, VisitRow,
+    Change, Changes, Compacted, Counted, KEY_BYTES_MAX, Meta, Scrubbed, Sums, TABLE_COUNT_MAX, Table, Tables,
+    VisitRow,
 };
 use crate::id::Partition;
 
 const FILE_NAME: &str = "live.mdb";
 const LOCK_NAME: &str = "live.mdb-lock";
+/// What a compacting copy is called until it takes the file's place; one that is left over is ignored and overwritten.
+const COPY_NAME: &str = "live.mdb-new";
 const META_NAME: &str = "meta";
 const META_KEY: &[u8] = b"meta";
 /// Address space that a new environment reserves; the file itself grows as rows come.
@@ -33,6 +40,8 @@ const MAP_BYTES_UNIT: usize = 1024 * 1024;
 const READER_COUNT_MAX: u32 = 512;
 /// How long clearing waits for readers of this process.
 const CLOSE_WAIT: Duration = Duration::from_secs(10);
+/// A smaller file is not worth making anew.
+const COMPACT_BYTES_MIN: u64 = if cfg!(test) { 1024 * 1024 } else { 64 * 1024 * 1024 };
 /// Tables and the meta.
 const DATABASE_COUNT: usize = TABLE_COUNT_MAX as usize + 1;
 
@@ -48,13 +57,15 @@ pub struct LmdbTables {
     folder: PathBuf,
     /// Empty before [`Tables::begin`], and after a clearing that failed.
     inside: RwLock<Option<Inside>>,
+    /// A scrub under way; taken before `inside`.
+    counting: Mutex<Option<Counting>>,
 }
 
 impl LmdbTables {
     /// Returns the environment in `cache_dir`, which is opened or made by [`Tables::begin`]: only who has the lock of
     /// the store may touch it.
     pub fn at(cache_dir: &Path) -> Self {
-        Self { folder: cache_dir.to_owned(), inside: RwLock::new(None) }
+        Self { folder: cache_dir.to_owned(), inside: RwLock::new(None), counting: Mutex::new(None) }
     }
 
     /// Opens the environment in `cache_dir`, or makes one; one that cannot be opened is thrown away.
@@ -81,7 +92,9 @@ impl LmdbTables {
             return Ok(None);
         }
         let inside = open_inside(cache_dir, access)?;
-        Ok(Some(Self { folder: cache_dir.to_owned(), inside: RwLock::new(Some(inside)) }))
+        let tables = Self::at(cache_dir);
+        *tables.lock_alone() = Some(inside);
+        Ok(Some(tables))
     }
 
     /// Takes a row away as damage would, past the sums.
@@ -98,6 +111,14 @@ impl LmdbTables {
         self.inside.read().expect("invariant: nobody panics with the environment's lock held")
     }
 
+    fn lock_alone(&self) -> RwLockWriteGuard<'_, Option<Inside>> {
+        self.inside.write().expect("invariant: nobody panics with the environment's lock held")
+    }
+
+    fn counting(&self) -> MutexGuard<'_, Option<Counting>> {
+        self.counting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn read<R>(
         &self,
         run: impl FnOnce(&Inside, &RoTxn<'_, WithoutTls>) -> Result<R, Error>,
@@ -110,7 +131,7 @@ impl LmdbTables {
 
     /// Runs a write, and again with a greater map for as long as it does not fit. Ends: each turn doubles the map, up
     /// to its limit.
-    fn write(&self, write: &dyn Fn(&Inside) -> Result<(), Failure>) -> Result<(), Error> {
+    fn write(&self, write: &mut dyn FnMut(&Inside) -> Result<(), Failure>) -> Result<(), Error> {
         loop {
             {
                 let guard = self.lock();
@@ -124,9 +145,25 @@ impl LmdbTables {
         }
     }
 
+    /// Writes a copy without free pages, durable when this returns.
+    fn copy(&self, path: &Path) -> Result<(), Error> {
+        let guard = self.lock();
+        let inside = guard.as_ref().ok_or_else(closed)?;
+        let copied = inside.env.copy_to_path(path, CompactionOption::Enabled).map_err(lmdb_error)?;
+        copied.sync_all().map_err(Error::io("sync", path))
+    }
+
+    /// Puts a copy in the place of the file, which is not open in this process.
+    fn swap(&self, copy: &Path, path: &Path) -> Result<Inside, Error> {
+        // Who still reads the file of before has its lock as well; the new file begins with one of its own.
+        remove_file(&self.folder.join(LOCK_NAME))?;
+        std::fs::rename(copy, path).map_err(Error::io("rename", copy))?;
+        open_inside(&self.folder, Access::Write)
+    }
+
     /// Doubles the map. No transaction is open in this process meanwhile: each holds the lock for reading.
     fn grow(&self) -> Result<(), Error> {
-        let guard = self.inside.write().expect("invariant: nobody panics with the environment's lock held");
+        let guard = self.lock_alone();
         let inside = guard.as_ref().ok_or_else(closed)?;
         let size = inside.env.info().map_size.saturating_mul(2);
         if size > MAP_BYTES_MAX {
@@ -139,8 +176,7 @@ impl LmdbTables {
 
 impl Tables for LmdbTables {
     fn begin(&self) -> Result<Option<String>, Error> {
-        let mut guard =
-            self.inside.write().expect("invariant: nobody panics with the environment's lock held");
+        let mut guard = self.lock_alone();
         if guard.is_some() {
             return Ok(None);
         }
@@ -175,11 +211,17 @@ impl Tables for LmdbTables {
     }
 
     fn commit(&self, changes: &dyn Changes, meta: &Meta) -> Result<(), Error> {
-        self.write(&|inside| commit_once(inside, changes, meta))
+        let mut counting = self.counting();
+        self.write(&mut |inside| {
+            let mut counted = counting.clone();
+            commit_once(inside, changes, meta, &mut counted)?;
+            *counting = counted;
+            Ok(())
+        })
     }
 
     fn fill(&self, rows: &dyn Changes, end: Option<(&Meta, &Sums)>) -> Result<(), Error> {
-        self.write(&|inside| fill_once(inside, rows, end))
+        self.write(&mut |inside| fill_once(inside, rows, end))
     }
 
     fn meta(&self) -> Result<Option<Meta>, Error> {
@@ -187,25 +229,81 @@ impl Tables for LmdbTables {
     }
 
     fn sums(&self) -> Result<Sums, Error> {
-        self.read(|inside, transaction| {
-            Ok(read_meta(inside, transaction)?.map(|(_, sums)| sums).unwrap_or_default())
-        })
+        self.read(read_sums)
     }
 
-    fn count(&self, table: Table) -> Result<BTreeMap<Partition, Sum>, Error> {
+    fn count(&self, table: Table) -> Result<Counted, Error> {
         let mut out = BTreeMap::new();
         self.read(|inside, transaction| {
             each(inside, transaction, table, &[], &mut |key, partition, value| {
                 row::add(out.entry(partition).or_default(), table, partition, key, value);
                 true
-            })
+            })?;
+            Ok(Counted::new(table, out, &read_sums(inside, transaction)?))
+        })
+    }
+
+    fn scrub(&self, table: Table, rows_max: usize) -> Result<Scrubbed, Error> {
+        let mut under_way = self.counting();
+        let mut counting = Counting::of(table, under_way.take());
+        let from = counting.from().to_vec();
+        let mut left = rows_max;
+        let mut scrubbed = Scrubbed::Whole;
+        self.read(|inside, transaction| {
+            each(inside, transaction, table, &from, &mut |key, partition, value| {
+                if left == 0 {
+                    counting.rest(key);
+                    scrubbed = Scrubbed::More;
+                    return false;
+                }
+                left -= 1;
+                counting.add(partition, key, value);
+                true
+            })?;
+            if scrubbed == Scrubbed::Whole {
+                counting.check(&read_sums(inside, transaction)?)
+            } else {
+                Ok(())
+            }
         })?;
-        Ok(out)
+        *under_way = (scrubbed == Scrubbed::More).then_some(counting);
+        Ok(scrubbed)
+    }
+
+    fn compact(&self) -> Result<Option<Compacted>, Error> {
+        let path = self.folder.join(FILE_NAME);
+        let copy = self.folder.join(COPY_NAME);
+        let before_bytes = std::fs::metadata(&path).map_or(0, |found| found.len());
+        let used_bytes = self.read(used_bytes)?;
+        if before_bytes < COMPACT_BYTES_MIN || used_bytes > before_bytes / 2 {
+            return Ok(None);
+        }
+        let copied = self.copy(&copy);
+        if copied.is_err() {
+            // What is left of it is overwritten by the next.
+            let _ = std::fs::remove_file(&copy);
+        }
+        copied?;
+        let mut guard = self.lock_alone();
+        let held = guard.as_ref().map(stored_meta).transpose()?;
+        if let Some(inside) = guard.take()
+            && !inside.env.prepare_for_closing().wait_timeout(CLOSE_WAIT)
+        {
+            return Err(Error::Tables { reason: "somebody else in this process has it open".to_owned() });
+        }
+        let swapped = self.swap(&copy, &path);
+        let inside = swapped.map_err(|error| Error::Tables { reason: error.to_string() })?;
+        if Some(stored_meta(&inside)?) != held {
+            return Err(Error::Tables { reason: "its copy is not what was copied".to_owned() });
+        }
+        *guard = Some(inside);
+        let after_bytes = std::fs::metadata(&path).map_or(0, |found| found.len());
+        Ok(Some(Compacted { before_bytes, after_bytes }))
     }
 
     fn clear(&self) -> Result<(), Error> {
-        let mut guard =
-            self.inside.write().expect("invariant: nobody panics with the environment's lock held");
+        *self.counting() = None;
+        let mut guard = self.lock_alone();
         if let Some(inside) = guard.take()
             && !inside.env.prepare_for_closing().wait_timeout(CLOSE_WAIT)
         {
@@ -237,13 +335,21 @@ impl From<heed::Error> for Failure {
     }
 }
 
-fn commit_once(inside: &Inside, changes: &dyn Changes, meta: &Meta) -> Result<(), Failure> {
+fn commit_once(
+    inside: &Inside,
+    changes: &dyn Changes,
+    meta: &Meta,
+    counting: &mut Option<Counting>,
+) -> Result<(), Failure> {
     let mut transaction = inside.env.write_txn()?;
-    let mut sums = read_meta(inside, &transaction)?.map(|(_, sums)| sums).unwrap_or_default();
+    let mut sums = read_sums(inside, &transaction)?;
     each_change(changes, &mut |change| {
         let rows = &inside.tables[usize::from(change.table.0)];
-        let stored = row::change(&mut sums, &change, rows.get(&transaction, change.key)?)?;
-        match stored {
+        let before = rows.get(&transaction, change.key)?;
+        if let Some(counting) = counting {
+            counting.follow(&change, before)?;
+        }
+        match row::change(&mut sums, &change, before)? {
             Some(stored) => rows.put(&mut transaction, change.key, &stored)?,
             None => drop(rows.delete(&mut transaction, change.key)?),
         }
@@ -292,6 +398,23 @@ fn each_change(
 fn read_meta(inside: &Inside, transaction: &RoTxn<'_, WithoutTls>) -> Result<Option<(Meta, Sums)>, Error> {
     let stored = inside.tables[DATABASE_COUNT - 1].get(transaction, META_KEY).map_err(lmdb_error)?;
     stored.map(row::decode_meta).transpose()
+}
+
+fn stored_meta(inside: &Inside) -> Result<Option<(Meta, Sums)>, Error> {
+    read_meta(inside, &inside.env.read_txn().map_err(lmdb_error)?)
+}
+
+/// Returns how many bytes of the file hold rows.
+fn used_bytes(inside: &Inside, transaction: &RoTxn<'_, WithoutTls>) -> Result<u64, Error> {
+    let mut bytes = 0;
+    for rows in &inside.tables {
+        bytes += rows.stat(transaction).map_err(lmdb_error)?.non_free_page_size() as u64;
+    }
+    Ok(bytes)
+}
+
+fn read_sums(inside: &Inside, transaction: &RoTxn<'_, WithoutTls>) -> Result<Sums, Error> {
+    Ok(read_meta(inside, transaction)?.map(|(_, sums)| sums).unwrap_or_default())
 }
 
 fn each(
@@ -379,16 +502,14 @@ fn find_tables(env: &Env<WithoutTls>) -> Result<[Rows; DATABASE_COUNT], Error> {
 }
 
 fn remove_files(folder: &Path) -> Result<(), Error> {
-    for name in [FILE_NAME, LOCK_NAME] {
-        let path = folder.join(name);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", path)(error));
-            }
-            _ => {}
-        }
+    [FILE_NAME, LOCK_NAME, COPY_NAME].iter().try_for_each(|name| remove_file(&folder.join(name)))
+}
+
+fn remove_file(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn closed() -> Error {

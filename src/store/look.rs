@@ -4,7 +4,6 @@
 //! with the journal's tail folded over it in memory. Beside somebody who has the lock alone, or where the environment
 //! is not to be believed, the whole journal is folded in memory. No file is made, changed or taken away.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -16,9 +15,8 @@ use super::marker::Marker;
 use super::mem::MemTables;
 use super::open::{Ends, JOURNAL_FOLDER, LOCK_NAME, OpenReport, disbelief, find};
 use super::reader::{JournalReader, Shared};
-use super::tables::{Changes, Meta, Sum, Sums, Table, Tables, VisitRow};
+use super::tables::{Changes, Counted, Meta, Scrubbed, Sums, Table, Tables, VisitRow};
 use super::{Options, identity};
-use crate::id::Partition;
 
 /// A store that is looked at. Nobody can write to it as long as this is there, unless somebody already could.
 pub struct Looked<D: Disk, T: Tables> {
@@ -182,8 +180,12 @@ impl<T: Tables> Tables for ReadTables<T> {
         self.inner().sums()
     }
 
-    fn count(&self, table: Table) -> Result<BTreeMap<Partition, Sum>, Error> {
+    fn count(&self, table: Table) -> Result<Counted, Error> {
         self.inner().count(table)
+    }
+
+    fn scrub(&self, table: Table, rows_max: usize) -> Result<Scrubbed, Error> {
+        self.inner().scrub(table, rows_max)
     }
 
     fn clear(&self) -> Result<(), Error> {

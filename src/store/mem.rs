@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard};
 
 use super::error::Error;
 use super::row;
-use super::tables::{Changes, Meta, Sum, Sums, Table, Tables, VisitRow};
-use crate::id::Partition;
+use super::scrub::Counting;
+use super::tables::{Changes, Counted, Meta, Scrubbed, Sums, Table, Tables, VisitRow};
 
 /// An ordered map with atomic commits.
 #[derive(Debug, Default)]
@@ -20,11 +20,17 @@ struct State {
     rows: BTreeMap<Table, BTreeMap<Vec<u8>, Vec<u8>>>,
     meta: Option<Meta>,
     sums: Sums,
+    counting: Option<Counting>,
 }
 
 impl MemTables {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("invariant: nobody panics with the tables' lock held")
+    }
+
+    /// Takes a row away as damage would, past the sums; tells whether it was there. For tests.
+    pub fn remove_unseen(&self, table: Table, key: &[u8]) -> bool {
+        self.lock().rows.get_mut(&table).is_some_and(|rows| rows.remove(key).is_some())
     }
 }
 
@@ -50,11 +56,16 @@ impl Tables for MemTables {
     fn commit(&self, changes: &dyn Changes, meta: &Meta) -> Result<(), Error> {
         let mut state = self.lock();
         let mut sums = state.sums.clone();
+        let mut counting = state.counting.clone();
         let mut stored = Vec::new();
         changes.each(&mut |change| {
             row::check(&change)?;
             let before = state.rows.get(&change.table).and_then(|rows| rows.get(change.key));
-            let after = row::change(&mut sums, &change, before.map(Vec::as_slice))?;
+            let before = before.map(Vec::as_slice);
+            if let Some(counting) = &mut counting {
+                counting.follow(&change, before)?;
+            }
+            let after = row::change(&mut sums, &change, before)?;
             stored.push((change.table, change.key.to_vec(), after));
             Ok(())
         })?;
@@ -66,6 +77,7 @@ impl Tables for MemTables {
             }
         }
         state.sums = sums;
+        state.counting = counting;
         state.meta = Some(meta.clone());
         Ok(())
     }
@@ -94,14 +106,34 @@ impl Tables for MemTables {
         Ok(self.lock().sums.clone())
     }
 
-    fn count(&self, table: Table) -> Result<BTreeMap<Partition, Sum>, Error> {
+    fn count(&self, table: Table) -> Result<Counted, Error> {
         let state = self.lock();
         let mut out = BTreeMap::new();
         for (key, stored) in state.rows.get(&table).into_iter().flatten() {
             let (partition, value) = row::decode(table, key, stored)?;
             row::add(out.entry(partition).or_default(), table, partition, key, value);
         }
-        Ok(out)
+        Ok(Counted::new(table, out, &state.sums))
+    }
+
+    fn scrub(&self, table: Table, rows_max: usize) -> Result<Scrubbed, Error> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let mut counting = Counting::of(table, state.counting.take());
+        let from = counting.from().to_vec();
+        let rows = state.rows.entry(table).or_default();
+        let mut left = rows_max;
+        for (key, stored) in rows.range::<[u8], _>((Bound::Included(from.as_slice()), Bound::Unbounded)) {
+            if left == 0 {
+                counting.rest(key);
+                state.counting = Some(counting);
+                return Ok(Scrubbed::More);
+            }
+            left -= 1;
+            let (partition, value) = row::decode(table, key, stored)?;
+            counting.add(partition, key, value);
+        }
+        counting.check(&state.sums).map(|()| Scrubbed::Whole)
     }
 
     fn clear(&self) -> Result<(), Error> {

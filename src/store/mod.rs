@@ -29,6 +29,7 @@ mod open;
 mod reader;
 mod repair;
 mod row;
+mod scrub;
 mod sealed;
 mod segment;
 mod snapshot;
@@ -43,7 +44,7 @@ mod tests;
 pub use disk::{Disk, DiskFile, Lock, RealDisk, Stamp};
 pub use entry::{Entry, Frame, Link, Positions, StoreId};
 pub use error::{AppendError, Error};
-pub use follower::{Checkpoint, Fold, Follower, Is, Rows};
+pub use follower::{CHECKPOINT_CHANGED_BYTES, Checkpoint, Fold, Follower, Is, Rows};
 pub use frame::FRAME_BYTES_MAX;
 pub use identity::{FORMAT, FORMAT_OLDEST, Upgraded, format, upgrade};
 pub use info::{Info, SegmentInfo, info};
@@ -59,8 +60,8 @@ pub use reader::JournalReader;
 pub use repair::{Act, RepairReport, repair};
 pub use sealed::Moment;
 pub use tables::{
-    Change, Changes, KEY_BYTES_MAX, Meta, Sum, Sums, TABLE_COUNT_MAX, Table, Tables, VALUE_BYTES_MAX, Visit,
-    VisitRow,
+    Change, Changes, Compacted, Counted, KEY_BYTES_MAX, Meta, Scrubbed, Sum, Sums, TABLE_COUNT_MAX, Table,
+    Tables, VALUE_BYTES_MAX, Visit, VisitRow,
 };
 pub use verify::{Level, VerifyReport, verify, walk};
 

@@ -90,16 +90,23 @@ pub(super) fn change(
     change: &Change<'_>,
     before: Option<&[u8]>,
 ) -> Result<Option<Vec<u8>>, Error> {
+    count(sums, change, before)?;
+    Ok(change.value.map(|value| encode(change, value)))
+}
+
+/// Takes the row before a change out of the sums, and the row after it in.
+pub(super) fn count(sums: &mut Sums, change: &Change<'_>, before: Option<&[u8]>) -> Result<(), Error> {
     if let Some(stored) = before {
         let (partition, value) = decode(change.table, change.key, stored)?;
         let sum = sums.entry((change.table, partition)).or_default();
         sum.rows = sum.rows.wrapping_sub(1);
         sum.hashes = sum.hashes.wrapping_sub(row_hash(change.table, partition, change.key, value));
     }
-    let Some(value) = change.value else { return Ok(None) };
-    let sum = sums.entry((change.table, change.partition)).or_default();
-    add(sum, change.table, change.partition, change.key, value);
-    Ok(Some(encode(change, value)))
+    if let Some(value) = change.value {
+        let sum = sums.entry((change.table, change.partition)).or_default();
+        add(sum, change.table, change.partition, change.key, value);
+    }
+    Ok(())
 }
 
 /// Returns meta and sums as bytes: format, store, seq, hash, time, positions, sums, checksum.

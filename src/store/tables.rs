@@ -79,6 +79,41 @@ impl Meta {
     }
 }
 
+/// What a table holds, and what it should hold, by partition; what is not there is zero.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counted {
+    /// Counted anew.
+    pub found: BTreeMap<Partition, Sum>,
+    /// As kept at the commits.
+    pub kept: BTreeMap<Partition, Sum>,
+}
+
+impl Counted {
+    /// Puts together what was counted of a table, and what the sums say of it.
+    pub(super) fn new(table: Table, found: BTreeMap<Partition, Sum>, sums: &Sums) -> Self {
+        let kept = sums.iter().filter(|((of, _), _)| *of == table);
+        Self { found, kept: kept.map(|((_, partition), sum)| (*partition, *sum)).collect() }
+    }
+}
+
+/// What a file was and became.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compacted {
+    /// Its size before.
+    pub before_bytes: u64,
+    /// Its size now.
+    pub after_bytes: u64,
+}
+
+/// How far a scrub of a table came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scrubbed {
+    /// There are more rows.
+    More,
+    /// All rows are what was written.
+    Whole,
+}
+
 /// Whether a scan wants more.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> bool + 'a;
 
@@ -110,8 +145,23 @@ pub trait Tables: Send + Sync + 'static {
     fn meta(&self) -> Result<Option<Meta>, Error>;
     /// Returns the sums of the last commit.
     fn sums(&self) -> Result<Sums, Error>;
-    /// Counts the rows of a table anew.
-    fn count(&self, table: Table) -> Result<BTreeMap<Partition, Sum>, Error>;
+    /// Counts the rows of a table anew, all of one commit.
+    fn count(&self, table: Table) -> Result<Counted, Error>;
+    /// Goes on with a count of a table by at most `rows_max` rows, and compares with the sums kept at its end. Commits
+    /// may come between the pieces; a count of another table begins anew.
+    ///
+    /// # Errors
+    /// A row cannot be read, or rows are missing or were added behind the tables' back.
+    fn scrub(&self, table: Table, rows_max: usize) -> Result<Scrubbed, Error>;
+    /// Writes everything anew into a smaller file when at least half of the file is free; `None` when it is not, or
+    /// there is no file. Nobody may commit meanwhile; reading goes on.
+    ///
+    /// # Errors
+    /// It could not be written; then all is as it was, or the error is one [of tables](Error::is_of_tables) and they
+    /// have to be cleared.
+    fn compact(&self) -> Result<Option<Compacted>, Error> {
+        Ok(None)
+    }
     /// Throws all rows and the meta away.
     fn clear(&self) -> Result<(), Error>;
 }

@@ -8,7 +8,7 @@ use super::frame::{FRAME_BYTES_MAX, Tag, decode, encode, encoded_bytes, groups, 
 use super::row;
 use super::segment::{name, parse_name};
 use super::{
-    Change, Entry, Link, LmdbTables, MemTables, Meta, StoreId, Sums, TABLE_COUNT_MAX, Table, Tables,
+    Change, Entry, Link, LmdbTables, MemTables, Meta, Scrubbed, StoreId, Sums, TABLE_COUNT_MAX, Table, Tables,
 };
 use crate::id::{PARTITION_COUNT, Partition, Time};
 
@@ -228,4 +228,77 @@ fn a_row_that_vanished_is_found_by_the_sums() {
         "KN0410: table 1 of partition 4 has 1 rows that do not add up to the 2 written"
     );
     super::follower::check_sums(&tables, Table(1), Some(Partition(5))).unwrap();
+}
+
+/// Commits rows of one table, each with its key's number for a partition.
+fn commit_rows(tables: &dyn Tables, rows: &[(u8, Option<Vec<u8>>)]) {
+    let by_key: std::collections::BTreeMap<[u8; 1], Option<&[u8]>> =
+        rows.iter().map(|(key, value)| ([*key], value.as_deref())).collect();
+    let partition = |key: &[u8; 1]| Partition(u16::from(key[0] % 3));
+    let changes: Vec<_> = by_key
+        .iter()
+        .map(|(key, value)| Change { table: Table(0), partition: partition(key), key, value: *value })
+        .collect();
+    tables.commit(&changes, &Meta::empty(StoreId([1; 16]))).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_scrub_finds_what_is_missing_and_nothing_else_whatever_is_committed_between_its_pieces(
+        first in vec((0..30_u8, vec(any::<u8>(), 0..9).prop_map(Some)), 1..40),
+        commits in vec(vec((0..30_u8, proptest::option::of(vec(any::<u8>(), 0..9))), 0..8), 0..6),
+        lost in proptest::option::of(any::<proptest::sample::Index>()),
+        piece in 1..7_usize,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let (disk, memory) = (LmdbTables::open(folder.path()).unwrap(), MemTables::default());
+        for tables in [&disk as &dyn Tables, &memory] {
+            commit_rows(tables, &first);
+        }
+        if let Some(lost) = lost {
+            let key = [first[lost.index(first.len())].0];
+            disk.remove_unseen(Table(0), &key);
+            prop_assert!(memory.remove_unseen(Table(0), &key));
+        }
+        for tables in [&disk as &dyn Tables, &memory] {
+            let mut commits = commits.iter();
+            let found = loop {
+                match tables.scrub(Table(0), piece) {
+                    Ok(Scrubbed::Whole) => break false,
+                    Err(error) => {
+                        prop_assert!(error.is_of_tables(), "{error}");
+                        break true;
+                    }
+                    Ok(Scrubbed::More) => commits.next().into_iter().for_each(|rows| commit_rows(tables, rows)),
+                }
+            };
+            prop_assert_eq!(found, lost.is_some());
+        }
+    }
+}
+
+#[test]
+fn an_environment_that_is_half_free_is_made_smaller_and_holds_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let tables = LmdbTables::open(folder.path()).unwrap();
+    let value = vec![7; 10_000];
+    let keys: Vec<_> = (0..200_u8).map(|key| [key]).collect();
+    let mut meta = Meta::empty(StoreId([1; 16]));
+    let row = |key, value| Change { table: Table(2), partition: Partition(1), key, value };
+    tables.commit(&keys.iter().map(|key| row(key, Some(&value[..]))).collect::<Vec<_>>(), &meta).unwrap();
+    assert_eq!(tables.compact().unwrap(), None, "nothing is free");
+    meta.seq = 1;
+    tables.commit(&keys[20..].iter().map(|key| row(key, None)).collect::<Vec<_>>(), &meta).unwrap();
+    let (rows, sums) = (all(&tables), tables.sums().unwrap());
+    assert_eq!(tables.scrub(Table(2), 5).unwrap(), Scrubbed::More);
+    let made = tables.compact().unwrap().unwrap();
+    assert!(made.before_bytes > 2_000_000 && made.after_bytes < 500_000, "{made:?}");
+    assert_eq!((all(&tables), tables.sums().unwrap(), tables.meta().unwrap().unwrap().seq), (rows, sums, 1));
+    assert_eq!(tables.compact().unwrap(), None, "it is small now");
+    tables.commit(&vec![row(b"new", Some(b"row"))], &meta).unwrap();
+    assert_eq!(tables.scrub(Table(2), 100).unwrap(), Scrubbed::Whole);
+    drop(tables);
+    assert_eq!(all(&LmdbTables::open(folder.path()).unwrap()).len(), 21);
 }

@@ -11,12 +11,13 @@ use knhk::engine::service::{
     Answer, CaseAct, ItemAct, ItemFilter, Once, Operation, PageOf, Refusal, Service,
 };
 use knhk::engine::shared::Place;
+use knhk::engine::tables::{CASES, case_key};
 use knhk::engine::{HotCores, Options};
 use knhk::error::Kind;
 use knhk::id::{CaseId, ItemId};
 use knhk::store::{self, Start, StoreId};
 use knhk::telemetry::metrics::Metrics;
-use knhk::telemetry::metrics::labels::{CaseState, ItemState, Queue};
+use knhk::telemetry::metrics::labels::{Cache, CaseState, ItemState, Queue};
 
 use self::disk::{LossyTables, SwitchDisk};
 use crate::support::wait;
@@ -41,6 +42,7 @@ fn options() -> Options {
         frame_bytes_max: 1024 * 1024,
         shard_requests_max: 64,
         follower_lag_max: 65_536,
+        cache_bytes: 64 << 20,
         key_us: 3_600_000_000,
         keys_max: 100_000,
         checkpoint_bytes: 16 * 1024,
@@ -237,6 +239,8 @@ fn everyone_reads_what_was_acknowledged_while_others_write() {
         }
     });
     assert_eq!(service.count(), (THREADS * CREATES) as usize);
+    let shards = service.engine.shared().inboxes.len();
+    service.engine.measure();
     let metrics = service.engine.metrics();
     let closed = metrics.cases.of(CaseState::Cancelled).get();
     let running = metrics.cases.of(CaseState::Running).get();
@@ -244,6 +248,9 @@ fn everyone_reads_what_was_acknowledged_while_others_write() {
     assert_eq!(metrics.work_items.of(ItemState::Enabled).get(), running);
     assert_eq!(metrics.workflow_cases.get(), u64::from(THREADS * CREATES));
     assert_eq!(metrics.queue_depth.of(Queue::Parked).get(), 0);
+    assert_eq!(metrics.queue_limit.of(Queue::Inbox).get(), 64 * i64::try_from(shards).unwrap());
+    let held = metrics.cache_bytes.of(Cache::Cases).get();
+    assert!(held > 0 && held < metrics.cache_limit_bytes.of(Cache::Cases).get(), "{held}");
     wait_for(|| metrics.journal_bytes.get() > 0 && metrics.hot_path_tick_hertz.get() > 0);
     service.stop();
 }
@@ -275,5 +282,23 @@ fn rows_that_are_missing_from_the_environment_are_made_anew_at_the_start() {
     tables.lose();
     let engine = open(options(), &SwitchDisk::default(), tables, store_in(&folder));
     assert_eq!(engine.case(case).unwrap().id, case);
+    assert!(engine.stop().is_empty());
+}
+
+#[test]
+fn rows_that_are_missing_where_nobody_looked_are_found_by_the_scrub_and_made_anew() {
+    let tables = LossyTables::default();
+    let service = start(options(), tables.clone());
+    let case = service.create(None).unwrap();
+    assert!(service.engine.stop().is_empty());
+    let Running { engine, folder, .. } = service;
+    drop(engine);
+    tables.remove_unseen(CASES, &case_key(case));
+    let engine = open(options(), &SwitchDisk::default(), tables, store_in(&folder));
+    wait_for(|| !engine.health().degraded.iter().any(|why| why == "scrub running"));
+    assert_eq!(engine.case(case).unwrap().id, case);
+    let suspend = (Operation::Case(case, CaseAct::Suspend), Once::default());
+    engine.operate(vec![suspend]).remove(0).unwrap();
+    assert_eq!(engine.metrics().workflow_errors.get(), 1, "nobody was told");
     assert!(engine.stop().is_empty());
 }

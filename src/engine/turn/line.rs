@@ -30,7 +30,7 @@ pub(super) struct Turn<'a> {
 
 /// The jobs of one case that wait for their turn, and the one that is at work.
 pub(super) struct Line {
-    entry: Entry,
+    entry: Box<Entry>,
     waiting: VecDeque<(usize, Job)>,
     work: Option<Work>,
     step: Option<Pending>,
@@ -79,7 +79,7 @@ struct Pending {
 }
 
 impl Line {
-    pub(super) fn new(entry: Entry) -> Self {
+    pub(super) fn new(entry: Box<Entry>) -> Self {
         Self { entry, waiting: VecDeque::new(), work: None, step: None }
     }
 
@@ -87,7 +87,7 @@ impl Line {
         self.waiting.push_back((at, job));
     }
 
-    pub(super) fn into_entry(self) -> Entry {
+    pub(super) fn into_entry(self) -> Box<Entry> {
         self.entry
     }
 
@@ -308,7 +308,7 @@ impl Line {
     }
 
     fn answer(&self, work: &Work, turn: &Turn<'_>) -> Answer {
-        let Entry { case, registered, .. } = &self.entry;
+        let Entry { case, registered, .. } = &*self.entry;
         let (number, before) = match &work.asked {
             Asked::Nobody => return Answer::Nothing,
             Asked::ForCase => return Answer::Case(Box::new(self.entry.view(turn.slabs))),

@@ -13,7 +13,7 @@ use crate::case::row::{CaseRow, InstanceRow};
 use crate::case::settle::Done;
 use crate::case::state::{Instance, Keeper};
 use crate::id::SpecNumber;
-use crate::kernel::{self, Kernel, NetHandle, Slot, Wave};
+use crate::kernel::{self, Kernel, NetHandle, Region, Slot, Wave};
 use crate::net::Net;
 
 pub(super) use crate::kernel::WAVE_STEPS_MAX;
@@ -43,6 +43,24 @@ pub(super) enum Fired {
 }
 
 impl Slabs {
+    /// Makes room for so many markings, so that they need not move when more come.
+    pub(super) fn reserve(&mut self, markings: usize) {
+        self.kernel.reserve(markings);
+        // Without it they move, and nothing else changes.
+        let _ = self.slots.try_reserve_exact(markings);
+    }
+
+    /// Returns where markings lie, and the numbers that stand for them.
+    pub(super) fn regions(&self) -> [Region; 3] {
+        let [words, tallies] = self.kernel.regions();
+        [words, tallies, Region::of(&self.slots)]
+    }
+
+    /// Returns how many markings are open.
+    pub(super) fn open_count(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
     /// Makes the nets of a specification known; once is enough.
     pub(super) fn know(&mut self, spec: SpecNumber, nets: &[Arc<Net>]) {
         if !self.nets.contains_key(&spec) {

@@ -111,6 +111,19 @@ closed_set! {
     Http = "http",
     /// Spans for the collector.
     Spans = "spans",
+    /// Idempotency keys of clients that are remembered.
+    Keys = "keys",
+}
+
+closed_set! {
+    /// What the service keeps in memory up to a limit.
+    Cache, "cache":
+    /// Live cases.
+    Cases = "cases",
+    /// Rows that changed since the last checkpoint.
+    ChangedRows = "changed_rows",
+    /// What is staged and not durable.
+    Undurable = "undurable",
 }
 
 closed_set! {

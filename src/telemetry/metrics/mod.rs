@@ -11,7 +11,7 @@ mod render;
 
 pub use instrument::{Counter, Family, Gauge, Histogram};
 
-use labels::{CaseState, ItemState, Queue, Route, Status};
+use labels::{Cache, CaseState, ItemState, Queue, Route, Status};
 
 /// Bucket edges of ticks a step. Source: performance.md section 1 (the budget is 8, the tail is cold caches).
 const TICK_EDGES: &[u64] =
@@ -67,8 +67,14 @@ pub struct Metrics {
     pub read_only: Gauge,
     /// Entries waiting, by queue.
     pub queue_depth: Family<Queue, Gauge>,
+    /// Most entries that may wait, by queue.
+    pub queue_limit: Family<Queue, Gauge>,
     /// Entries refused because a queue was full, by queue.
     pub queue_refused: Family<Queue, Counter>,
+    /// Memory held, by what for.
+    pub cache_bytes: Family<Cache, Gauge>,
+    /// Memory that may be held, by what for.
+    pub cache_limit_bytes: Family<Cache, Gauge>,
     /// Time from a request's first line to its answer, in microseconds, by route and status.
     pub http_request_us: Family<(Route, Status), Histogram>,
     /// Open connections.
@@ -107,7 +113,10 @@ impl Metrics {
             disk_free_bytes: Gauge::default(),
             read_only: Gauge::default(),
             queue_depth: Family::new(Gauge::default),
+            queue_limit: Family::new(Gauge::default),
             queue_refused: Family::new(Counter::default),
+            cache_bytes: Family::new(Gauge::default),
+            cache_limit_bytes: Family::new(Gauge::default),
             http_request_us: Family::new(|| Histogram::new(MICROSECOND_EDGES)),
             http_connections: Gauge::default(),
             memory_locked_bytes: Gauge::default(),

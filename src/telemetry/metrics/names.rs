@@ -59,7 +59,10 @@ names! {
     DISK_FREE_BYTES: Gauge, "knhk_disk_free_bytes", "bytes", "Free space of the file system that holds the state.";
     READ_ONLY: Gauge, "knhk_read_only", "", "1 while the service takes no changes, else 0.";
     QUEUE_DEPTH: Gauge, "knhk_queue_depth", "", "Entries waiting, by queue.";
+    QUEUE_LIMIT: Gauge, "knhk_queue_limit", "", "Most entries that may wait, by queue; 0 for a queue that is not in use.";
     QUEUE_REFUSED: Counter, "knhk_queue_refused_total", "", "Entries refused because a queue was full, by queue.";
+    CACHE_BYTES: Gauge, "knhk_cache_bytes", "bytes", "Memory that is held, as far as it can be told, by what for.";
+    CACHE_LIMIT_BYTES: Gauge, "knhk_cache_limit_bytes", "bytes", "Memory that may be held, by what for.";
     HTTP_REQUEST_SECONDS: Histogram, "knhk_http_request_seconds", "seconds", "Time from a request to its answer, by route and status.";
     HTTP_CONNECTIONS: Gauge, "knhk_http_connections", "", "Open connections.";
     MEMORY_LOCKED_BYTES: Gauge, "knhk_memory_locked_bytes", "bytes", "Memory that is locked.";

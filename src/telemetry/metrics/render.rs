@@ -32,10 +32,13 @@ pub(super) fn page(metrics: &Metrics, openmetrics: bool) -> String {
     page.gauge(names::DISK_FREE_BYTES, &metrics.disk_free_bytes);
     page.gauge(names::READ_ONLY, &metrics.read_only);
     page.gauges(names::QUEUE_DEPTH, &metrics.queue_depth);
+    page.gauges(names::QUEUE_LIMIT, &metrics.queue_limit);
     page.heading(names::QUEUE_REFUSED);
     for (labels, counter) in metrics.queue_refused.members() {
         page.sample(names::QUEUE_REFUSED.name, &labels, counter.get());
     }
+    page.gauges(names::CACHE_BYTES, &metrics.cache_bytes);
+    page.gauges(names::CACHE_LIMIT_BYTES, &metrics.cache_limit_bytes);
     page.heading(names::HTTP_REQUEST_SECONDS);
     for (labels, histogram) in metrics.http_request_us.members() {
         if histogram.count() > 0 {

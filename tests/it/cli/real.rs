@@ -4,7 +4,7 @@
 #![expect(clippy::too_many_lines, reason = "snapshots are long")]
 
 use std::fs;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use expect_test::expect;
 use knhk::api::Limits;
@@ -70,9 +70,6 @@ fn every_request_of_a_command_is_one_that_the_interface_takes() {
         text = text + "$ knhk " + &arguments.join(" ") + "\n" + &home.run(&arguments);
     }
     server.stop();
-    for thread in threads.into_inner().unwrap() {
-        thread.join().unwrap();
-    }
     expect![[r#"
         $ knhk workflow register order.yawl --accept-unsound --idempotency-key r1
         id       urn:x:order

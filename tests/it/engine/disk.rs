@@ -1,15 +1,13 @@
 //! The machine's disk with two switches, and rows in memory that can be lost.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
-use knhk::id::Partition;
 use knhk::store::{
-    Changes, Disk, DiskFile, Error, Lock, MemTables, Meta, RealDisk, Stamp, Sum, Sums, Table, Tables,
-    VisitRow,
+    Changes, Counted, Disk, DiskFile, Error, Lock, MemTables, Meta, RealDisk, Scrubbed, Stamp, Sums, Table,
+    Tables, VisitRow,
 };
 
 #[derive(Debug, Default)]
@@ -123,6 +121,11 @@ impl DiskFile for SwitchFile {
 pub(super) struct LossyTables(Arc<(MemTables, AtomicBool)>);
 
 impl LossyTables {
+    /// Takes one row away as damage would.
+    pub(super) fn remove_unseen(&self, table: Table, key: &[u8]) {
+        assert!(self.0.0.remove_unseen(table, key), "there was no such row");
+    }
+
     pub(super) fn lose(&self) {
         self.0.1.store(true, Ordering::Release);
     }
@@ -153,9 +156,16 @@ impl Tables for LossyTables {
         self.0.0.sums()
     }
 
-    fn count(&self, table: Table) -> Result<BTreeMap<Partition, Sum>, Error> {
-        let counted = self.0.0.count(table)?;
-        Ok(if self.0.1.load(Ordering::Acquire) { BTreeMap::new() } else { counted })
+    fn count(&self, table: Table) -> Result<Counted, Error> {
+        let mut counted = self.0.0.count(table)?;
+        if self.0.1.load(Ordering::Acquire) {
+            counted.found.clear();
+        }
+        Ok(counted)
+    }
+
+    fn scrub(&self, table: Table, rows_max: usize) -> Result<Scrubbed, Error> {
+        self.0.0.scrub(table, rows_max)
     }
 
     fn clear(&self) -> Result<(), Error> {

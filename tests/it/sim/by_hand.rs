@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use knhk::engine::prepare::{self, Prepared};
 use knhk::engine::registry::Registry;
 use knhk::engine::request::{Message, Reply, Staged};
-use knhk::engine::service::{Answer, CaseAct, Fragment, Once, Operation};
+use knhk::engine::service::{Answer, CaseAct, CaseState, Fragment, Once, Operation};
 use knhk::engine::shard::Progress;
 use knhk::engine::ticket::{Ticket, ticket};
 use knhk::engine::turn::Tally;
@@ -52,8 +52,21 @@ impl Bench {
     }
 
     fn open(disk: &SimDisk, tables: &Arc<MemTables>, now: Time) -> Node {
-        Node::open(disk, tables, &store_options(), Setting { shard_count: 1, ..Setting::default() }, now)
-            .unwrap()
+        Node::open(disk, tables, &store_options(), Setting::default(), now).unwrap()
+    }
+
+    /// With so much memory for cases.
+    fn with_cache(cache_bytes: usize) -> Self {
+        let mut bench = Self::new();
+        let setting = Setting { cache_bytes, ..Setting::default() };
+        bench.node = Node::open(&bench.disk, &bench.tables, &store_options(), setting, START).unwrap();
+        bench
+    }
+
+    /// Lets the shard hear what became durable.
+    fn beat(&mut self) {
+        self.node.inboxes[0].push_back(Message::Beat);
+        self.rest();
     }
 
     fn reopen(&mut self) {
@@ -65,7 +78,8 @@ impl Bench {
     }
 
     fn register(&mut self, source: &[u8]) {
-        let prepared = prepare::registration(source, 40_000, &Once::default(), || "register".to_owned());
+        let own = format!("register {}", blake3::hash(source));
+        let prepared = prepare::registration(source, 40_000, &Once::default(), || own);
         let ticket = self.ask(prepared.unwrap());
         self.rest();
         assert!(matches!(ticket.poll(), Some(Reply::Registered(_))));
@@ -319,7 +333,86 @@ fn a_closed_case_leaves_memory_when_it_is_durable() {
     let ticket = bench.operate(cancel, Some("cancel"));
     bench.rest();
     assert!(matches!(ticket.poll(), Some(Reply::Done(_))));
-    bench.node.inboxes[0].push_back(Message::Beat);
-    bench.rest();
+    bench.beat();
     assert!(!bench.node.shards[0].cases().contains(case));
+}
+
+#[test]
+fn an_idle_case_leaves_memory_beyond_the_limit_and_is_read_back_for_the_next_command() {
+    let mut bench = Bench::with_cache(0);
+    bench.register(SEQUENCE);
+    let ticket = bench.create("sequence", "key", "");
+    bench.node.turn(0, usize::MAX, bench.now);
+    assert_eq!(bench.node.shards[0].cases().len(), 1, "it is not durable");
+    bench.rest();
+    let case = created(&ticket);
+    bench.beat();
+    assert!(bench.node.shards[0].cases().is_empty());
+    let suspend = bench.operate(Operation::Case(case, CaseAct::Suspend), Some("suspend"));
+    bench.rest();
+    assert!(
+        matches!(suspend.poll(), Some(Reply::Done(Answer::Case(view))) if view.state == CaseState::Suspended)
+    );
+    bench.beat();
+    assert!(bench.node.shards[0].cases().is_empty());
+    assert_eq!(bench.node.shards[0].cases().marking_count(), 0, "markings were left behind");
+}
+
+#[test]
+fn idle_cases_are_kept_encoded_and_the_ones_idle_longest_leave_first() {
+    let mut bench = Bench::with_cache(16_000);
+    bench.register(SEQUENCE);
+    let mut cases = Vec::new();
+    for number in 0..200 {
+        let ticket = bench.create("sequence", &format!("key {number}"), "");
+        bench.rest();
+        cases.push(created(&ticket));
+    }
+    bench.beat();
+    let shard = &bench.node.shards[0];
+    let (bytes, bytes_max) = (shard.held().case_bytes, 16_000);
+    assert!(bytes <= bytes_max, "{bytes} of {bytes_max}");
+    let is_there: Vec<bool> = cases.iter().map(|case| shard.cases().contains(*case)).collect();
+    let count = is_there.iter().filter(|is| **is).count();
+    assert!(count > 20 && count < 150, "{count} cases fit {bytes_max} bytes");
+    assert!(is_there.is_sorted(), "the oldest have left: {is_there:?}");
+    let at_work = cases.iter().filter(|case| shard.cases().get(**case).is_some()).count();
+    assert!(at_work < count, "all {count} are as large as when they work");
+    let encoded = cases[cases.len() - count + 1];
+    assert!(shard.cases().get(encoded).is_none());
+    let rows = shard.cases().rows(encoded).unwrap();
+    assert_eq!(Some(rows), queries::case_rows(&bench.node.follower, encoded).unwrap());
+    let cancel = CaseAct::Cancel { reason: "enough".to_owned() };
+    let ticket = bench.operate(Operation::Case(encoded, cancel), Some("cancel"));
+    bench.rest();
+    assert!(matches!(ticket.poll(), Some(Reply::Done(_))));
+}
+
+#[test]
+fn a_start_takes_only_cases_into_memory_that_have_something_to_do() {
+    let mut bench = Bench::new();
+    bench.register(SEQUENCE);
+    bench.register(COUNT);
+    let idle = bench.create("sequence", "idle", "");
+    bench.rest();
+    let words = "x".repeat(4_000);
+    bench.create("count", "key", &words);
+    bench.node.turn(0, usize::MAX, bench.now);
+    assert!(bench.node.staged[0].len() > 1, "the chain fits one frame");
+    for (answerer, reply) in bench.node.write(&mut |_| 1, bench.now) {
+        answerer.answer(reply);
+    }
+    bench.node.follow(usize::MAX).unwrap();
+    assert_eq!(bench.rows(tables::UNFINISHED), 1);
+    bench.reopen();
+    assert!(bench.node.shards[0].cases().is_empty());
+    bench.node.turn(0, 0, bench.now);
+    assert_eq!(bench.node.questions.len(), 1);
+    bench.rest();
+    assert!(!bench.node.shards[0].cases().contains(created(&idle)));
+    assert_eq!(
+        (bench.rows(tables::UNFINISHED), bench.rows(tables::CLOSED)),
+        (0, 1),
+        "nobody went on with it"
+    );
 }

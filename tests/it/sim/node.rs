@@ -30,6 +30,8 @@ pub(crate) struct Setting {
     pub(crate) frame_bytes_max: usize,
     /// With 0, every OR-join that needs a search parks its case.
     pub(crate) judged_states: usize,
+    /// With 0, no case stays in memory that is at rest and durable.
+    pub(crate) cache_bytes: usize,
     /// The fifth planted bug.
     pub(crate) forgets_keys: bool,
 }
@@ -37,7 +39,8 @@ pub(crate) struct Setting {
 impl Default for Setting {
     fn default() -> Self {
         let judged_states = loading::JUDGED_STATES_MAX;
-        Self { shard_count: 1, frame_bytes_max: 48 * 1024, judged_states, forgets_keys: false }
+        let cache_bytes = 1 << 30;
+        Self { shard_count: 1, frame_bytes_max: 48 * 1024, judged_states, cache_bytes, forgets_keys: false }
     }
 }
 
@@ -51,6 +54,7 @@ fn options(setting: Setting) -> Options {
         frame_bytes_max: setting.frame_bytes_max,
         shard_requests_max: 1_000,
         follower_lag_max: 1_000,
+        cache_bytes: setting.cache_bytes,
         key_us: KEY_US,
         keys_max: 10_000,
         checkpoint_bytes: 100_000,
@@ -164,6 +168,8 @@ impl Node {
         let count = count.min(self.inboxes[shard].len());
         let messages: Vec<_> = self.inboxes[shard].drain(..count).collect();
         let turned = self.shards[shard].turn(now, messages, &mut NoTimer);
+        let (held, bytes_max) = (self.shards[shard].held(), self.setting.cache_bytes);
+        assert!(self.shards[shard].is_within_memory(), "cases may take {bytes_max} bytes of {held:?}");
         self.questions.extend(turned.questions.into_iter().map(|question| (shard, question)));
         self.staged[shard].extend(turned.batches);
     }

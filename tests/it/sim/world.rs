@@ -98,6 +98,7 @@ impl World {
         let setting = Setting {
             shard_count: 1 + random.index(3),
             frame_bytes_max: *random.pick(&[24 * 1024, 48 * 1024]).expect("there are some"),
+            cache_bytes: *random.pick(&[0, 0, 6_000, 1 << 30]).expect("there are some"),
             judged_states: *random.pick(&[0, JUDGED_STATES_MAX]).expect("there are some"),
             forgets_keys: plan.forgets_keys,
         };

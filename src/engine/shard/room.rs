@@ -1,0 +1,51 @@
+//! How much a shard holds, and how it lets go of cases that nobody has asked for lately.
+
+use std::collections::{HashSet, VecDeque};
+
+use super::{Held, Shard};
+use crate::engine::turn::AT_WORK_SHARE;
+use crate::id::CaseId;
+
+/// How much room cases make in memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    WithinLimit,
+    All,
+}
+
+impl Shard {
+    /// Lets idle cases go: all, or when those in memory take more than they may.
+    pub(super) fn make_room(&mut self, room: Room) {
+        if room == Room::WithinLimit && self.cases.bytes() <= self.options.cache_bytes / AT_WORK_SHARE {
+            return;
+        }
+        let (parked, waiting) = (&self.parked, self.cases_with_jobs());
+        let must_stay = |case| parked.contains_key(&case) || waiting.contains(&case);
+        match room {
+            Room::WithinLimit => self.cases.shrink(self.options.cache_bytes, self.durable, &must_stay),
+            Room::All => self.cases.forget_idle(self.durable, &must_stay),
+        }
+    }
+
+    pub(super) fn cases_with_jobs(&self) -> HashSet<CaseId> {
+        self.jobs.iter().map(|work| work.job.case).collect()
+    }
+
+    /// Tells whether cases take no more memory than they may, those aside that cannot leave yet. For checks.
+    pub fn is_within_memory(&self) -> bool {
+        let waiting = self.cases_with_jobs();
+        let must_stay = |case| self.parked.contains_key(&case) || waiting.contains(&case);
+        self.cases.bytes() <= self.options.cache_bytes || !self.cases.could_shrink(self.durable, &must_stay)
+    }
+
+    /// Returns how much of everything the shard holds.
+    pub fn held(&self) -> Held {
+        let creates = self.asked_business.values().map(VecDeque::len);
+        Held {
+            parked: self.parked.values().map(VecDeque::len).chain(creates).sum(),
+            case_bytes: self.cases.bytes(),
+            undurable_bytes: self.undurable_bytes,
+            keys: self.keys.client_count(),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What waits in a shard, and what comes of the answer that it waits for.
+
+use super::batches::Turn;
+use super::work::Work;
+use super::{PARKED_COMMANDS_MAX, Shard};
+use crate::case;
+use crate::engine::answers;
+use crate::engine::record::Hash16;
+use crate::engine::request::{Question, Repeat, Reply, Request, Told};
+use crate::engine::service::Refusal;
+use crate::engine::turn::{Job, Rows, What};
+use crate::error::Kind;
+use crate::id::{CaseId, PARTITION_COUNT};
+
+impl Shard {
+    pub(super) fn told(&mut self, turn: &mut Turn, told: Told) {
+        match told {
+            Told::Loaded(case, rows) => self.loaded(turn, case, rows),
+            Told::Business(partition, hash, found) => {
+                let queue = self.asked_business.remove(&hash).unwrap_or_default();
+                for request in queue {
+                    self.waiting_keys.remove(&request.key.hash);
+                    match &found {
+                        Err(refusal) => turn.refuse(request, refusal.clone()),
+                        Ok(Some(case)) => {
+                            let reply = Reply::Repeat(Box::new(Repeat::Business(*case)));
+                            turn.answer(request, reply);
+                        }
+                        // The first begins it; the others then find it in memory, or ask again if it was refused.
+                        Ok(None) if self.business_is_free(turn, hash) => self.begin(turn, request),
+                        Ok(None) => self.admit_later(request),
+                    }
+                }
+                debug_assert!(partition.index() < PARTITION_COUNT);
+            }
+            Told::Judged(case, question, judgement) => {
+                let Some(queue) = self.parked.remove(&case) else { return };
+                if self.cases.get(case).is_none() {
+                    // The journal failed meanwhile and the case was forgotten: its duties are derived anew.
+                    self.parked.insert(case, queue);
+                    return turn.questions.push(Question::Load(case));
+                }
+                let job = Job { case, registered: None, what: What::Judged(*question, judgement) };
+                turn.jobs.push_back(Work { job, client: None });
+                turn.jobs.extend(queue);
+            }
+        }
+    }
+
+    pub(super) fn business_is_free(&self, turn: &Turn, hash: Hash16) -> bool {
+        let is_begun = |work: &Work| work.client.as_ref().is_some_and(|client| client.business == Some(hash));
+        !self.business.contains_key(&hash) && !turn.jobs.iter().any(is_begun)
+    }
+
+    pub(super) fn admit_later(&mut self, request: Request) {
+        // Bounded by the queue that it comes from.
+        self.same_key.push_back(request);
+    }
+
+    pub(super) fn loaded(&mut self, turn: &mut Turn, case: CaseId, rows: Result<Option<Box<Rows>>, Refusal>) {
+        let Some(queue) = self.parked.remove(&case) else { return };
+        let found = match rows {
+            Ok(None) => Err(answers::refusal(&case::Error::NoCase)),
+            Ok(Some(rows)) => self.take_in(case, *rows).map_err(|reason| answers::unreadable(&reason)),
+            Err(refusal) => Err(refusal),
+        };
+        match found {
+            Ok(()) => {
+                turn.jobs.push_back(Work::go_on(case));
+                turn.jobs.extend(queue);
+                turn.visited.push(case);
+            }
+            Err(refusal) => {
+                let is_duty = queue.iter().any(|work| work.client.is_none());
+                if is_duty && refusal.kind == Kind::Busy {
+                    self.duties.push_back(case);
+                }
+                for work in queue {
+                    let Some(client) = work.client else { continue };
+                    self.waiting_keys.remove(&client.key.hash);
+                    turn.reply(client, Reply::Refused(refusal.clone()));
+                }
+            }
+        }
+    }
+
+    pub(super) fn take_in(&mut self, id: CaseId, rows: Rows) -> Result<(), String> {
+        let spec = self.registry.get(rows.case.spec).ok_or("its specification is not registered")?;
+        self.cases.load(id, rows, spec.run()).map_err(|error| error.to_string())
+    }
+
+    pub(super) fn park(&mut self, turn: &mut Turn, work: Work) {
+        let queue = self.parked.entry(work.job.case).or_default();
+        match work.client {
+            Some(client) if queue.len() >= PARKED_COMMANDS_MAX => {
+                self.waiting_keys.remove(&client.key.hash);
+                turn.reply(client, Reply::Refused(answers::busy("commands of one parked case")));
+            }
+            client => queue.push_back(Work { job: work.job, client }),
+        }
+    }
+
+    /// Gives requests another try that waited for one with their key; tells whether any was admitted.
+    pub(super) fn release_same_key(&mut self, turn: &mut Turn) -> bool {
+        let waiting = std::mem::take(&mut self.same_key);
+        let mut is_any = false;
+        for request in waiting {
+            if self.waiting_keys.contains(&request.key.hash) {
+                self.same_key.push_back(request);
+            } else {
+                is_any = true;
+                self.admit(turn, request);
+            }
+        }
+        is_any
+    }
+}
