@@ -133,6 +133,8 @@ pub(super) static PAGES: &[(u16, &str)] = &[
     (422, include_str!("../../docs/errors/KN0422.md")),
     (423, include_str!("../../docs/errors/KN0423.md")),
     (424, include_str!("../../docs/errors/KN0424.md")),
+    (430, include_str!("../../docs/errors/KN0430.md")),
+    (431, include_str!("../../docs/errors/KN0431.md")),
     (500, include_str!("../../docs/errors/KN0500.md")),
     (501, include_str!("../../docs/errors/KN0501.md")),
     (502, include_str!("../../docs/errors/KN0502.md")),

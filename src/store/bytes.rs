@@ -38,6 +38,23 @@ impl<'a> Fields<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    /// Reads a number of 7 bits a byte, lowest first, in its shortest form.
+    pub(super) fn varint(&mut self) -> Option<u64> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let [byte] = self.array()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                return None;
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                return (byte != 0 || shift == 0).then_some(value);
+            }
+        }
+        None
+    }
+
     pub(super) fn u64s<const N: usize>(&mut self) -> Option<[u64; N]> {
         let mut out = [0; N];
         for place in &mut out {
@@ -45,6 +62,15 @@ impl<'a> Fields<'a> {
         }
         Some(out)
     }
+}
+
+/// Writes a number of 7 bits a byte, lowest first, the highest bit saying that more follow.
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(u8::try_from(value & 0x7f).expect("invariant: seven bits fit") | 0x80);
+        value >>= 7;
+    }
+    out.push(u8::try_from(value).expect("invariant: seven bits fit"));
 }
 
 /// Returns a length that is known to fit.

@@ -182,6 +182,24 @@ pub enum Error {
         /// Whose chain.
         subject: u64,
     },
+    /// A history file or snapshot is damaged.
+    #[error("a sealed file is damaged at byte {offset} of {}: {reason}", path.display())]
+    SealedDamaged {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A row does not fit into a history file or snapshot.
+    #[error("a row cannot be put into {}: {reason}", path.display())]
+    SealedRow {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
 }
 
 impl Error {
@@ -207,6 +225,8 @@ impl Error {
             Self::Astray { .. } => 416,
             Self::ChainBroken { .. } => 417,
             Self::JournalMissing { .. } => 418,
+            Self::SealedDamaged { .. } => 430,
+            Self::SealedRow { .. } => 431,
         })
     }
 
@@ -227,8 +247,9 @@ impl Error {
             | Self::Fold { .. }
             | Self::TooManySegments { .. }
             | Self::Astray { .. }
-            | Self::ChainBroken { .. } => Kind::Corrupt,
-            Self::FrameOrder { .. } => Kind::Internal,
+            | Self::ChainBroken { .. }
+            | Self::SealedDamaged { .. } => Kind::Corrupt,
+            Self::FrameOrder { .. } | Self::SealedRow { .. } => Kind::Internal,
             Self::RowSize { .. } => Kind::TooLarge,
             Self::OptionRange { .. } => Kind::Configuration,
         }

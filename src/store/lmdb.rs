@@ -11,11 +11,13 @@ use std::sync::{RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use heed::types::Bytes;
-use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
+use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, PutFlags, RoTxn, WithoutTls};
 
 use super::error::Error;
 use super::row;
-use super::tables::{Changes, KEY_BYTES_MAX, Meta, Sum, Sums, TABLE_COUNT_MAX, Table, Tables, Visit};
+use super::tables::{
+    Change, Changes, KEY_BYTES_MAX, Meta, Sum, Sums, TABLE_COUNT_MAX, Table, Tables, VisitRow,
+};
 use crate::id::Partition;
 
 const FILE_NAME: &str = "live.mdb";
@@ -106,13 +108,19 @@ impl LmdbTables {
         run(inside, &transaction)
     }
 
-    fn try_commit(&self, changes: &dyn Changes, meta: &Meta) -> Result<Committed, Error> {
-        let guard = self.lock();
-        let inside = guard.as_ref().ok_or_else(closed)?;
-        match commit_once(inside, changes, meta) {
-            Ok(()) => Ok(Committed::Done),
-            Err(Failure::MapFull) => Ok(Committed::MapFull),
-            Err(Failure::Other(error)) => Err(error),
+    /// Runs a write, and again with a greater map for as long as it does not fit. Ends: each turn doubles the map, up
+    /// to its limit.
+    fn write(&self, write: &dyn Fn(&Inside) -> Result<(), Failure>) -> Result<(), Error> {
+        loop {
+            {
+                let guard = self.lock();
+                match write(guard.as_ref().ok_or_else(closed)?) {
+                    Ok(()) => return Ok(()),
+                    Err(Failure::MapFull) => {}
+                    Err(Failure::Other(error)) => return Err(error),
+                }
+            }
+            self.grow()?;
         }
     }
 
@@ -159,23 +167,19 @@ impl Tables for LmdbTables {
         })
     }
 
-    fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
+    fn rows(&self, table: Table, from: &[u8], visit: &mut VisitRow<'_>) -> Result<(), Error> {
         if table.0 >= TABLE_COUNT_MAX {
             return Ok(());
         }
-        self.read(|inside, transaction| {
-            each(inside, transaction, table, from, &mut |key, _, value| visit(key, value))
-        })
+        self.read(|inside, transaction| each(inside, transaction, table, from, visit))
     }
 
     fn commit(&self, changes: &dyn Changes, meta: &Meta) -> Result<(), Error> {
-        // Ends: each turn doubles the map, up to its limit.
-        loop {
-            match self.try_commit(changes, meta)? {
-                Committed::Done => return Ok(()),
-                Committed::MapFull => self.grow()?,
-            }
-        }
+        self.write(&|inside| commit_once(inside, changes, meta))
+    }
+
+    fn fill(&self, rows: &dyn Changes, end: Option<(&Meta, &Sums)>) -> Result<(), Error> {
+        self.write(&|inside| fill_once(inside, rows, end))
     }
 
     fn meta(&self) -> Result<Option<Meta>, Error> {
@@ -213,11 +217,6 @@ impl Tables for LmdbTables {
     }
 }
 
-enum Committed {
-    Done,
-    MapFull,
-}
-
 enum Failure {
     MapFull,
     Other(Error),
@@ -241,42 +240,59 @@ impl From<heed::Error> for Failure {
 fn commit_once(inside: &Inside, changes: &dyn Changes, meta: &Meta) -> Result<(), Failure> {
     let mut transaction = inside.env.write_txn()?;
     let mut sums = read_meta(inside, &transaction)?.map(|(_, sums)| sums).unwrap_or_default();
-    let mut failure = None;
-    let gone_through = changes.each(&mut |change| {
-        row::check(&change)?;
+    each_change(changes, &mut |change| {
         let rows = &inside.tables[usize::from(change.table.0)];
-        let mut put = || -> Result<(), Failure> {
-            let stored = row::change(&mut sums, &change, rows.get(&transaction, change.key)?)?;
-            match stored {
-                Some(stored) => rows.put(&mut transaction, change.key, &stored)?,
-                None => drop(rows.delete(&mut transaction, change.key)?),
-            }
-            Ok(())
-        };
-        match put() {
-            Ok(()) => Ok(()),
-            Err(Failure::Other(error)) => Err(error),
-            Err(Failure::MapFull) => {
-                failure = Some(Failure::MapFull);
-                Err(Error::TablesFull)
-            }
+        let stored = row::change(&mut sums, &change, rows.get(&transaction, change.key)?)?;
+        match stored {
+            Some(stored) => rows.put(&mut transaction, change.key, &stored)?,
+            None => drop(rows.delete(&mut transaction, change.key)?),
         }
-    });
-    if let Some(failure) = failure {
-        return Err(failure);
-    }
-    gone_through?;
+        Ok(())
+    })?;
     inside.tables[DATABASE_COUNT - 1].put(&mut transaction, META_KEY, &row::encode_meta(meta, &sums))?;
     transaction.commit()?;
     Ok(())
+}
+
+fn fill_once(inside: &Inside, rows: &dyn Changes, end: Option<(&Meta, &Sums)>) -> Result<(), Failure> {
+    let mut transaction = inside.env.write_txn()?;
+    each_change(rows, &mut |row| {
+        let Some(value) = row.value else { return Ok(()) };
+        let table = &inside.tables[usize::from(row.table.0)];
+        // Appending fills pages; LMDB refuses a key that is not the greatest.
+        table.put_with_flags(&mut transaction, PutFlags::APPEND, row.key, &row::encode(&row, value))?;
+        Ok(())
+    })?;
+    if let Some((meta, sums)) = end {
+        inside.tables[DATABASE_COUNT - 1].put(&mut transaction, META_KEY, &row::encode_meta(meta, sums))?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Gives each change to `put`, checked.
+fn each_change(
+    changes: &dyn Changes,
+    put: &mut dyn FnMut(Change<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut is_map_full = false;
+    let gone_through = changes.each(&mut |change| {
+        row::check(&change)?;
+        put(change).map_err(|failure| match failure {
+            Failure::Other(error) => error,
+            Failure::MapFull => {
+                is_map_full = true;
+                Error::TablesFull
+            }
+        })
+    });
+    if is_map_full { Err(Failure::MapFull) } else { Ok(gone_through?) }
 }
 
 fn read_meta(inside: &Inside, transaction: &RoTxn<'_, WithoutTls>) -> Result<Option<(Meta, Sums)>, Error> {
     let stored = inside.tables[DATABASE_COUNT - 1].get(transaction, META_KEY).map_err(lmdb_error)?;
     stored.map(row::decode_meta).transpose()
 }
-
-type VisitRow<'a> = dyn FnMut(&[u8], Partition, &[u8]) -> bool + 'a;
 
 fn each(
     inside: &Inside,

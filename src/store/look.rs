@@ -16,7 +16,7 @@ use super::marker::Marker;
 use super::mem::MemTables;
 use super::open::{Ends, JOURNAL_FOLDER, LOCK_NAME, OpenReport, disbelief, find};
 use super::reader::{JournalReader, Shared};
-use super::tables::{Changes, Meta, Sum, Sums, Table, Tables, Visit};
+use super::tables::{Changes, Meta, Sum, Sums, Table, Tables, VisitRow};
 use super::{Options, identity};
 use crate::id::Partition;
 
@@ -162,12 +162,16 @@ impl<T: Tables> Tables for ReadTables<T> {
         self.inner().get(table, key)
     }
 
-    fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
-        self.inner().scan(table, from, visit)
+    fn rows(&self, table: Table, from: &[u8], visit: &mut VisitRow<'_>) -> Result<(), Error> {
+        self.inner().rows(table, from, visit)
     }
 
     fn commit(&self, changes: &dyn Changes, meta: &Meta) -> Result<(), Error> {
         self.changeable()?.commit(changes, meta)
+    }
+
+    fn fill(&self, rows: &dyn Changes, end: Option<(&Meta, &Sums)>) -> Result<(), Error> {
+        self.changeable()?.fill(rows, end)
     }
 
     fn meta(&self) -> Result<Option<Meta>, Error> {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use super::error::Error;
 use super::row;
-use super::tables::{Changes, Meta, Sum, Sums, Table, Tables, Visit};
+use super::tables::{Changes, Meta, Sum, Sums, Table, Tables, VisitRow};
 use crate::id::Partition;
 
 /// An ordered map with atomic commits.
@@ -35,11 +35,12 @@ impl Tables for MemTables {
         Ok(Some(row::decode(table, key, stored)?.1.to_vec()))
     }
 
-    fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
+    fn rows(&self, table: Table, from: &[u8], visit: &mut VisitRow<'_>) -> Result<(), Error> {
         let state = self.lock();
         let Some(rows) = state.rows.get(&table) else { return Ok(()) };
         for (key, stored) in rows.range::<[u8], _>((Bound::Included(from), Bound::Unbounded)) {
-            if !visit(key, row::decode(table, key, stored)?.1) {
+            let (partition, value) = row::decode(table, key, stored)?;
+            if !visit(key, partition, value) {
                 break;
             }
         }
@@ -66,6 +67,22 @@ impl Tables for MemTables {
         }
         state.sums = sums;
         state.meta = Some(meta.clone());
+        Ok(())
+    }
+
+    fn fill(&self, rows: &dyn Changes, end: Option<(&Meta, &Sums)>) -> Result<(), Error> {
+        let mut state = self.lock();
+        rows.each(&mut |row| {
+            row::check(&row)?;
+            let Some(value) = row.value else { return Ok(()) };
+            let stored = row::encode(&row, value);
+            state.rows.entry(row.table).or_default().insert(row.key.to_vec(), stored);
+            Ok(())
+        })?;
+        if let Some((meta, sums)) = end {
+            state.meta = Some(meta.clone());
+            state.sums = sums.clone();
+        }
         Ok(())
     }
 

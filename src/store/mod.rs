@@ -15,6 +15,7 @@ mod entry;
 mod error;
 mod follower;
 mod frame;
+mod history;
 mod identity;
 mod info;
 mod journal;
@@ -28,10 +29,14 @@ mod open;
 mod reader;
 mod repair;
 mod row;
+mod sealed;
 mod segment;
+mod snapshot;
 mod tables;
 mod verify;
 
+#[cfg(test)]
+mod sealed_tests;
 #[cfg(test)]
 mod tests;
 
@@ -51,8 +56,10 @@ pub use mem::MemTables;
 pub use open::{OpenReport, Opened, Progress, Start, Work, open};
 pub use reader::JournalReader;
 pub use repair::{Act, RepairReport, repair};
+pub use sealed::Moment;
 pub use tables::{
     Change, Changes, KEY_BYTES_MAX, Meta, Sum, Sums, TABLE_COUNT_MAX, Table, Tables, VALUE_BYTES_MAX, Visit,
+    VisitRow,
 };
 pub use verify::{Level, VerifyReport, verify, walk};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::Options;
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile};
 use super::entry::{Entry, Frame, Positions};
 use super::error::Error;
 use super::identity::{self, Upgraded};
@@ -282,32 +282,71 @@ impl<D: Disk> JournalReader<D> {
         self.shared.disk.open(&segment.path).map_err(Error::io("open", &segment.path))
     }
 
-    /// Walks over what holds in a segment; returns whether `visit` wants more. That it ends early is damage.
-    fn walk(
-        &self,
-        part: &Part,
-        visit: &mut dyn FnMut(u64, &Frame) -> Result<bool, Error>,
-    ) -> Result<bool, Error> {
-        let file = self.open(&part.segment)?;
-        let mut walk = Walk::new(&part.segment, &file);
-        while walk.end.seq < part.last_seq {
-            match walk.step()? {
-                Step::Frame { offset, decoded } => {
-                    if !visit(offset, &decoded.frame)? {
-                        return Ok(false);
-                    }
-                }
-                Step::Bad { offset, reason } => {
-                    let reason = format!("{reason}, and frames up to {} must be here", part.last_seq);
-                    return Err(part.segment.damaged(offset, reason));
+    fn walk(&self, part: &Part, visit: &mut VisitFrame<'_>) -> Result<bool, Error> {
+        walk(&*self.shared.disk, &part.segment, (part.last_seq, &part.last_hash), visit)
+    }
+
+    /// Returns the segments before the head, oldest first, from that on whose first frame is `from_seq` or later.
+    pub(super) fn spans(&self, from_seq: u64) -> Vec<Span> {
+        let state = self.shared.lock();
+        let pairs = state.segments.windows(2).filter(|pair| pair[0].header.first_seq() >= from_seq);
+        let span = |pair: &[Arc<Segment>]| Span {
+            segment: Arc::clone(&pair[0]),
+            after: pair[1].header.before.clone(),
+        };
+        pairs.map(span).collect()
+    }
+}
+
+/// What holds in a segment that is not the head: it never changes.
+pub(super) struct Span {
+    pub(super) segment: Arc<Segment>,
+    /// The end behind its last frame.
+    pub(super) after: End,
+}
+
+impl Span {
+    /// Returns the file's length.
+    pub(super) fn bytes<D: Disk>(&self, disk: &D) -> Result<u64, Error> {
+        let path = &self.segment.path;
+        disk.open(path).and_then(|file| file.length()).map_err(Error::io("look at", path))
+    }
+
+    /// Visits its frames with their places, until `visit` returns false or fails; returns whether it wants more.
+    pub(super) fn walk<D: Disk>(&self, disk: &D, visit: &mut VisitFrame<'_>) -> Result<bool, Error> {
+        walk(disk, &self.segment, (self.after.seq, &self.after.hash), visit)
+    }
+}
+
+type VisitFrame<'a> = dyn FnMut(u64, &Frame) -> Result<bool, Error> + 'a;
+
+/// Walks over what holds in a segment up to the last frame; returns whether `visit` wants more. That it ends early is
+/// damage.
+fn walk<D: Disk>(
+    disk: &D,
+    segment: &Segment,
+    (last_seq, last_hash): (u64, &[u8; 32]),
+    visit: &mut VisitFrame<'_>,
+) -> Result<bool, Error> {
+    let file = disk.open(&segment.path).map_err(Error::io("open", &segment.path))?;
+    let mut walk = Walk::new(segment, &file);
+    while walk.end.seq < last_seq {
+        match walk.step()? {
+            Step::Frame { offset, decoded } => {
+                if !visit(offset, &decoded.frame)? {
+                    return Ok(false);
                 }
             }
+            Step::Bad { offset, reason } => {
+                let reason = format!("{reason}, and frames up to {last_seq} must be here");
+                return Err(segment.damaged(offset, reason));
+            }
         }
-        if walk.end.hash == part.last_hash {
-            return Ok(true);
-        }
-        Err(part.segment.damaged(0, format!("frame {} is not the one that was continued", part.last_seq)))
     }
+    if walk.end.hash == *last_hash {
+        return Ok(true);
+    }
+    Err(segment.damaged(0, format!("frame {last_seq} is not the one that was continued")))
 }
 
 impl<D: Disk> State<D> {

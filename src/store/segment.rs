@@ -47,6 +47,22 @@ impl End {
         Self { seq: 0, hash: [0; 32], time: Time::default(), positions: none, epochs: none }
     }
 
+    /// Returns it as bytes: seq, hash, time, positions, epochs.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.seq.to_le_bytes());
+        out.extend_from_slice(&self.hash);
+        out.extend_from_slice(&self.time.0.to_le_bytes());
+        for number in self.positions.iter().chain(&self.epochs) {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+
+    /// Reads what [`Self::encode`] wrote.
+    pub(super) fn decode(fields: &mut Fields<'_>) -> Option<Self> {
+        let (seq, hash, time) = (fields.u64()?, fields.array()?, Time(fields.u64()?));
+        Some(Self { seq, hash, time, positions: fields.u64s()?, epochs: fields.u64s()? })
+    }
+
     /// Moves over a frame, or says why the frame does not continue this end.
     pub(super) fn follow(&mut self, decoded: &Decoded) -> Result<(), String> {
         let frame = &decoded.frame;

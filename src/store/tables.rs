@@ -82,6 +82,9 @@ impl Meta {
 /// Whether a scan wants more.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> bool + 'a;
 
+/// Whether a scan wants more; it is told the partition that a row counts for too.
+pub type VisitRow<'a> = dyn FnMut(&[u8], Partition, &[u8]) -> bool + 'a;
+
 /// A place for rows, committed all at once.
 pub trait Tables: Send + Sync + 'static {
     /// Makes them ready; an opening calls it as soon as nobody else can have them. Returns why what was there was
@@ -93,9 +96,16 @@ pub trait Tables: Send + Sync + 'static {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
     /// Visits rows, checked, in the order of their keys from `from` on, until `visit` returns false. `visit` must not
     /// call the tables: a read transaction may be open around it.
-    fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error>;
+    fn rows(&self, table: Table, from: &[u8], visit: &mut VisitRow<'_>) -> Result<(), Error>;
+    /// Visits rows as [`Self::rows`] does, without their partitions.
+    fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
+        self.rows(table, from, &mut |key, _, value| visit(key, value))
+    }
     /// Puts and deletes rows and replaces the meta, all or nothing.
     fn commit(&self, changes: &dyn Changes, meta: &Meta) -> Result<(), Error>;
+    /// Puts rows into tables that were cleared and have no meta, table by table in the order of their keys, behind
+    /// those put before. With the last of them come meta and sums; before that nobody believes what is there.
+    fn fill(&self, rows: &dyn Changes, end: Option<(&Meta, &Sums)>) -> Result<(), Error>;
     /// Returns the meta of the last commit; `None` when there was none.
     fn meta(&self) -> Result<Option<Meta>, Error>;
     /// Returns the sums of the last commit.

@@ -8,7 +8,8 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use knhk::id::Partition;
 use knhk::store::{
-    Changes, Disk, DiskFile, Error, Lock, MemTables, Meta, RealDisk, Stamp, Sum, Sums, Table, Tables, Visit,
+    Changes, Disk, DiskFile, Error, Lock, MemTables, Meta, RealDisk, Stamp, Sum, Sums, Table, Tables,
+    VisitRow,
 };
 
 #[derive(Debug, Default)]
@@ -132,12 +133,16 @@ impl Tables for LossyTables {
         self.0.0.get(table, key)
     }
 
-    fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
-        self.0.0.scan(table, from, visit)
+    fn rows(&self, table: Table, from: &[u8], visit: &mut VisitRow<'_>) -> Result<(), Error> {
+        self.0.0.rows(table, from, visit)
     }
 
     fn commit(&self, changes: &dyn Changes, meta: &Meta) -> Result<(), Error> {
         self.0.0.commit(changes, meta)
+    }
+
+    fn fill(&self, rows: &dyn Changes, end: Option<(&Meta, &Sums)>) -> Result<(), Error> {
+        self.0.0.fill(rows, end)
     }
 
     fn meta(&self) -> Result<Option<Meta>, Error> {
