@@ -6,9 +6,12 @@
 
 use std::sync::Arc;
 
-use super::disk::Disk;
+use super::anew::{Told, anew};
+use super::beside::Beside;
+use super::disk::{Disk, DiskFile};
 use super::entry::{Entry, Frame, Positions};
 use super::error::Error;
+use super::history::{About, History};
 use super::layer::{self, Layer, Row};
 use super::reader::JournalReader;
 use super::row;
@@ -18,13 +21,14 @@ use crate::id::{Partition, Time};
 /// Changed rows at which a long fold puts them into the environment, so that memory stays bounded.
 const FOLD_CHECKPOINT_ROWS: usize = 250_000;
 
-/// What an entry does to the rows; pure, so that folding the journal again gives the same rows.
+/// What an entry does to the rows; pure, so that folding the journal again gives the same rows. Rows hang on the entries
+/// of their own partition only, in the order of their positions: history keeps no other.
 pub trait Fold: Send + Sync {
     /// Changes the rows by one entry.
     ///
     /// # Errors
     /// Says what does not fit; then nothing of the frame is folded.
-    fn fold(&self, rows: &mut Rows<'_>, time: Time, entry: &Entry) -> Result<(), String>;
+    fn fold(&self, rows: &mut Rows<'_>, entry: &Entry) -> Result<(), String>;
 }
 
 /// The rows as they stand before an entry, and what it changes. Rows put count for the entry's partition.
@@ -110,15 +114,7 @@ impl<T: Tables> Follower<T> {
         }
         let mut staged = Layer::new();
         for entry in &frame.entries {
-            let below = std::iter::once(&staged).chain(self.layers()).collect();
-            let (tables, partition) = (&*self.tables, entry.partition);
-            let mut rows = Rows { tables, below, changed: Layer::new(), partition, failed: None };
-            let folded = self.fold.fold(&mut rows, frame.time, entry);
-            let Rows { changed, failed, .. } = rows;
-            if let Some(error) = failed {
-                return Err(error);
-            }
-            folded.map_err(|reason| Error::Fold { partition, n: entry.n, reason })?;
+            let changed = self.fold_entry(&staged, entry)?;
             staged.cover(changed);
         }
         self.overlay.cover(staged);
@@ -127,6 +123,48 @@ impl<T: Tables> Follower<T> {
         }
         (self.meta.seq, self.meta.hash, self.meta.time) = (frame.seq, frame.hash, frame.time);
         Ok(())
+    }
+
+    /// Returns what an entry changes in the rows with `staged` over them.
+    fn fold_entry(&self, staged: &Layer, entry: &Entry) -> Result<Layer, Error> {
+        let below = std::iter::once(staged).chain(self.layers()).collect();
+        let (tables, partition) = (&*self.tables, entry.partition);
+        let mut rows = Rows { tables, below, changed: Layer::new(), partition, failed: None };
+        let folded = self.fold.fold(&mut rows, entry);
+        let Rows { changed, failed, .. } = rows;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        folded.map_err(|reason| Error::Fold { partition, n: entry.n, reason })?;
+        Ok(changed)
+    }
+
+    /// Folds all that a history file holds, which goes on where the rows stand. When it fails, the rows are to be
+    /// thrown away.
+    pub(super) fn apply_history<F: DiskFile>(&mut self, history: &History<F>) -> Result<(), Error> {
+        let About { before, after, .. } = &history.about;
+        if (before.seq, before.hash) != (self.meta.seq, self.meta.hash) {
+            return Err(Error::FrameOrder { found: before.seq + 1, expected: self.meta.seq + 1 });
+        }
+        let nothing = Layer::new();
+        for partition in Partition::all() {
+            let from = before.positions[partition.index()];
+            if after.positions[partition.index()] > from {
+                history.by_position(partition, from + 1, &mut |entry| {
+                    let changed = self.fold_entry(&nothing, entry)?;
+                    self.overlay.cover(changed);
+                    Ok(true)
+                })?;
+            }
+        }
+        let (store, positions) = (self.meta.store, after.positions);
+        self.meta = Meta { store, seq: after.seq, hash: after.hash, time: after.time, positions };
+        self.pack()
+    }
+
+    /// Puts what changed into the environment when it is much.
+    fn pack(&mut self) -> Result<(), Error> {
+        if self.overlay.rows() >= FOLD_CHECKPOINT_ROWS { self.checkpoint() } else { Ok(()) }
     }
 
     /// Returns the value under a key.
@@ -215,17 +253,19 @@ impl<T: Tables> Follower<T> {
         check_sums(&*self.tables, table, partition)
     }
 
-    /// Throws the environment away and folds the journal from its start.
-    pub fn rebuild<D: Disk>(&mut self, journal: &JournalReader<D>) -> Result<(), Error> {
-        self.reset()?;
-        self.catch_up(journal, &mut |_| {})
-    }
-
-    pub(super) fn reset(&mut self) -> Result<(), Error> {
-        self.tables.clear()?;
-        let meta = Meta::empty(self.meta.store);
-        *self = Self::new(Arc::clone(&self.tables), Arc::clone(&self.fold), meta);
-        Ok(())
+    /// Throws the environment away and makes the rows anew, from the newest good snapshot, or from the first frame on.
+    /// Returns what a person should know, one sentence each.
+    ///
+    /// # Errors
+    /// No way leads to the rows, or they cannot be written.
+    pub fn rebuild<D: Disk>(&mut self, journal: &JournalReader<D>) -> Result<Vec<String>, Error> {
+        let beside = Beside::read(&*journal.shared.disk, journal.shared.state_dir())?;
+        let ends = journal.ends(self.meta.store);
+        let mut silent = |_| {};
+        let mut told = Told::new(&mut silent);
+        let parts = (Arc::clone(&self.tables), Arc::clone(&self.fold));
+        *self = anew(parts, journal, &ends, &beside, &mut told)?;
+        Ok(told.warnings)
     }
 
     /// Folds everything durable that it has not folded yet, and tells `progress` the number of each frame.
@@ -236,9 +276,7 @@ impl<T: Tables> Follower<T> {
     ) -> Result<(), Error> {
         journal.frames(self.meta.seq + 1, &mut |frame| {
             self.apply(frame)?;
-            if self.overlay.rows() >= FOLD_CHECKPOINT_ROWS {
-                self.checkpoint()?;
-            }
+            self.pack()?;
             progress(frame.seq);
             Ok(true)
         })

@@ -63,8 +63,8 @@ fn options(setting: Setting) -> Options {
 struct Forgetful;
 
 impl Fold for Forgetful {
-    fn fold(&self, rows: &mut Rows<'_>, time: Time, entry: &Entry) -> Result<(), String> {
-        EngineFold.fold(rows, time, entry)?;
+    fn fold(&self, rows: &mut Rows<'_>, entry: &Entry) -> Result<(), String> {
+        EngineFold.fold(rows, entry)?;
         let Some(key) = record::Record::decode(&entry.payload)?.key else { return Ok(()) };
         rows.delete(tables::KEYS, &tables::hash_key(entry.partition, &key.key))
     }
