@@ -119,6 +119,8 @@ fn open(
         if progress.seq.is_multiple_of(PROGRESS_FRAMES) {
             let what = match progress.work {
                 Work::CheckCopies => "looking how far the copied journal is whole",
+                Work::LoadSnapshot => "loading a snapshot",
+                Work::FoldHistory => "folding history",
                 Work::FoldJournal => "folding the journal",
             };
             tracing::info!(seq = progress.seq, end = progress.end_seq, "{what}");

@@ -142,7 +142,10 @@ pub(super) fn rebuild<D: Disk, T: Tables>(shared: &Shared<D, T>, _environment: &
     shared.condition.changed_bytes.store(bytes, Ordering::Release);
     shared.condition.is_follower_broken.store(rebuilt.is_err(), Ordering::Release);
     match rebuilt {
-        Ok(()) => tracing::info!(frame = seq, "the working environment was rebuilt"),
+        Ok(warnings) => {
+            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            tracing::info!(frame = seq, "the working environment was rebuilt");
+        }
         Err(error) if !was_broken => {
             tracing::error!("cannot rebuild the working environment: {error}; it is tried again");
         }

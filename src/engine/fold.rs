@@ -18,7 +18,7 @@ use crate::store::{self, Entry, Is, RowValue, Rows, Table};
 pub struct EngineFold;
 
 impl store::Fold for EngineFold {
-    fn fold(&self, rows: &mut Rows<'_>, _frame: Time, entry: &Entry) -> Result<(), String> {
+    fn fold(&self, rows: &mut Rows<'_>, entry: &Entry) -> Result<(), String> {
         let record = Record::decode(&entry.payload)?;
         let time = record.at;
         match &record.body {

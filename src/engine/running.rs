@@ -220,7 +220,8 @@ fn load<D: Disk, T: Tables>(
         loaded => return loaded.map_err(|error| Error::State(error.to_string())),
     };
     tracing::warn!("the working environment is made anew from the journal: {reason}");
-    follower.rebuild(journal).map_err(Error::Store)?;
+    let warnings = follower.rebuild(journal).map_err(Error::Store)?;
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     load(follower).map_err(|error| Error::State(error.to_string()))
 }
 

@@ -106,11 +106,19 @@ impl Listing {
 pub(super) struct Covered {
     /// The ends of its files: frame and hash.
     pub(super) ends: BTreeMap<u64, [u8; 32]>,
+    /// The first frame of the last files, when they cannot be read: nobody knows where they end.
+    pub(super) unknown_from: Option<u64>,
 }
 
 impl Covered {
     fn reaches(&self, before: &End) -> bool {
-        self.ends.get(&before.seq) == Some(&before.hash)
+        match self.ends.get(&before.seq) {
+            Some(hash) => *hash == before.hash,
+            None => {
+                let is_behind = |from| from <= before.seq;
+                self.unknown_from.is_some_and(is_behind) || self.ends.range(before.seq..).next().is_some()
+            }
+        }
     }
 }
 

@@ -67,6 +67,16 @@ pub enum Error {
         /// The segment that needs it.
         path: PathBuf,
     },
+    /// Frames are neither in the journal nor in history, and no snapshot makes them dispensable.
+    #[error("frames {seq} to {until} are neither in the journal nor in {}", path.display())]
+    HistoryMissing {
+        /// The folder of history.
+        path: PathBuf,
+        /// The first frame that is missing.
+        seq: u64,
+        /// The last frame that may be missing.
+        until: u64,
+    },
     /// A file is of a format that this release cannot read.
     #[error("{} has format {found}, and this release reads formats up to {known}", path.display())]
     Format {
@@ -225,6 +235,7 @@ impl Error {
             Self::Astray { .. } => 416,
             Self::ChainBroken { .. } => 417,
             Self::JournalMissing { .. } => 418,
+            Self::HistoryMissing { .. } => 419,
             Self::SealedDamaged { .. } => 430,
             Self::SealedRow { .. } => 431,
         })
@@ -239,6 +250,7 @@ impl Error {
             | Self::DamagedCopy { .. }
             | Self::SegmentMissing { .. }
             | Self::JournalMissing { .. }
+            | Self::HistoryMissing { .. }
             | Self::Format { .. }
             | Self::Foreign { .. }
             | Self::Tables { .. }

@@ -8,9 +8,12 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::disk::Disk;
+use super::anew::{Told, anew};
+use super::beside::Beside;
+use super::disk::{Disk, DiskFile};
 use super::entry::{Entry, Frame, Positions};
 use super::error::Error;
+use super::history::{About, History};
 use super::layer::{self, Key, Layer, Row, RowValue, Span, Value};
 use super::reader::JournalReader;
 use super::row;
@@ -21,13 +24,14 @@ use crate::id::{Partition, Time};
 /// Bytes of changed rows in memory at which they are put into the environment, whatever the journal has grown by.
 pub const CHECKPOINT_CHANGED_BYTES: usize = 256 * 1024 * 1024;
 
-/// What an entry does to the rows; pure, so that folding the journal again gives the same rows.
+/// What an entry does to the rows; pure, so that folding the journal again gives the same rows. Rows hang on the entries
+/// of their own partition only, in the order of their positions: history keeps no other.
 pub trait Fold: Send + Sync {
     /// Changes the rows by one entry.
     ///
     /// # Errors
     /// Says what does not fit; then nothing of the frame is folded.
-    fn fold(&self, rows: &mut Rows<'_>, time: Time, entry: &Entry) -> Result<(), String>;
+    fn fold(&self, rows: &mut Rows<'_>, entry: &Entry) -> Result<(), String>;
 }
 
 /// The rows as they stand before an entry, and what it changes. Rows put count for the entry's partition.
@@ -188,14 +192,7 @@ impl<T: Tables> Follower<T> {
         self.check_whole()?;
         self.is_torn = true;
         for entry in &frame.entries {
-            let (tables, partition) = (&*self.tables, entry.partition);
-            let (overlay, frozen) = (&mut self.overlay, self.frozen.as_deref());
-            let mut rows = Rows { tables, overlay, frozen, partition, failed: None };
-            let folded = self.fold.fold(&mut rows, frame.time, entry);
-            if let Some(error) = rows.failed {
-                return Err(error);
-            }
-            folded.map_err(|reason| Error::Fold { partition, n: entry.n, reason })?;
+            self.fold_entry(entry)?;
         }
         self.is_torn = false;
         for entry in &frame.entries {
@@ -203,6 +200,47 @@ impl<T: Tables> Follower<T> {
         }
         (self.meta.seq, self.meta.hash, self.meta.time) = (frame.seq, frame.hash, frame.time);
         Ok(())
+    }
+
+    /// Changes the rows by one entry, and leaves them torn when that fails.
+    fn fold_entry(&mut self, entry: &Entry) -> Result<(), Error> {
+        let (tables, partition) = (&*self.tables, entry.partition);
+        let (overlay, frozen) = (&mut self.overlay, self.frozen.as_deref());
+        let mut rows = Rows { tables, overlay, frozen, partition, failed: None };
+        let folded = self.fold.fold(&mut rows, entry);
+        if let Some(error) = rows.failed {
+            return Err(error);
+        }
+        folded.map_err(|reason| Error::Fold { partition, n: entry.n, reason })
+    }
+
+    /// Folds all that a history file holds, which goes on where the rows stand. When it fails, the rows are to be
+    /// thrown away.
+    pub(super) fn apply_history<F: DiskFile>(&mut self, history: &History<F>) -> Result<(), Error> {
+        let About { before, after, .. } = &history.about;
+        if (before.seq, before.hash) != (self.meta.seq, self.meta.hash) {
+            return Err(Error::FrameOrder { found: before.seq + 1, expected: self.meta.seq + 1 });
+        }
+        self.check_whole()?;
+        self.is_torn = true;
+        for partition in Partition::all() {
+            let from = before.positions[partition.index()];
+            if after.positions[partition.index()] > from {
+                history.by_position(partition, from + 1, &mut |entry| {
+                    self.fold_entry(entry)?;
+                    Ok(true)
+                })?;
+            }
+        }
+        self.is_torn = false;
+        let (store, positions) = (self.meta.store, after.positions);
+        self.meta = Meta { store, seq: after.seq, hash: after.hash, time: after.time, positions };
+        self.pack()
+    }
+
+    /// Puts what changed into the environment when it is much.
+    fn pack(&mut self) -> Result<(), Error> {
+        if self.overlay.bytes() >= CHECKPOINT_CHANGED_BYTES { self.checkpoint() } else { Ok(()) }
     }
 
     /// Returns the value under a key.
@@ -312,17 +350,19 @@ impl<T: Tables> Follower<T> {
         check_sums(&*self.tables, table, partition)
     }
 
-    /// Throws the environment away and folds the journal from its start.
-    pub fn rebuild<D: Disk>(&mut self, journal: &JournalReader<D>) -> Result<(), Error> {
-        self.reset()?;
-        self.catch_up(journal, &mut |_| {})
-    }
-
-    pub(super) fn reset(&mut self) -> Result<(), Error> {
-        self.tables.clear()?;
-        let meta = Meta::empty(self.meta.store);
-        *self = Self::new(Arc::clone(&self.tables), Arc::clone(&self.fold), meta);
-        Ok(())
+    /// Throws the environment away and makes the rows anew, from the newest good snapshot, or from the first frame on.
+    /// Returns what a person should know, one sentence each.
+    ///
+    /// # Errors
+    /// No way leads to the rows, or they cannot be written.
+    pub fn rebuild<D: Disk>(&mut self, journal: &JournalReader<D>) -> Result<Vec<String>, Error> {
+        let beside = Beside::read(&*journal.shared.disk, journal.shared.state_dir())?;
+        let ends = journal.ends(self.meta.store);
+        let mut silent = |_| {};
+        let mut told = Told::new(&mut silent);
+        let parts = (Arc::clone(&self.tables), Arc::clone(&self.fold));
+        *self = anew(parts, journal, &ends, &beside, &mut told)?;
+        Ok(told.warnings)
     }
 
     /// Folds everything durable that it has not folded yet, and tells `progress` the number of each frame.
@@ -333,9 +373,7 @@ impl<T: Tables> Follower<T> {
     ) -> Result<(), Error> {
         journal.frames(self.meta.seq + 1, &mut |frame| {
             self.apply(frame)?;
-            if self.overlay.bytes() >= CHECKPOINT_CHANGED_BYTES {
-                self.checkpoint()?;
-            }
+            self.pack()?;
             progress(frame.seq);
             Ok(true)
         })

@@ -1,7 +1,8 @@
 //! What lies where: files, sizes and positions, for people who look at a store.
 
 use super::Options;
-use super::chain::{Covered, Listing, find_end};
+use super::beside::Beside;
+use super::chain::{Listing, find_end};
 use super::disk::{Disk, DiskFile};
 use super::entry::{Positions, StoreId};
 use super::error::Error;
@@ -76,7 +77,8 @@ pub fn info<D: Disk, T: Tables>(disk: &D, tables: Option<&T>, options: &Options)
     if listing.names.is_empty() {
         return Ok(out);
     }
-    let segments = match listing.chain(disk, options, &Covered::default(), listing.highest_n()) {
+    let beside = Beside::of_format(disk, options)?;
+    let segments = match listing.chain(disk, options, &beside.covered(), listing.highest_n()) {
         Ok(segments) => segments,
         Err(error) => {
             out.damage = Some(error);

@@ -7,7 +7,9 @@
 use std::io;
 use std::sync::Arc;
 
-use super::chain::{Covered, Found, Listing};
+use super::anew::{Told, anew};
+use super::beside::Beside;
+use super::chain::{Found, Listing};
 use super::disk::{Disk, Lock};
 use super::error::Error;
 use super::follower::{Fold, Follower, check_sums};
@@ -54,9 +56,10 @@ pub fn look<D: Disk, T: Tables>(
     };
     let is_beside = is_beside && lock.is_none();
     let holder = if is_beside { disk.lock_holder(&path) } else { None };
-    let Some(found) = find_journal(&**disk, options)? else { return Ok(None) };
+    let beside = Beside::of_format(&**disk, options)?;
+    let Some(found) = find_journal(&**disk, options, &beside)? else { return Ok(None) };
     let Found { store, segments, end, cut, format, .. } = found;
-    let warnings = cut.iter().map(|cut| cut.told(end.seq, None)).collect();
+    let mut warnings: Vec<String> = cut.iter().map(|cut| cut.told(end.seq, None)).collect();
     let ends = Ends { store, seq: end.seq, hash: end.hash };
     let folder = options.state_dir.join(JOURNAL_FOLDER);
     let journal =
@@ -65,7 +68,7 @@ pub fn look<D: Disk, T: Tables>(
     let stored = if is_believed { over_stored(&journal, tables, fold, &ends, checked)? } else { None };
     let follower = match stored {
         Some(follower) => follower,
-        None => in_memory(&journal, fold, &ends)?,
+        None => in_memory(&journal, fold, &ends, &beside, &mut warnings)?,
     };
     Ok(Some(Looked { journal, follower, is_beside, holder, warnings, _lock: lock }))
 }
@@ -83,12 +86,12 @@ pub fn exists<D: Disk>(disk: &D, options: &Options) -> Result<bool, Error> {
     Ok(identity::read(disk, options)?.is_some())
 }
 
-fn find_journal<D: Disk>(disk: &D, options: &Options) -> Result<Option<Found>, Error> {
+fn find_journal<D: Disk>(disk: &D, options: &Options, beside: &Beside) -> Result<Option<Found>, Error> {
     let folder = options.state_dir.join(JOURNAL_FOLDER);
     if disk.exists(&folder).map_err(Error::io("look for", &folder))? {
         let listing = Listing::read(disk, options)?;
         let mut report = OpenReport::default();
-        return find(disk, &listing, &Covered::default(), options, &mut report, &mut |_| {});
+        return find(disk, &listing, &beside.covered(), options, &mut report, &mut |_| {});
     }
     match identity::read(disk, options)? {
         Some(_) => Err(Error::JournalMissing { path: folder }),
@@ -124,10 +127,14 @@ fn in_memory<D: Disk, T: Tables>(
     journal: &JournalReader<D>,
     fold: &Arc<dyn Fold>,
     ends: &Ends,
+    beside: &Beside,
+    warnings: &mut Vec<String>,
 ) -> Result<Follower<ReadTables<T>>, Error> {
     let tables = Arc::new(ReadTables::Folded(Box::default()));
-    let mut follower = Follower::new(tables, Arc::clone(fold), Meta::empty(ends.store));
-    follower.catch_up(journal, &mut |_| {})?;
+    let mut silent = |_| {};
+    let mut told = Told::new(&mut silent);
+    let follower = anew((tables, Arc::clone(fold)), journal, ends, beside, &mut told)?;
+    warnings.append(&mut told.warnings);
     Ok(follower)
 }
 

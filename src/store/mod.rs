@@ -6,7 +6,9 @@
 
 use std::path::PathBuf;
 
+mod anew;
 mod aside;
+mod beside;
 mod bytes;
 mod chain;
 mod cut;

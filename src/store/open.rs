@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
+use super::anew::{Told, anew, catch_up, is_of_rows};
 use super::aside::Aside;
+use super::beside::{Beside, Seams, Strangers};
 use super::chain::{Covered, Found, Listing, find_end};
 use super::cut::find_in_copy;
 use super::disk::{Disk, Lock};
@@ -43,6 +45,10 @@ pub struct Start {
 pub enum Work {
     /// It looks how far a copy is whole.
     CheckCopies,
+    /// It loads a snapshot.
+    LoadSnapshot,
+    /// It folds what no longer lies in the journal.
+    FoldHistory,
     /// It folds the journal.
     FoldJournal,
 }
@@ -103,7 +109,8 @@ pub fn open<D: Disk, T: Tables>(
     let folder = options.state_dir.join(JOURNAL_FOLDER);
     let mut report = OpenReport::default();
     let listing = Listing::read(&*disk, options)?;
-    let found = find(&*disk, &listing, &Covered::default(), options, &mut report, progress)?;
+    let beside = Beside::of_format(&*disk, options)?;
+    let found = find(&*disk, &listing, &beside.covered(), options, &mut report, progress)?;
     let (marker, is_suspicious) = Marker::start(Arc::clone(&disk), options.cache_dir.clone());
     for name in &listing.temporary {
         // Left by an append or a preparation that did not come to its end; what stays is ignored again.
@@ -111,18 +118,19 @@ pub fn open<D: Disk, T: Tables>(
     }
     let suspicion = is_suspicious.then(|| "two runs ended within a minute of starting".to_owned());
     let suspicion = suspicion.or(tables.begin()?);
-    let mut opening = Opening { tables, fold, suspicion, report, progress };
+    let mut opening = Opening { tables, fold, beside, suspicion, report, progress };
     let (mut journal, follower) = match found {
         Some(mut found) => {
             let wanted = Identity { store: found.store, format: found.format };
             let (seq, cut) = (found.end.seq, found.cut.take());
-            let made = opening.go_on(&disk, options, &listing, found)?;
+            let (made, strangers) = opening.go_on(&disk, options, &listing, found)?;
             // The new head is durable, and what is cut off void.
+            let aside = Aside::new(options, start.now);
             if let Some(cut) = cut {
-                let aside = Aside::new(options, start.now);
                 aside.take(&*disk, JOURNAL_FOLDER, &cut.moved)?;
                 opening.report.warnings.push(cut.told(seq, Some(&aside)));
             }
+            opening.report.warnings.extend(strangers.move_aside(&*disk, &aside)?);
             // Only now is a segment surely durable; the file must never outlive the journal.
             identity::ensure(&*disk, options, wanted, &mut opening.report)?;
             made
@@ -202,6 +210,7 @@ pub(super) fn find<D: Disk>(
 struct Opening<'a, T> {
     tables: Arc<T>,
     fold: Arc<dyn Fold>,
+    beside: Beside,
     /// Why the environment is not to be believed, whatever it holds.
     suspicion: Option<String>,
     report: OpenReport,
@@ -228,38 +237,31 @@ impl<T: Tables> Opening<'_, T> {
     }
 
     /// Folds up to the frame before the last, holds the last again, and then folds it too.
+    #[expect(clippy::type_complexity, reason = "it is what an opening is made of, in one place")]
     fn go_on<D: Disk>(
         &mut self,
         disk: &Arc<D>,
         options: &Options,
         listing: &Listing,
         found: Found,
-    ) -> Result<(Journal<D>, Follower<T>), Error> {
-        let (store, end) = (found.store, found.end.clone());
+    ) -> Result<((Journal<D>, Follower<T>), Strangers), Error> {
+        let ends = Ends { store: found.store, seq: found.end.seq, hash: found.end.hash };
+        let seams = Seams::of(&found);
         let (mut journal, held) = Journal::before_last(disk, options, listing, found);
         let reader = journal.reader();
-        let ends = Ends { store, seq: end.seq, hash: end.hash };
-        let mut follower = match self.believed(&reader, &ends)? {
-            Some(meta) => self.follower(meta),
-            None => self.discarded(store)?,
-        };
-        if follower.seq() < end.seq {
-            follower = self.fold_to(&reader, end.seq, follower)?;
-        }
+        let mut in_chain = |meta: &Meta| Ok(disbelief(meta, &reader, &ends)?.is_none());
+        let strangers = self.beside.take_strangers(&seams, &mut in_chain)?;
+        let bad = self.beside.bad.iter().map(|bad| format!("{} is left out: {}", bad.name, bad.error));
+        self.report.warnings.extend(bad);
+        let believed = self.believed(&reader, &ends)?.map(|meta| self.follower(meta));
+        let follower = self.fold_to(&reader, &ends, believed)?;
         journal.hold(held)?;
-        if follower.seq() < end.seq {
-            follower = self.fold_to(&reader, end.seq, follower)?;
-        }
-        Ok((journal, follower))
+        let follower = self.fold_to(&reader, &ends, Some(follower))?;
+        Ok(((journal, follower), strangers))
     }
 
     fn follower(&self, meta: Meta) -> Follower<T> {
         Follower::new(Arc::clone(&self.tables), Arc::clone(&self.fold), meta)
-    }
-
-    fn discarded(&mut self, store: StoreId) -> Result<Follower<T>, Error> {
-        self.tables.clear()?;
-        Ok(self.follower(Meta::empty(store)))
     }
 
     /// Returns the environment's meta, if it is found in the journal's chain.
@@ -277,34 +279,33 @@ impl<T: Tables> Opening<'_, T> {
         Ok(None)
     }
 
-    /// Folds what is durable; a bad environment is discarded, once.
+    /// Folds what is durable; a bad environment is discarded, and none is made anew.
     fn fold_to<D: Disk>(
         &mut self,
         reader: &JournalReader<D>,
-        end_seq: u64,
-        mut follower: Follower<T>,
+        ends: &Ends,
+        believed: Option<Follower<T>>,
     ) -> Result<Follower<T>, Error> {
-        let (progress, report) = (&mut *self.progress, &mut self.report);
-        let mut told = |seq| {
-            report.folded_frames += 1;
-            progress(Progress { work: Work::FoldJournal, seq, end_seq });
-        };
-        match follower.catch_up(reader, &mut told) {
-            // A fold that fails over believed rows may fail because of them.
-            Err(error)
-                if report.discarded.is_none()
-                    && (error.is_of_tables() || matches!(error, Error::Fold { .. })) =>
-            {
-                report.discarded = Some(error.to_string());
-                follower.reset()?;
-                let mut told = |seq| {
-                    report.folded_frames += 1;
-                    progress(Progress { work: Work::FoldJournal, seq, end_seq });
-                };
-                follower.catch_up(reader, &mut told)?;
+        let mut told = Told::new(self.progress);
+        let mut wanted = None;
+        if let Some(mut follower) = believed {
+            match catch_up(&mut follower, reader, ends, &mut told) {
+                Ok(()) => wanted = Some(follower),
+                // A fold that fails over believed rows may fail because of them.
+                Err(error) if is_of_rows(&error) && self.report.discarded.is_none() => {
+                    self.report.discarded = Some(error.to_string());
+                }
+                Err(error) => return Err(error),
             }
-            done => done?,
         }
+        let parts = (Arc::clone(&self.tables), Arc::clone(&self.fold));
+        let follower = match wanted {
+            Some(follower) => follower,
+            None => anew(parts, reader, ends, &self.beside, &mut told)?,
+        };
+        self.report.folded_frames += told.folded_frames;
+        self.report.warnings.append(&mut told.warnings);
+        self.report.notes.append(&mut told.notes);
         Ok(follower)
     }
 }
@@ -331,8 +332,12 @@ pub(super) fn disbelief<D: Disk>(
             meta.seq, ends.seq
         )));
     }
-    let mut hash = if meta.seq == ends.seq { ends.hash } else { [0; 32] };
-    if meta.seq > 0 && meta.seq < ends.seq {
+    let before = reader.before();
+    if meta.seq < before.0 {
+        return Ok(Some(format!("its frame {} is no longer in the journal", meta.seq)));
+    }
+    let mut hash = if meta.seq == ends.seq { ends.hash } else { before.1 };
+    if meta.seq > before.0 && meta.seq < ends.seq {
         reader.frames(meta.seq, &mut |frame| {
             hash = frame.hash;
             Ok(false)

@@ -1,15 +1,16 @@
 //! Reading the journal from any thread: whatever is durable, and nothing else.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::Options;
 use super::disk::{Disk, DiskFile};
-use super::entry::{Entry, Frame, Positions};
+use super::entry::{Entry, Frame, Positions, StoreId};
 use super::error::Error;
 use super::identity::{self, Upgraded};
+use super::open::Ends;
 use super::segment::{End, Segment, Step, Walk, read_frame};
 use crate::id::{Partition, Time};
 
@@ -95,6 +96,11 @@ impl<D: Disk> Shared<D> {
             temporary_count: 0,
         };
         Self { disk, folder, state: Mutex::new(state), format: AtomicU32::new(format) }
+    }
+
+    /// Returns the folder in which the journal's folder lies.
+    pub(super) fn state_dir(&self) -> &Path {
+        self.folder.parent().unwrap_or(&self.folder)
     }
 
     pub(super) fn format(&self) -> u32 {
@@ -186,6 +192,19 @@ impl<D: Disk> JournalReader<D> {
         let index = self.index(&part)?;
         self.shared.lock().head_index = Arc::unwrap_or_clone(index);
         Ok(())
+    }
+
+    /// Returns the journal's end as an opening knows it.
+    pub(super) fn ends(&self, store: StoreId) -> Ends {
+        let state = self.shared.lock();
+        Ends { store, seq: state.end.seq, hash: state.end.hash }
+    }
+
+    /// Returns the frame that the first one of the journal continues, and its hash: what came before lies in history.
+    pub(super) fn before(&self) -> (u64, [u8; 32]) {
+        let state = self.shared.lock();
+        let before = state.segments.first().map_or(&state.end, |first| &first.header.before);
+        (before.seq, before.hash)
     }
 
     /// Visits durable frames from `from_seq` on, until `visit` returns false or fails.

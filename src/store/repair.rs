@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::Options;
 use super::aside::Aside;
-use super::chain::{Covered, Found, Listing};
+use super::beside::Beside;
+use super::chain::{Found, Listing};
 use super::cut::{Where, find_good, not_kept};
 use super::disk::Disk;
 use super::error::Error;
@@ -96,8 +97,8 @@ fn find<D: Disk>(
         let path = options.state_dir.join(JOURNAL_FOLDER);
         return Ok((None, Some(Error::JournalMissing { path })));
     }
-    let (mut found, damage) =
-        find_good(disk, options, listing, &Covered::default(), Where::Anywhere, &mut |_| {})?;
+    let covered = Beside::of_format(disk, options)?.covered();
+    let (mut found, damage) = find_good(disk, options, listing, &covered, Where::Anywhere, &mut |_| {})?;
     if let (Some(found), Some(named)) = (&mut found, named) {
         found.format = found.format.max(named.format);
     }

@@ -5,7 +5,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::chain::{Covered, Listing, walk_all};
+use super::beside::Beside;
+use super::chain::{Listing, walk_all};
 use super::cut::{Heads, Where};
 use super::disk::Disk;
 use super::entry::{Entry, Link};
@@ -115,7 +116,7 @@ fn chain<D: Disk>(disk: &D, options: &Options, report: &mut VerifyReport) -> Res
             None => Ok(Vec::new()),
         };
     };
-    let covered = Covered::default();
+    let covered = Beside::of_format(disk, options)?.covered();
     let mut is_short = false;
     let segments = if head.is_copy {
         let mut heads = Heads::new(&listing, &covered, Where::InCopies);

@@ -27,7 +27,7 @@ const SEGMENT_BYTES: u64 = 24 * 1024;
 struct Chains;
 
 impl Fold for Chains {
-    fn fold(&self, rows: &mut Rows<'_>, _time: Time, entry: &Entry) -> Result<(), String> {
+    fn fold(&self, rows: &mut Rows<'_>, entry: &Entry) -> Result<(), String> {
         let subject = entry.subject.to_be_bytes();
         let before = rows.get(SUBJECTS, &subject)?.map_or(Link::default(), |row| link(&row));
         if entry.subject != 0 && before != entry.previous {

@@ -67,8 +67,8 @@ fn options(setting: Setting) -> Options {
 struct Forgetful;
 
 impl Fold for Forgetful {
-    fn fold(&self, rows: &mut Rows<'_>, time: Time, entry: &Entry) -> Result<(), String> {
-        EngineFold.fold(rows, time, entry)?;
+    fn fold(&self, rows: &mut Rows<'_>, entry: &Entry) -> Result<(), String> {
+        EngineFold.fold(rows, entry)?;
         let record = record::Record::decode(&entry.payload)?;
         let Some(key) = record.key else { return Ok(()) };
         rows.delete(tables::KEYS, &tables::used_key(entry.partition, record.at, &key.key))
