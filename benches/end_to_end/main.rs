@@ -1,0 +1,189 @@
+//! End to end: the real service over its real interface, against what the machine allows in the same run.
+//!
+//! `cargo bench --bench end_to_end -- p2 p3 p4` measures these; `scripts/bench` has the whole of it. Start at
+//! [`run`]; `speed` and its like measure, `goals` judges, `table` and `plot` show. Nothing here is part of the service.
+
+#![expect(clippy::cast_precision_loss, reason = "counts of a benchmark are far below 2^52")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads clocks")]
+
+mod ceiling;
+mod drive;
+mod figures;
+mod goals;
+mod growth;
+mod http;
+mod kernel;
+mod machine;
+mod place;
+mod plot;
+mod setup;
+mod speed;
+mod table;
+mod work;
+mod world;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use argh::FromArgs;
+use serde_json::{Value, json};
+
+pub(crate) use setup::{Mode, Setup};
+use world::World;
+
+/// What a benchmark comes to; whatever goes wrong ends it.
+pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// Measure the real service end to end
+#[derive(FromArgs)]
+struct Arguments {
+    /// what to measure: p1 p2 p3 p4 p6 p7 p8 p9 p10 p11, or all
+    #[argh(positional)]
+    what: Vec<String>,
+    /// measure little, in less than two minutes
+    #[argh(switch)]
+    quick: bool,
+    /// measure up to 1 M live and 10 M closed cases
+    #[argh(switch)]
+    full: bool,
+    /// rounds that count
+    #[argh(option)]
+    rounds: Option<usize>,
+    /// seconds of one turn of a round
+    #[argh(option)]
+    seconds: Option<f64>,
+    /// live cases
+    #[argh(option)]
+    live: Option<usize>,
+    /// connections of p2
+    #[argh(option)]
+    connections: Option<usize>,
+    /// the program under test
+    #[argh(option)]
+    binary: Option<PathBuf>,
+    /// the same as a static and stripped program, for p11
+    #[argh(option)]
+    static_binary: Option<PathBuf>,
+    /// how the run was started, for the file
+    #[argh(option)]
+    command: Option<String>,
+    /// write what was measured to this file
+    #[argh(option)]
+    json: Option<PathBuf>,
+    /// folder for the state of the services, on a real disk
+    #[argh(option)]
+    folder: Option<PathBuf>,
+    /// given by cargo bench; without it little is measured, to see that it works
+    #[argh(switch)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    let mut err = std::io::stderr();
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            // Without stderr there is nobody to tell.
+            drop(writeln!(err, "error: {error}"));
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn run() -> Outcome<ExitCode> {
+    let arguments: Arguments = argh::from_env();
+    let folder = arguments.folder.clone().unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
+    if arguments.what.first().is_some_and(|what| what == "smallest-server") {
+        ceiling::serve(&folder)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let setup = setup(&arguments, folder);
+    let document = measure(&setup, &arguments)?;
+    let mut out = std::io::stdout();
+    write!(out, "{}", table::text(&document))?;
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, serde_json::to_string_pretty(&document)? + "\n")?;
+        for (name, picture) in plot::all(&document) {
+            std::fs::write(path.with_file_name(name), picture)?;
+        }
+    }
+    let failed = goals::below_floor(document["rows"].as_array().map_or(&[], Vec::as_slice));
+    if failed.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(format!("below the floor: {}", failed.join("; ")).into())
+}
+
+fn setup(arguments: &Arguments, folder: PathBuf) -> Setup {
+    let mode = match (arguments.quick || !arguments.bench, arguments.full) {
+        (true, _) => Mode::Quick,
+        (_, true) => Mode::Full,
+        _ => Mode::Ordinary,
+    };
+    let seconds = if mode == Mode::Quick { 0.3 } else { 2.0 };
+    Setup {
+        binary: arguments.binary.clone().unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_knhk"))),
+        static_binary: arguments.static_binary.clone(),
+        folder,
+        mode,
+        rounds: arguments.rounds.unwrap_or(5).max(1),
+        slice: Duration::from_secs_f64(arguments.seconds.unwrap_or(seconds)),
+        live: arguments.live.unwrap_or(10_000),
+        connections: arguments.connections.unwrap_or(64),
+    }
+}
+
+/// Measures what was asked for and returns it as it goes to the file.
+fn measure(setup: &Setup, arguments: &Arguments) -> Outcome<Value> {
+    let what = &arguments.what;
+    let wants = |names: &[&str]| {
+        what.is_empty() || what.iter().any(|what| what == "all" || names.contains(&what.as_str()))
+    };
+    let mut rows = Vec::new();
+    if wants(&["p1"]) {
+        rows.extend(kernel::p1(setup));
+    }
+    if wants(&["p2", "p3", "p4"]) {
+        let mut world = World::new(&setup.folder, &setup.binary, &setup.settings(), setup.live)?;
+        if wants(&["p2"]) {
+            rows.push(speed::p2(setup, &mut world)?);
+        }
+        if wants(&["p3"]) {
+            rows.push(speed::p3(setup, &mut world)?);
+        }
+        if wants(&["p4"]) {
+            rows.extend(speed::p4(setup, &mut world)?);
+        }
+    }
+    let (mut live, mut closed) = (Vec::new(), Vec::new());
+    if wants(&["p6", "p10"]) {
+        let (points, more) = growth::closed(setup)?;
+        closed = points;
+        rows.extend(more);
+    }
+    if wants(&["p7", "p8", "p9"]) {
+        let (points, more) = growth::live(setup)?;
+        live = points;
+        rows.extend(more);
+    }
+    if wants(&["p11"]) {
+        rows.push(growth::size(setup.static_binary.as_deref())?);
+    }
+    rows.sort_by_key(goals::Row::place);
+    let command = arguments.command.clone().unwrap_or_else(|| "cargo bench --bench end_to_end".to_owned());
+    Ok(json!({
+        "machine": machine::about(&setup.folder),
+        "run": {
+            "command": command,
+            "mode": setup.mode.name(),
+            "rounds": setup.rounds,
+            "slice_s": setup.slice.as_secs_f64(),
+            "checkpoint_seconds": setup.checkpoint_seconds(),
+        },
+        "rows": rows.iter().map(goals::Row::json).collect::<Vec<_>>(),
+        "live": live,
+        "closed": closed,
+    }))
+}
