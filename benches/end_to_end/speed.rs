@@ -12,8 +12,10 @@ use super::{Outcome, Setup};
 
 /// Steps and appends of one turn of P3.
 const TURN: u64 = 20;
-/// Batches in flight in P4.
+/// Most batches in flight in P4.
 const BATCH_CONNECTIONS: usize = 4;
+/// Steps in flight at most: a shard refuses requests beyond `shard_requests_max`, whose default this is.
+const IN_FLIGHT: usize = 4096;
 /// Steps a request in P4.
 pub(crate) const BATCH_LINES: [usize; 3] = [256, 1024, 4096];
 /// Bytes of the smallest frame that a step can be in: frames begin at sectors.
@@ -125,7 +127,8 @@ pub(crate) fn p4(setup: &Setup, world: &mut World) -> Outcome<Vec<Row>> {
 /// Batches of one size against appends of as many bytes.
 pub(crate) fn p4_of(setup: &Setup, world: &mut World, lines: usize) -> Outcome<Row> {
     let mut appends = Appends::new(&world.place.path().join("ceiling"))?;
-    let lines = lines.min(world.cases.len() / BATCH_CONNECTIONS);
+    let connections = (IN_FLIGHT / lines).clamp(1, BATCH_CONNECTIONS);
+    let lines = lines.min(world.cases.len() / connections);
     let (mut ratios, mut rates, mut raws, mut processor) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let first_checkpoint = world.checkpoints()?;
     let mut p99 = Vec::new();
@@ -133,7 +136,7 @@ pub(crate) fn p4_of(setup: &Setup, world: &mut World, lines: usize) -> Outcome<R
     loop {
         let before = world.service.metrics()?;
         let used = world.service.processor_seconds()?;
-        let run = world.drive(BATCH_CONNECTIONS, lines, setup.slice, Pace::Closed, round)?;
+        let run = world.drive(connections, lines, setup.slice, Pace::Closed, round)?;
         let used = world.service.processor_seconds()? - used;
         let after = world.service.metrics()?;
         let bytes = grown(&before, &after, "knhk_journal_entry_bytes_total") / run.steps as f64;
@@ -156,7 +159,7 @@ pub(crate) fn p4_of(setup: &Setup, world: &mut World, lines: usize) -> Outcome<R
     let (rate, raw) = (Spread::of(&rates), Spread::of(&raws));
     let detail = json!({
         "steps_per_request": lines,
-        "connections": BATCH_CONNECTIONS,
+        "connections": connections,
         "live_cases": world.cases.len(),
         "checkpoints": world.checkpoints()? - first_checkpoint,
         "steps_per_second": rate.json(),
