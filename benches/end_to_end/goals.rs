@@ -63,12 +63,21 @@ pub(crate) struct Row {
     rounds: Vec<f64>,
     said: String,
     detail: Value,
+    is_judged: bool,
 }
 
 impl Row {
     /// Makes a row of the rounds' figures; no rounds say that it was not measured, and `said` why.
     pub(crate) fn new(name: &'static str, rounds: &[f64], said: String, detail: Value) -> Self {
-        Self { name, rounds: rounds.to_vec(), said, detail }
+        Self { name, rounds: rounds.to_vec(), said, detail, is_judged: true }
+    }
+
+    /// Returns the row without a verdict, and why there is none.
+    pub(crate) fn unjudged(mut self, why: &str) -> Self {
+        self.is_judged = false;
+        self.said += "; ";
+        self.said += why;
+        self
     }
 
     /// Returns its place in the table.
@@ -84,10 +93,11 @@ impl Row {
             Better::More => (spread.median >= goal.wanted, spread.median >= goal.floor),
             Better::Less => (spread.median <= goal.wanted, spread.median <= goal.floor),
         };
-        let verdict = match (self.rounds.is_empty(), is_met, is_above) {
+        let verdict = match (self.rounds.is_empty(), self.is_judged, is_met, is_above) {
             (true, ..) => "not measured",
-            (_, true, _) => "goal met",
-            (_, _, true) => "above floor",
+            (_, false, ..) => "not judged",
+            (.., true, _) => "goal met",
+            (.., true) => "above floor",
             _ => "BELOW FLOOR",
         };
         let sign = if goal.better == Better::More { ">=" } else { "<=" };

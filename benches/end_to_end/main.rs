@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads clocks")]
 
 mod ceiling;
+mod disk;
 mod drive;
 mod figures;
 mod goals;
@@ -30,8 +31,14 @@ use std::time::Duration;
 use argh::FromArgs;
 use serde_json::{Value, json};
 
+use machine::Processor;
 pub(crate) use setup::{Mode, Setup};
 use world::World;
+
+/// Most of the processors that others may use for floors to be judged, in percent.
+const OTHERS_PERCENT_MAX: f64 = 15.0;
+/// Exit status for a machine that is busy with other things.
+const BUSY: u8 = 75;
 
 /// What a benchmark comes to; whatever goes wrong ends it.
 pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -109,11 +116,24 @@ fn run() -> Outcome<ExitCode> {
             std::fs::write(path.with_file_name(name), picture)?;
         }
     }
+    judge(&setup, &document)
+}
+
+/// Fails when a figure is below its floor; on a machine that others use, figures say too little for that.
+fn judge(setup: &Setup, document: &Value) -> Outcome<ExitCode> {
     let failed = goals::below_floor(document["rows"].as_array().map_or(&[], Vec::as_slice));
     if failed.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    Err(format!("below the floor: {}", failed.join("; ")).into())
+    let failed = format!("below the floor: {}", failed.join("; "));
+    let others = document["run"]["others_percent"].as_f64().unwrap_or_default();
+    if others <= OTHERS_PERCENT_MAX {
+        return Err(failed.into());
+    }
+    let mut err = std::io::stderr();
+    writeln!(err, "warning: {failed}")?;
+    writeln!(err, "hint: others used {others:.0} % of the processors: measure again when they do not")?;
+    Ok(if setup.is_quick() { ExitCode::SUCCESS } else { ExitCode::from(BUSY) })
 }
 
 fn setup(arguments: &Arguments, folder: PathBuf) -> Setup {
@@ -141,6 +161,7 @@ fn measure(setup: &Setup, arguments: &Arguments) -> Outcome<Value> {
     let wants = |names: &[&str]| {
         what.is_empty() || what.iter().any(|what| what == "all" || names.contains(&what.as_str()))
     };
+    let before = Processor::now();
     let mut rows = Vec::new();
     if wants(&["p1"]) {
         rows.extend(kernel::p1(setup));
@@ -163,10 +184,13 @@ fn measure(setup: &Setup, arguments: &Arguments) -> Outcome<Value> {
         closed = points;
         rows.extend(more);
     }
-    if wants(&["p7", "p8", "p9"]) {
+    if wants(&["p7", "p9"]) {
         let (points, more) = growth::live(setup)?;
         live = points;
         rows.extend(more);
+    }
+    if wants(&["p8"]) {
+        rows.push(growth::written(setup)?);
     }
     if wants(&["p11"]) {
         rows.push(growth::size(setup.static_binary.as_deref())?);
@@ -181,6 +205,7 @@ fn measure(setup: &Setup, arguments: &Arguments) -> Outcome<Value> {
             "rounds": setup.rounds,
             "slice_s": setup.slice.as_secs_f64(),
             "checkpoint_seconds": setup.checkpoint_seconds(),
+            "others_percent": figures::short(Processor::now().others_percent_since(before)),
         },
         "rows": rows.iter().map(goals::Row::json).collect::<Vec<_>>(),
         "live": live,

@@ -193,11 +193,6 @@ impl Service {
         Ok(field(&self.proc("smaps_rollup")?, "Anonymous:").ok_or("no Anonymous in smaps_rollup")? * 1024)
     }
 
-    /// Returns the bytes that the process has caused to be written to storage.
-    pub(crate) fn written_bytes(&self) -> Outcome<u64> {
-        Ok(field(&self.proc("io")?, "write_bytes:").ok_or("no write_bytes in io")?)
-    }
-
     /// Returns the processor time that the process has used, in seconds.
     pub(crate) fn processor_seconds(&self) -> Outcome<f64> {
         let text = self.proc("stat")?;

@@ -89,6 +89,15 @@ impl Setup {
         }
     }
 
+    /// Returns the size of the disk that P8 is measured on.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        match self.mode {
+            Mode::Quick => 1 << 30,
+            Mode::Ordinary => 8 << 30,
+            Mode::Full => 24 << 30,
+        }
+    }
+
     /// Returns the time that P8 takes at most.
     pub(crate) fn written_time(&self) -> Duration {
         Duration::from_secs(match self.mode {

@@ -16,7 +16,7 @@ pub(crate) fn text(document: &Value) -> String {
 pub(crate) fn markdown(document: &Value) -> String {
     let (machine, run) = (&document["machine"], &document["run"]);
     let mut out = format!(
-        "`{}`, commit {}, {}, on {} cores of {}, {} MB, Linux {}, {}; load average at the end {}; {} rounds of {} s.\n\n",
+        "`{}`, commit {}, {}, on {} cores of {}, {} MB, Linux {}, {}; others used {} % of the processors; {} rounds of {} s.\n\n",
         word(&run["command"]),
         word(&machine["commit"]),
         word(&machine["date"]),
@@ -25,7 +25,7 @@ pub(crate) fn markdown(document: &Value) -> String {
         word(&machine["memory_mb"]),
         word(&machine["kernel"]),
         word(&machine["file_system"]),
-        word(&machine["load_average"]),
+        number(&run["others_percent"]),
         word(&run["rounds"]),
         word(&run["slice_s"]),
     );
