@@ -18,13 +18,14 @@ mod machine;
 mod place;
 mod plot;
 mod setup;
+mod soak;
 mod speed;
 mod table;
 mod work;
 mod world;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -40,13 +41,16 @@ const OTHERS_PERCENT_MAX: f64 = 15.0;
 /// Exit status for a machine that is busy with other things.
 const BUSY: u8 = 75;
 
+/// Minutes of a long run when none are given.
+const SOAK_MINUTES: f64 = 20.0;
+
 /// What a benchmark comes to; whatever goes wrong ends it.
 pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Measure the real service end to end
 #[derive(FromArgs)]
 struct Arguments {
-    /// what to measure: p1 p2 p3 p4 p6 p7 p8 p9 p10 p11, or all
+    /// what to measure: p1 p2 p3 p4 p6 p7 p8 p9 p10 p11, or all; or: soak [MINUTES]
     #[argh(positional)]
     what: Vec<String>,
     /// measure little, in less than two minutes
@@ -82,7 +86,7 @@ struct Arguments {
     /// folder for the state of the services, on a real disk
     #[argh(option)]
     folder: Option<PathBuf>,
-    /// given by cargo bench; without it little is measured, to see that it works
+    /// given by cargo bench; without it, and without a wish, hardly anything is measured, to see that it works
     #[argh(switch)]
     bench: bool,
 }
@@ -107,22 +111,50 @@ fn run() -> Outcome<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let setup = setup(&arguments, folder);
+    if arguments.what.first().is_some_and(|what| what == "soak") {
+        return long(&setup, &arguments);
+    }
     let document = measure(&setup, &arguments)?;
     let mut out = std::io::stdout();
     write!(out, "{}", table::text(&document))?;
     if let Some(path) = &arguments.json {
-        std::fs::write(path, serde_json::to_string_pretty(&document)? + "\n")?;
-        for (name, picture) in plot::all(&document) {
-            std::fs::write(path.with_file_name(name), picture)?;
-        }
+        write_with(path, &document, &plot::all(&document))?;
     }
     judge(&setup, &document)
+}
+
+/// Runs for minutes and fails when something grows or is slow without a word.
+fn long(setup: &Setup, arguments: &Arguments) -> Outcome<ExitCode> {
+    let minutes = arguments.what.get(1).map_or(Ok(SOAK_MINUTES), |text| text.parse::<f64>())?;
+    let document = soak::run(setup, Duration::from_secs_f64(minutes * 60.0))?;
+    if let Some(path) = &arguments.json {
+        write_with(path, &document, &plot::soak(&document))?;
+    }
+    let wrong = document["verdict"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut out = std::io::stdout();
+    for line in wrong {
+        writeln!(out, "{}", line.as_str().unwrap_or_default())?;
+    }
+    if wrong.is_empty() {
+        writeln!(out, "{minutes} minutes: memory and disk are flat, and nothing was slow without a word")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(format!("{} findings in {minutes} minutes", wrong.len()).into())
+}
+
+/// Writes a document, and the pictures beside it.
+fn write_with(path: &Path, document: &Value, pictures: &[(&str, String)]) -> Outcome<()> {
+    std::fs::write(path, serde_json::to_string_pretty(document)? + "\n")?;
+    for (name, picture) in pictures {
+        std::fs::write(path.with_file_name(name), picture)?;
+    }
+    Ok(())
 }
 
 /// Fails when a figure is below its floor; on a machine that others use, figures say too little for that.
 fn judge(setup: &Setup, document: &Value) -> Outcome<ExitCode> {
     let failed = goals::below_floor(document["rows"].as_array().map_or(&[], Vec::as_slice));
-    if failed.is_empty() {
+    if failed.is_empty() || setup.mode == Mode::Smoke {
         return Ok(ExitCode::SUCCESS);
     }
     let failed = format!("below the floor: {}", failed.join("; "));
@@ -137,18 +169,25 @@ fn judge(setup: &Setup, document: &Value) -> Outcome<ExitCode> {
 }
 
 fn setup(arguments: &Arguments, folder: PathBuf) -> Setup {
-    let mode = match (arguments.quick || !arguments.bench, arguments.full) {
+    let mode = match (arguments.quick, arguments.full) {
         (true, _) => Mode::Quick,
         (_, true) => Mode::Full,
+        // As with criterion's: without cargo bench and without a wish it is a test.
+        _ if !arguments.bench && arguments.what.is_empty() => Mode::Smoke,
         _ => Mode::Ordinary,
     };
-    let seconds = if mode == Mode::Quick { 0.3 } else { 2.0 };
+    let (rounds, seconds) = match mode {
+        Mode::Smoke => (1, 0.02),
+        Mode::Quick => (5, 0.3),
+        _ => (5, 2.0),
+    };
     Setup {
         binary: arguments.binary.clone().unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_knhk"))),
         static_binary: arguments.static_binary.clone(),
         folder,
+        command: arguments.command.clone().unwrap_or_else(|| "cargo bench --bench end_to_end".to_owned()),
         mode,
-        rounds: arguments.rounds.unwrap_or(5).max(1),
+        rounds: arguments.rounds.unwrap_or(rounds).max(1),
         slice: Duration::from_secs_f64(arguments.seconds.unwrap_or(seconds)),
         live: arguments.live.unwrap_or(10_000),
         connections: arguments.connections.unwrap_or(64),
@@ -158,8 +197,9 @@ fn setup(arguments: &Arguments, folder: PathBuf) -> Setup {
 /// Measures what was asked for and returns it as it goes to the file.
 fn measure(setup: &Setup, arguments: &Arguments) -> Outcome<Value> {
     let what = &arguments.what;
-    let wants = |names: &[&str]| {
-        what.is_empty() || what.iter().any(|what| what == "all" || names.contains(&what.as_str()))
+    let wants = |names: &[&str]| match setup.mode {
+        Mode::Smoke => names.contains(&"p2"),
+        _ => what.is_empty() || what.iter().any(|what| what == "all" || names.contains(&what.as_str())),
     };
     let before = Processor::now();
     let mut rows = Vec::new();
@@ -171,10 +211,10 @@ fn measure(setup: &Setup, arguments: &Arguments) -> Outcome<Value> {
         if wants(&["p2"]) {
             rows.push(speed::p2(setup, &mut world)?);
         }
-        if wants(&["p3"]) {
+        if wants(&["p3"]) || setup.mode == Mode::Smoke {
             rows.push(speed::p3(setup, &mut world)?);
         }
-        if wants(&["p4"]) {
+        if wants(&["p4"]) || setup.mode == Mode::Smoke {
             rows.extend(speed::p4(setup, &mut world)?);
         }
     }
@@ -196,11 +236,10 @@ fn measure(setup: &Setup, arguments: &Arguments) -> Outcome<Value> {
         rows.push(growth::size(setup.static_binary.as_deref())?);
     }
     rows.sort_by_key(goals::Row::place);
-    let command = arguments.command.clone().unwrap_or_else(|| "cargo bench --bench end_to_end".to_owned());
     Ok(json!({
         "machine": machine::about(&setup.folder),
         "run": {
-            "command": command,
+            "command": setup.command,
             "mode": setup.mode.name(),
             "rounds": setup.rounds,
             "slice_s": setup.slice.as_secs_f64(),

@@ -101,6 +101,44 @@ pub(crate) fn all(document: &Value) -> Vec<(&'static str, String)> {
     out
 }
 
+/// Returns the pictures of a long run by the names of their files.
+pub(crate) fn soak(document: &Value) -> Vec<(&'static str, String)> {
+    let samples = document["samples"].as_array().map_or(&[][..], Vec::as_slice);
+    let line = |name: &str, scale: f64, value: &dyn Fn(&Value) -> Option<f64>| {
+        let points = samples.iter().filter_map(|sample| {
+            let y = value(sample)? / scale;
+            Some((sample["at_s"].as_f64()? / 60.0, y, y, y))
+        });
+        Series { name: name.to_owned(), points: points.collect() }
+    };
+    let about = |title, y, y_scale| Picture { title, x: "minutes", x_scale: Scale::Linear, y, y_scale };
+    let field = |key: &'static str| move |sample: &Value| sample[key].as_f64();
+    let memory = [line("anonymous", 1e6, &field("anonymous_bytes"))];
+    let mut kinds: Vec<String> = Vec::new();
+    for sample in samples {
+        let fresh = sample["bytes"].as_object().into_iter().flat_map(|bytes| bytes.keys());
+        let fresh: Vec<String> = fresh.filter(|kind| !kinds.contains(kind)).cloned().collect();
+        kinds.extend(fresh);
+    }
+    let disk: Vec<Series> = kinds
+        .iter()
+        .map(|kind| line(kind, 1e6, &|sample| Some(sample["bytes"][kind].as_f64().unwrap_or_default())))
+        .collect();
+    let latency = [
+        line("p50", 1e3, &field("p50_us")),
+        line("p99", 1e3, &field("p99_us")),
+        line("slowest", 1e3, &field("max_us")),
+    ];
+    vec![
+        ("soak-memory.svg", draw(&about("Memory under full load", "MB", Scale::Linear), &memory)),
+        ("soak-disk.svg", draw(&about("State on disk under full load", "MB", Scale::Linear), &disk)),
+        (
+            "soak-latency.svg",
+            draw(&about("Latency of single steps under full load", "ms", Scale::Log), &latency),
+        ),
+    ]
+}
+
 fn series(document: &Value, key: &str, name: &str, of: &str) -> Series {
     let x_key = format!("{key}_cases");
     let points = document[key].as_array().map_or(&[][..], Vec::as_slice).iter().filter_map(|point| {
@@ -203,7 +241,7 @@ pub(crate) fn draw(about: &Picture<'_>, series: &[Series]) -> String {
     out += &format!("<text x=\"6\" y=\"{}\">{}</text>\n", TOP - 8.0, escaped(about.y));
     for (at, (line, colour)) in series.iter().zip(COLOURS.iter().cycle()).enumerate() {
         out += &drawn(line, colour, &x, &y);
-        let left = LEFT + 130.0 + 170.0 * at as f64;
+        let left = LEFT + 40.0 + 130.0 * at as f64;
         out += &format!("<path d=\"M{left} {}h18\" stroke=\"{colour}\" stroke-width=\"2\"/>\n", TOP - 12.0);
         out += &format!("<text x=\"{}\" y=\"{}\">{}</text>\n", left + 23.0, TOP - 8.0, escaped(&line.name));
     }

@@ -22,8 +22,6 @@ pub(crate) const BATCH_LINES: [usize; 3] = [256, 1024, 4096];
 const FRAME_BYTES_LEAST: f64 = 512.0;
 /// Shares of the highest rate at which latencies are measured.
 const SHARES: [f64; 3] = [0.25, 0.5, 0.8];
-/// Checkpoints that P4 lasts over.
-const CHECKPOINTS: f64 = 2.0;
 /// Most rounds of P4 for want of checkpoints.
 const ROUNDS_MAX: usize = 60;
 
@@ -151,7 +149,7 @@ pub(crate) fn p4_of(setup: &Setup, world: &mut World, lines: usize) -> Outcome<R
         raws.push(raw.rate());
         p99.push(run.latency_us(99.0));
         processor.push(used * 1e6 / run.steps as f64);
-        let is_enough = world.checkpoints()? - first_checkpoint >= CHECKPOINTS;
+        let is_enough = world.checkpoints()? - first_checkpoint >= setup.checkpoints();
         if ratios.len() >= setup.rounds && (is_enough || ratios.len() >= ROUNDS_MAX) {
             break;
         }
