@@ -172,7 +172,9 @@ fn without_a_service_commands_say_so_with_69() {
     "#]],
     );
     let long = Home::new("");
-    fs::write(long.path("knhk.toml"), format!("socket = \"/{}\"", "x".repeat(200))).unwrap();
+    let state = long.path("state").display().to_string();
+    let socket = "x".repeat(200);
+    fs::write(long.path("knhk.toml"), format!("socket = \"/{socket}\"\nstate_dir = \"{state}\"\n")).unwrap();
     let text = long.run(&["workflow", "list"]);
     assert!(
         text.starts_with("! error[KN0651]: no service answers at /xxx") && text.ends_with("= 69\n"),
