@@ -19,6 +19,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         segment_bytes: 1 << 16,
         hurried_bytes: 1 << 16,
         frame_bytes_max: 1 << 14,
+        format_max: knhk::store::FORMAT,
         planted: None,
     };
     let tables = Arc::new(MemTables::default());

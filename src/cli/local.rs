@@ -86,6 +86,7 @@ fn reading(config: &Config) -> Result<Local, Error> {
     if let Some(beside) = offline.beside() {
         ui::note(&told(&beside, clock.as_ref()));
     }
+    offline.warnings().iter().for_each(|warning| ui::note(warning));
     Ok(Local::Reads(Box::new(offline)))
 }
 
@@ -111,7 +112,8 @@ fn writing(config: &Config) -> Result<Local, Error> {
     let tables = Arc::new(LmdbTables::at(&config.cache_dir));
     let start = Start { now: clock.now(), fresh_id };
     let options = store::Options { hurried_bytes: SEGMENT_BYTES, ..config.store() };
-    let (opened, _) = open_store(Arc::clone(&disk), tables, &options, start, &mut |_| {})?;
+    let (opened, report) = open_store(Arc::clone(&disk), tables, &options, start, &mut |_| {})?;
+    report.warnings.iter().for_each(|warning| ui::note(warning));
     let place = Place { disk, state_dir: config.state_dir.clone(), cache_dir: config.cache_dir.clone() };
     let engine = Engine::start(engine_options(config), opened, clock, Arc::new(Metrics::new()), place)?;
     engine.shared().look_at_disk();

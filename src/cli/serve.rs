@@ -16,7 +16,7 @@ use crate::engine::running::{Engine, open_store};
 use crate::engine::service::Service;
 use crate::engine::shared::Place;
 use crate::engine::threads::{Threads, random_bytes};
-use crate::store::{LmdbTables, Opened, Progress, RealDisk, Start, StoreId};
+use crate::store::{LmdbTables, Opened, Progress, RealDisk, Start, StoreId, Work};
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
 
@@ -123,7 +123,11 @@ fn open(
     let start = Start { now: clock.now(), fresh_id };
     let mut tell = |progress: Progress| {
         if progress.seq.is_multiple_of(PROGRESS_FRAMES) {
-            tracing::info!(seq = progress.seq, end = progress.end_seq, "folding the journal");
+            let what = match progress.work {
+                Work::CheckCopies => "looking how far the copied journal is whole",
+                Work::FoldJournal => "folding the journal",
+            };
+            tracing::info!(seq = progress.seq, end = progress.end_seq, "{what}");
         }
     };
     let (opened, report) = open_store(Arc::clone(disk), tables, &config.store(), start, &mut tell)?;
@@ -132,6 +136,9 @@ fn open(
     }
     if let Some(reason) = &report.discarded {
         tracing::warn!("the working environment was discarded and made anew: {reason}");
+    }
+    for warning in &report.warnings {
+        tracing::warn!("{warning}");
     }
     for note in &report.notes {
         tracing::info!("{note}");

@@ -54,6 +54,7 @@ impl Config {
             segment_bytes: self.segment_bytes,
             hurried_bytes: store::HURRIED_SEGMENT_BYTES,
             frame_bytes_max: number(self.frame_bytes_max),
+            format_max: store::FORMAT,
             planted: None,
         }
     }

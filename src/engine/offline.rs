@@ -73,6 +73,11 @@ impl<D: Disk, T: Tables> Offline<D, T> {
         let Looked { follower, holder, is_beside, .. } = &self.looked;
         is_beside.then(|| Beside { holder: *holder, seq: follower.seq(), time: follower.time() })
     }
+
+    /// Returns what a person should know of the store, one sentence each.
+    pub fn warnings(&self) -> &[String] {
+        &self.looked.warnings
+    }
 }
 
 impl<D: Disk, T: Tables> Service for Offline<D, T> {

@@ -78,6 +78,7 @@ fn store_options(folder: &Path) -> store::Options {
         segment_bytes: 8 << 20,
         hurried_bytes: store::HURRIED_SEGMENT_BYTES,
         frame_bytes_max: 4 << 20,
+        format_max: store::FORMAT,
         planted: None,
     }
 }

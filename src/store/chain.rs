@@ -4,12 +4,15 @@
 //! any older one holds from its first frame on; so the journal is what is found by following these names back.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
+use super::Options;
+use super::cut::Cut;
 use super::disk::{Disk, DiskFile};
 use super::entry::StoreId;
 use super::error::Error;
 use super::frame::Decoded;
+use super::identity::{FORMAT, FORMAT_OLDEST};
+use super::open::JOURNAL_FOLDER;
 use super::segment::{End, Segment, Step, TEMPORARY, Tail, Walk, parse_name, tail};
 
 /// Most segments in the journal folder.
@@ -25,7 +28,8 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    pub(super) fn read<D: Disk>(disk: &D, folder: &Path) -> Result<Self, Error> {
+    pub(super) fn read<D: Disk>(disk: &D, options: &Options) -> Result<Self, Error> {
+        let folder = &options.state_dir.join(JOURNAL_FOLDER);
         let mut out = Self::default();
         for name in disk.list(folder).map_err(Error::io("list", folder))? {
             if name.ends_with(TEMPORARY) {
@@ -47,13 +51,41 @@ impl Listing {
         self.names.last_key_value().map_or(0, |(&n, _)| n)
     }
 
+    /// Returns the newest segment; `None` when there is none.
+    pub(super) fn head<D: Disk>(&self, disk: &D, options: &Options) -> Result<Option<Segment>, Error> {
+        let name = self.names.last_key_value().map(|(_, name)| name);
+        name.map(|name| Segment::open(disk, name, options)).transpose()
+    }
+
     /// Returns the segments that hold the journal whose head is `head_n`, oldest first.
-    pub(super) fn chain<D: Disk>(&self, disk: &D, folder: &Path, head_n: u64) -> Result<Vec<Segment>, Error> {
-        let mut out: Vec<Segment> = Vec::new();
+    pub(super) fn chain<D: Disk>(
+        &self,
+        disk: &D,
+        options: &Options,
+        covered: &Covered,
+        head_n: u64,
+    ) -> Result<Vec<Segment>, Error> {
+        let mut out = Vec::new();
+        self.follow_back(disk, options, covered, head_n, &mut out)?;
+        out.reverse();
+        Ok(out)
+    }
+
+    /// Follows the segments back from `head_n`, and leaves those that it read in `out`, newest first.
+    pub(super) fn follow_back<D: Disk>(
+        &self,
+        disk: &D,
+        options: &Options,
+        covered: &Covered,
+        head_n: u64,
+        out: &mut Vec<Segment>,
+    ) -> Result<(), Error> {
         let mut wanted = head_n;
         while wanted != 0 {
-            let Some(name) = self.names.get(&wanted) else { return Err(missing(folder, &out, wanted)) };
-            let mut segment = Segment::open(disk, folder, name)?;
+            let Some(name) = self.names.get(&wanted) else {
+                return missing(options, covered, out, wanted);
+            };
+            let mut segment = Segment::open(disk, name, options)?;
             if let Some(after) = out.last() {
                 segment.is_fresh_copy &= after.is_fresh_copy;
                 check_pair(&segment, after)?;
@@ -65,18 +97,34 @@ impl Listing {
             }
             out.push(segment);
         }
-        out.reverse();
-        Ok(out)
+        Ok(())
     }
 }
 
-fn missing(folder: &Path, after: &[Segment], n: u64) -> Error {
+/// Up to where history holds what the journal held, without a gap from the first frame on.
+#[derive(Debug, Default)]
+pub(super) struct Covered {
+    /// The ends of its files: frame and hash.
+    pub(super) ends: BTreeMap<u64, [u8; 32]>,
+}
+
+impl Covered {
+    fn reaches(&self, before: &End) -> bool {
+        self.ends.get(&before.seq) == Some(&before.hash)
+    }
+}
+
+/// A segment that is missing is no damage where history holds what it held.
+fn missing(options: &Options, covered: &Covered, after: &[Segment], n: u64) -> Result<(), Error> {
     match after.last() {
+        Some(after) if covered.reaches(&after.header.before) => Ok(()),
         Some(after) if after.is_fresh_copy => {
-            after.damaged(0, format!("segment {n}, which this one continues, was not copied"))
+            Err(after.damaged(0, format!("segment {n}, which this one continues, was not copied")))
         }
-        Some(after) => Error::SegmentMissing { n, seq: after.header.before.seq, path: after.path.clone() },
-        None => Error::JournalMissing { path: folder.to_owned() },
+        Some(after) => {
+            Err(Error::SegmentMissing { n, seq: after.header.before.seq, path: after.path.clone() })
+        }
+        None => Err(Error::JournalMissing { path: options.state_dir.join(JOURNAL_FOLDER) }),
     }
 }
 
@@ -108,6 +156,18 @@ pub(super) struct Found {
     pub(super) end_offset: u64,
     /// Whether something that is no frame lies behind it.
     pub(super) is_torn: bool,
+    /// What was left out behind the end, in a copy that is incomplete there.
+    pub(super) cut: Option<Cut>,
+    /// The format that it is written in.
+    pub(super) format: u32,
+}
+
+/// Returns the format that a journal is written in, as its segments tell: that of the newest, and at least what history
+/// in the place of segments makes it.
+pub(super) fn format_of(segments: &[Segment]) -> u32 {
+    let begins_late = segments.first().is_some_and(|first| first.header.before.seq > 0);
+    let least = if begins_late { FORMAT } else { FORMAT_OLDEST };
+    segments.iter().map(|segment| segment.header.format).fold(least, u32::max)
 }
 
 /// What a walk over segments came to.
@@ -209,6 +269,6 @@ pub(super) fn find_end<D: Disk>(disk: &D, segments: Vec<Segment>) -> Result<Foun
         last.extend_from_slice(bytes);
         Ok(())
     })?;
-    let Walked { end_offset, is_torn } = walked;
-    Ok(Found { store, segments, before_last, last, end, end_offset, is_torn })
+    let (Walked { end_offset, is_torn }, format) = (walked, format_of(&segments));
+    Ok(Found { store, segments, before_last, last, end, end_offset, is_torn, cut: None, format })
 }

@@ -68,13 +68,13 @@ pub enum Error {
         path: PathBuf,
     },
     /// A file is of a format that this release cannot read.
-    #[error("{} has format {found}, and this release reads format {known}", path.display())]
+    #[error("{} has format {found}, and this release reads formats up to {known}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
         /// Its format.
         found: u32,
-        /// The format known here.
+        /// The newest format known here.
         known: u32,
     },
     /// A file belongs to another store.

@@ -1,7 +1,7 @@
 //! What lies where: files, sizes and positions, for people who look at a store.
 
 use super::Options;
-use super::chain::{Listing, find_end};
+use super::chain::{Covered, Listing, find_end};
 use super::disk::{Disk, DiskFile};
 use super::entry::{Positions, StoreId};
 use super::error::Error;
@@ -69,14 +69,14 @@ pub fn info<D: Disk, T: Tables>(disk: &D, tables: Option<&T>, options: &Options)
         out.environment = tables.meta()?;
         out.sums = tables.sums()?;
     }
-    let listing = Listing::read(disk, &folder)?;
+    let listing = Listing::read(disk, options)?;
     for name in listing.names.values().chain(&listing.temporary) {
         out.journal_bytes += file_bytes(disk, &folder.join(name))?;
     }
     if listing.names.is_empty() {
         return Ok(out);
     }
-    let segments = match listing.chain(disk, &folder, listing.highest_n()) {
+    let segments = match listing.chain(disk, options, &Covered::default(), listing.highest_n()) {
         Ok(segments) => segments,
         Err(error) => {
             out.damage = Some(error);

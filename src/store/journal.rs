@@ -28,6 +28,8 @@ const PREPARE_STEP_BYTES: u64 = 1024 * 1024;
 pub struct Journal<D: Disk> {
     shared: Arc<Shared<D>>,
     store: StoreId,
+    /// The segment that the first one continues, if there is one: it may have left the journal.
+    before_n: u64,
     /// The head, while it may be written to.
     writer: Option<Writer<D::File>>,
     /// The number of the next segment tried.
@@ -41,6 +43,16 @@ pub struct Journal<D: Disk> {
     /// Keeps the state folder ours.
     lock: Option<Lock>,
     planted: Option<PlantedBug>,
+}
+
+/// What a journal goes on from.
+struct Parts {
+    store: StoreId,
+    segments: Vec<Segment>,
+    end: End,
+    /// The segment that the first of them continues.
+    before_n: u64,
+    format: u32,
 }
 
 struct Writer<F> {
@@ -59,7 +71,9 @@ impl<D: Disk> Journal<D> {
         listing: &Listing,
         now: Time,
     ) -> Result<Self, Error> {
-        let mut journal = Self::at(disk, options, store, Vec::new(), End::start(), listing);
+        let parts =
+            Parts { store, segments: Vec::new(), end: End::start(), before_n: 0, format: options.format_max };
+        let mut journal = Self::at(disk, options, parts, listing);
         journal.append(now, Vec::new()).map_err(|error| journal.open_error(error))?;
         Ok(journal)
     }
@@ -71,7 +85,8 @@ impl<D: Disk> Journal<D> {
         listing: &Listing,
         found: Found,
     ) -> (Self, Held) {
-        let Found { store, mut segments, before_last, last, end, end_offset, is_torn } = found;
+        let Found { store, mut segments, before_last, last, end, end_offset, is_torn, format, .. } = found;
+        let before_n = segments.first().map_or(0, |first| first.header.before_n);
         let way = match (options.planted, segments.last()) {
             (Some(PlantedBug::TrustLastFrame), _) => Way::Trust,
             (Some(PlantedBug::SkipTornTailCut), Some(head)) if is_torn => {
@@ -86,22 +101,18 @@ impl<D: Disk> Journal<D> {
         }
         let held = Held { bytes: last, end: end.clone(), way };
         let start = if is_again { before_last } else { end };
-        (Self::at(disk, options, store, segments, start, listing), held)
+        let parts = Parts { store, segments, end: start, before_n, format };
+        (Self::at(disk, options, parts, listing), held)
     }
 
-    fn at(
-        disk: &Arc<D>,
-        options: &Options,
-        store: StoreId,
-        segments: Vec<Segment>,
-        end: End,
-        listing: &Listing,
-    ) -> Self {
+    fn at(disk: &Arc<D>, options: &Options, parts: Parts, listing: &Listing) -> Self {
+        let Parts { store, segments, end, before_n, format } = parts;
         let epochs = end.epochs;
         let folder = options.state_dir.join(super::open::JOURNAL_FOLDER);
         Self {
-            shared: Arc::new(Shared::new(Arc::clone(disk), folder, segments, end)),
+            shared: Arc::new(Shared::new(Arc::clone(disk), folder, segments, end, format)),
             store,
+            before_n,
             writer: None,
             next_n: listing.highest_n() + 1,
             segment_bytes: options.segment_bytes,
@@ -235,7 +246,7 @@ impl<D: Disk> Journal<D> {
         let disk = Arc::clone(&self.shared.disk);
         let (end, before_n, ready, temporary) = {
             let mut state = self.shared.lock();
-            let before_n = state.segments.last().map_or(0, |before| before.header.n);
+            let before_n = state.segments.last().map_or(self.before_n, |before| before.header.n);
             let ready = state.ready.take();
             let temporary = temporary_name(&mut state.temporary_count);
             (state.end.clone(), before_n, ready, temporary)
@@ -256,7 +267,8 @@ impl<D: Disk> Journal<D> {
         let n = self.next_n;
         self.next_n += 1;
         let filled = file.stamp().and_then(|stamp| {
-            let header = Header { store: self.store, n, before_n, before: end, stamp };
+            let header =
+                Header { format: self.shared.format(), store: self.store, n, before_n, before: end, stamp };
             let (tag, path) = self.fill_and_name(&file, &from, &header, bytes, zeros)?;
             Ok(Segment { path, header, tag, is_copy: false, is_fresh_copy: false })
         });

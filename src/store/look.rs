@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use super::chain::{Found, Listing};
+use super::chain::{Covered, Found, Listing};
 use super::disk::{Disk, Lock};
 use super::error::Error;
 use super::follower::{Fold, Follower, check_sums};
@@ -30,6 +30,8 @@ pub struct Looked<D: Disk, T: Tables> {
     pub is_beside: bool,
     /// That process, where the system tells.
     pub holder: Option<u32>,
+    /// What a person should know, one sentence each.
+    pub warnings: Vec<String>,
     _lock: Option<Lock>,
 }
 
@@ -55,17 +57,19 @@ pub fn look<D: Disk, T: Tables>(
     let is_beside = is_beside && lock.is_none();
     let holder = if is_beside { disk.lock_holder(&path) } else { None };
     let Some(found) = find_journal(&**disk, options)? else { return Ok(None) };
-    let Found { store, segments, end, .. } = found;
+    let Found { store, segments, end, cut, format, .. } = found;
+    let warnings = cut.iter().map(|cut| cut.told(end.seq, None)).collect();
     let ends = Ends { store, seq: end.seq, hash: end.hash };
     let folder = options.state_dir.join(JOURNAL_FOLDER);
-    let journal = JournalReader { shared: Arc::new(Shared::new(Arc::clone(disk), folder, segments, end)) };
+    let journal =
+        JournalReader { shared: Arc::new(Shared::new(Arc::clone(disk), folder, segments, end, format)) };
     let is_believed = lock.is_some() && !Marker::is_doubtful(Arc::clone(disk), options.cache_dir.clone());
     let stored = if is_believed { over_stored(&journal, tables, fold, &ends, checked)? } else { None };
     let follower = match stored {
         Some(follower) => follower,
         None => in_memory(&journal, fold, &ends)?,
     };
-    Ok(Some(Looked { journal, follower, is_beside, holder, _lock: lock }))
+    Ok(Some(Looked { journal, follower, is_beside, holder, warnings, _lock: lock }))
 }
 
 /// Tells whether there is a store, or was one; nothing is made.
@@ -75,19 +79,20 @@ pub fn look<D: Disk, T: Tables>(
 pub fn exists<D: Disk>(disk: &D, options: &Options) -> Result<bool, Error> {
     let folder = options.state_dir.join(JOURNAL_FOLDER);
     let is_there = disk.exists(&folder).map_err(Error::io("look for", &folder))?;
-    if is_there && !Listing::read(disk, &folder)?.names.is_empty() {
+    if is_there && !Listing::read(disk, options)?.names.is_empty() {
         return Ok(true);
     }
-    Ok(identity::read(disk, &options.state_dir)?.is_some())
+    Ok(identity::read(disk, options)?.is_some())
 }
 
 fn find_journal<D: Disk>(disk: &D, options: &Options) -> Result<Option<Found>, Error> {
     let folder = options.state_dir.join(JOURNAL_FOLDER);
     if disk.exists(&folder).map_err(Error::io("look for", &folder))? {
-        let listing = Listing::read(disk, &folder)?;
-        return find(disk, &folder, &listing, options, &mut OpenReport::default());
+        let listing = Listing::read(disk, options)?;
+        let mut report = OpenReport::default();
+        return find(disk, &listing, &Covered::default(), options, &mut report, &mut |_| {});
     }
-    match identity::read(disk, &options.state_dir)? {
+    match identity::read(disk, options)? {
         Some(_) => Err(Error::JournalMissing { path: folder }),
         None => Ok(None),
     }

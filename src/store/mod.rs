@@ -6,8 +6,10 @@
 
 use std::path::PathBuf;
 
+mod aside;
 mod bytes;
 mod chain;
+mod cut;
 mod disk;
 mod entry;
 mod error;
@@ -43,6 +45,7 @@ pub use entry::{Entry, Frame, Link, Positions, StoreId};
 pub use error::{AppendError, Error};
 pub use follower::{Checkpoint, Fold, Follower, Rows};
 pub use frame::FRAME_BYTES_MAX;
+pub use identity::{FORMAT, FORMAT_OLDEST, Upgraded, format, upgrade};
 pub use info::{Info, SegmentInfo, info};
 pub use journal::{HURRIED_SEGMENT_BYTES, Journal, Prepared, Preparer};
 pub use lmdb::LmdbTables;
@@ -50,7 +53,7 @@ pub use log::Log;
 pub use look::{Looked, ReadTables, exists, look};
 pub use marker::Marker;
 pub use mem::MemTables;
-pub use open::{OpenReport, Opened, Progress, Start, open};
+pub use open::{OpenReport, Opened, Progress, Start, Work, open};
 pub use reader::JournalReader;
 pub use repair::{Act, RepairReport, repair};
 pub use sealed::Moment;
@@ -73,6 +76,9 @@ pub struct Options {
     pub hurried_bytes: u64,
     /// Largest frame in bytes, at most [`FRAME_BYTES_MAX`].
     pub frame_bytes_max: usize,
+    /// The newest format of a store that is read here, and that new stores get; [`FORMAT`], unless the release before
+    /// is to be imitated.
+    pub format_max: u32,
     /// A bug put in for the simulator's own proof; `None` everywhere else.
     pub planted: Option<PlantedBug>,
 }
@@ -88,4 +94,6 @@ pub enum PlantedBug {
     TrustLastFrame,
     /// An opening writes on behind a torn tail.
     SkipTornTailCut,
+    /// An opening of a copy takes it for the original.
+    NoMercyForCopies,
 }

@@ -3,21 +3,23 @@
 //! Nothing is written to a segment of an earlier process, and its last good frame is not trusted. Everything that can
 //! refuse an opening refuses it before anything is written.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use super::chain::{Found, Listing, find_end};
+use super::aside::Aside;
+use super::chain::{Covered, Found, Listing, find_end};
+use super::cut::find_in_copy;
 use super::disk::{Disk, Lock};
 use super::entry::StoreId;
 use super::error::Error;
 use super::follower::{Fold, Follower};
 use super::frame::{FRAME_ALIGN_BYTES, FRAME_BYTES_MAX};
+use super::identity::{FORMAT, FORMAT_OLDEST, Identity};
 use super::journal::Journal;
 use super::marker::Marker;
 use super::reader::JournalReader;
 use super::segment::HEADER_BYTES;
 use super::tables::{Meta, Tables};
-use super::{Options, identity};
+use super::{Options, PlantedBug, identity};
 use crate::id::Time;
 
 pub(super) const JOURNAL_FOLDER: &str = "journal";
@@ -36,12 +38,23 @@ pub struct Start {
     pub fresh_id: StoreId,
 }
 
-/// How far a long fold has come.
+/// What an opening is busy with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// It looks how far a copy is whole.
+    CheckCopies,
+    /// It folds the journal.
+    FoldJournal,
+}
+
+/// How far something long has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// The frame just folded.
+    /// What it is.
+    pub work: Work,
+    /// The frame just done.
     pub seq: u64,
-    /// The last frame to fold.
+    /// The last frame to do, as far as it is known.
     pub end_seq: u64,
 }
 
@@ -54,6 +67,8 @@ pub struct OpenReport {
     pub folded_frames: u64,
     /// Why the working environment was discarded, if it was.
     pub discarded: Option<String>,
+    /// What a person should know, and may have to act on, one sentence each.
+    pub warnings: Vec<String>,
     /// What else a person may want to know, one sentence each.
     pub notes: Vec<String>,
 }
@@ -87,8 +102,8 @@ pub fn open<D: Disk, T: Tables>(
     let lock = take_folders(&*disk, options)?;
     let folder = options.state_dir.join(JOURNAL_FOLDER);
     let mut report = OpenReport::default();
-    let listing = Listing::read(&*disk, &folder)?;
-    let found = find(&*disk, &folder, &listing, options, &mut report)?;
+    let listing = Listing::read(&*disk, options)?;
+    let found = find(&*disk, &listing, &Covered::default(), options, &mut report, progress)?;
     let (marker, is_suspicious) = Marker::start(Arc::clone(&disk), options.cache_dir.clone());
     for name in &listing.temporary {
         // Left by an append or a preparation that did not come to its end; what stays is ignored again.
@@ -98,11 +113,18 @@ pub fn open<D: Disk, T: Tables>(
     let suspicion = suspicion.or(tables.begin()?);
     let mut opening = Opening { tables, fold, suspicion, report, progress };
     let (mut journal, follower) = match found {
-        Some(found) => {
-            let store = found.store;
+        Some(mut found) => {
+            let wanted = Identity { store: found.store, format: found.format };
+            let (seq, cut) = (found.end.seq, found.cut.take());
             let made = opening.go_on(&disk, options, &listing, found)?;
+            // The new head is durable, and what is cut off void.
+            if let Some(cut) = cut {
+                let aside = Aside::new(options, start.now);
+                aside.take(&*disk, JOURNAL_FOLDER, &cut.moved)?;
+                opening.report.warnings.push(cut.told(seq, Some(&aside)));
+            }
             // Only now is a segment surely durable; the file must never outlive the journal.
-            identity::ensure(&*disk, &options.state_dir, store, &mut opening.report)?;
+            identity::ensure(&*disk, options, wanted, &mut opening.report)?;
             made
         }
         None => opening.make(&disk, options, &listing, start)?,
@@ -119,6 +141,7 @@ fn check_options(options: &Options) -> Result<(), Error> {
             Err(Error::OptionRange { name, found, least, most })
         }
     };
+    range("format_max", options.format_max.into(), FORMAT_OLDEST.into(), FORMAT.into())?;
     range("frame_bytes_max", options.frame_bytes_max as u64, FRAME_BYTES_LEAST, FRAME_BYTES_MAX as u64)?;
     let least = HEADER_BYTES + options.frame_bytes_max.next_multiple_of(FRAME_ALIGN_BYTES);
     range("segment_bytes", options.segment_bytes, least as u64, SEGMENT_BYTES_MAX)
@@ -131,6 +154,11 @@ pub(super) fn take_folders<D: Disk>(disk: &D, options: &Options) -> Result<Lock,
         disk.create_folder(folder).map_err(Error::io("make the folder", folder))?;
     }
     disk.sync_folder(&options.state_dir).map_err(Error::io("sync", &options.state_dir))?;
+    lock_alone(disk, options)
+}
+
+/// Takes the lock for oneself.
+pub(super) fn lock_alone<D: Disk>(disk: &D, options: &Options) -> Result<Lock, Error> {
     let path = options.state_dir.join(LOCK_NAME);
     let lock = disk.lock(&path).map_err(Error::io("lock", &path))?;
     lock.ok_or_else(|| Error::Locked { holder: disk.lock_holder(&path), path })
@@ -139,24 +167,31 @@ pub(super) fn take_folders<D: Disk>(disk: &D, options: &Options) -> Result<Lock,
 /// Finds the journal's end; `None` when there is no journal, and should be none.
 pub(super) fn find<D: Disk>(
     disk: &D,
-    folder: &Path,
     listing: &Listing,
+    covered: &Covered,
     options: &Options,
     report: &mut OpenReport,
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<Option<Found>, Error> {
-    if listing.names.is_empty() {
-        return match identity::read(disk, &options.state_dir)? {
-            Some(_) => Err(Error::JournalMissing { path: folder.to_owned() }),
+    let Some(head) = listing.head(disk, options)? else {
+        return match identity::read(disk, options)? {
+            Some(_) => Err(Error::JournalMissing { path: options.state_dir.join(JOURNAL_FOLDER) }),
             None => Ok(None),
         };
-    }
-    let segments = listing.chain(disk, folder, listing.highest_n())?;
-    let copies = segments.iter().filter(|segment| segment.is_copy).count();
+    };
+    let is_lenient = head.is_copy && options.planted != Some(PlantedBug::NoMercyForCopies);
+    let mut found = if is_lenient {
+        find_in_copy(disk, options, listing, covered, progress)?
+    } else {
+        find_end(disk, listing.chain(disk, options, covered, head.header.n)?)?
+    };
+    let (segments, copies) = (&found.segments, found.segments.iter().filter(|segment| segment.is_copy));
+    let copies = copies.count();
     if copies > 0 {
         report.notes.push(format!("{copies} of {} journal segments are copies", segments.len()));
     }
-    let found = find_end(disk, segments)?;
-    identity::check(disk, &options.state_dir, found.store)?;
+    let format = identity::check(disk, options, found.store)?;
+    found.format = found.format.max(format.unwrap_or_default());
     if found.is_torn {
         let seq = found.end.seq;
         report.notes.push(format!("an unfinished append behind frame {seq} was cut off"));
@@ -184,7 +219,8 @@ impl<T: Tables> Opening<'_, T> {
         self.report.is_new = true;
         let store = start.fresh_id;
         let journal = Journal::make(disk, options, store, listing, start.now)?;
-        identity::ensure(&**disk, &options.state_dir, store, &mut self.report)?;
+        let wanted = Identity { store, format: options.format_max };
+        identity::ensure(&**disk, options, wanted, &mut self.report)?;
         self.tables.clear()?;
         let mut follower = self.follower(Meta::empty(store));
         follower.catch_up(&journal.reader(), &mut |_| {})?;
@@ -251,7 +287,7 @@ impl<T: Tables> Opening<'_, T> {
         let (progress, report) = (&mut *self.progress, &mut self.report);
         let mut told = |seq| {
             report.folded_frames += 1;
-            progress(Progress { seq, end_seq });
+            progress(Progress { work: Work::FoldJournal, seq, end_seq });
         };
         match follower.catch_up(reader, &mut told) {
             // A fold that fails over believed rows may fail because of them.
@@ -263,7 +299,7 @@ impl<T: Tables> Opening<'_, T> {
                 follower.reset()?;
                 let mut told = |seq| {
                     report.folded_frames += 1;
-                    progress(Progress { seq, end_seq });
+                    progress(Progress { work: Work::FoldJournal, seq, end_seq });
                 };
                 follower.catch_up(reader, &mut told)?;
             }

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::Options;
 use super::disk::{Disk, DiskFile};
 use super::entry::{Entry, Frame, Positions};
 use super::error::Error;
+use super::identity::{self, Upgraded};
 use super::segment::{End, Segment, Step, Walk, read_frame};
 use crate::id::{Partition, Time};
 
@@ -77,10 +80,12 @@ pub(super) struct Shared<D: Disk> {
     pub(super) disk: Arc<D>,
     pub(super) folder: PathBuf,
     state: Mutex<State<D>>,
+    /// The store's format, which segments are made in.
+    format: AtomicU32,
 }
 
 impl<D: Disk> Shared<D> {
-    pub(super) fn new(disk: Arc<D>, folder: PathBuf, segments: Vec<Segment>, end: End) -> Self {
+    pub(super) fn new(disk: Arc<D>, folder: PathBuf, segments: Vec<Segment>, end: End, format: u32) -> Self {
         let state = State {
             segments: segments.into_iter().map(Arc::new).collect(),
             end,
@@ -89,7 +94,11 @@ impl<D: Disk> Shared<D> {
             ready: None,
             temporary_count: 0,
         };
-        Self { disk, folder, state: Mutex::new(state) }
+        Self { disk, folder, state: Mutex::new(state), format: AtomicU32::new(format) }
+    }
+
+    pub(super) fn format(&self) -> u32 {
+        self.format.load(Ordering::Acquire)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State<D>> {
@@ -125,6 +134,22 @@ impl<D: Disk> JournalReader<D> {
     /// Returns the position of the last durable entry of each partition.
     pub fn positions(&self) -> Positions {
         self.shared.lock().end.positions
+    }
+
+    /// Returns the store's format.
+    pub fn format(&self) -> u32 {
+        self.shared.format()
+    }
+
+    /// Raises the store to the newest format, durably; segments made from then on say so.
+    ///
+    /// # Errors
+    /// The file that names the store cannot be read or written; then its format is as before, or the next opening says
+    /// the new one.
+    pub fn upgrade(&self, options: &Options) -> Result<Upgraded, Error> {
+        let upgraded = identity::raise(&*self.shared.disk, options)?;
+        self.shared.format.fetch_max(upgraded.to, Ordering::AcqRel);
+        Ok(upgraded)
     }
 
     /// Returns a durable entry with the time of its frame; `None` when the partition has none there. Reads one frame;

@@ -3,19 +3,20 @@
 //! A segment appears complete with its first frame, made durable under a temporary name before. So a segment whose
 //! header or first frame is bad was damaged later, whatever the crash.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::Options;
 use super::bytes::Fields;
 use super::disk::{Disk, DiskFile, Stamp};
 use super::entry::{Positions, StoreId};
 use super::error::Error;
 use super::frame::{self, Decoded, FRAME_ALIGN_BYTES, Tag};
+use super::identity::check_format;
+use super::open::JOURNAL_FOLDER;
 use crate::id::{PARTITION_COUNT, Time};
 
 /// Bytes of the header; the first frame begins here.
 pub(super) const HEADER_BYTES: usize = 4096;
-/// The format of segments that this release writes, and the only one that it reads.
-pub(super) const FORMAT: u32 = 1;
 const KIND: &[u8; 8] = b"KNHKJRNL";
 const ENDING: &str = ".jnl";
 /// The ending of names that an opening ignores.
@@ -100,6 +101,8 @@ impl End {
 /// What a segment says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Header {
+    /// The format of the store when the segment was made.
+    pub(super) format: u32,
     pub(super) store: StoreId,
     /// Counts segments as they are made; a later one makes void what earlier ones hold from its first frame on.
     pub(super) n: u64,
@@ -118,7 +121,7 @@ impl Header {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_BYTES);
         out.extend_from_slice(KIND);
-        out.extend_from_slice(&FORMAT.to_le_bytes());
+        out.extend_from_slice(&self.format.to_le_bytes());
         out.extend_from_slice(&self.store.0);
         for number in [self.n, self.before_n, self.before.seq] {
             out.extend_from_slice(&number.to_le_bytes());
@@ -138,14 +141,15 @@ impl Header {
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields::new(bytes);
-        fields.take(KIND.len() + 4)?;
+        fields.take(KIND.len())?;
+        let format = fields.u32()?;
         let store = StoreId(fields.array()?);
         let (n, before_n, seq) = (fields.u64()?, fields.u64()?, fields.u64()?);
         let hash = fields.array()?;
         let time = Time(fields.u64()?);
         let stamp = Stamp { inode: fields.u64()?, born_ns: fields.u64()? };
         let before = End { seq, hash, time, positions: fields.u64s()?, epochs: fields.u64s()? };
-        (seq < u64::MAX).then_some(Self { store, n, before_n, before, stamp })
+        (seq < u64::MAX).then_some(Self { format, store, n, before_n, before, stamp })
     }
 }
 
@@ -170,7 +174,7 @@ pub(super) fn parse_name(file_name: &str) -> Option<(u64, u64)> {
 }
 
 /// A segment whose header was read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Segment {
     pub(super) path: PathBuf,
     pub(super) header: Header,
@@ -184,8 +188,8 @@ pub(super) struct Segment {
 
 impl Segment {
     /// Reads the header of the segment under a name.
-    pub(super) fn open<D: Disk>(disk: &D, folder: &Path, file_name: &str) -> Result<Self, Error> {
-        let path = folder.join(file_name);
+    pub(super) fn open<D: Disk>(disk: &D, file_name: &str, options: &Options) -> Result<Self, Error> {
+        let path = options.state_dir.join(JOURNAL_FOLDER).join(file_name);
         let file = disk.open(&path).map_err(Error::io("open", &path))?;
         let mut bytes = vec![0; HEADER_BYTES];
         let count = file.read_at(0, &mut bytes).map_err(Error::io("read", &path))?;
@@ -197,8 +201,8 @@ impl Segment {
         }
         let (covered, checksum) = bytes.split_at(HEADER_BYTES - 4);
         let format = Fields::new(&bytes[KIND.len()..]).u32().unwrap_or_default();
-        if format != FORMAT && format != 0 {
-            return Err(Error::Format { path, found: format, known: FORMAT });
+        if format != 0 {
+            check_format(&path, format, options)?;
         }
         if crc32c::crc32c(covered).to_le_bytes() != *checksum {
             return Err(damaged("the header's checksum does not match"));

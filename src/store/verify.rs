@@ -5,7 +5,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::chain::{Listing, walk_all};
+use super::chain::{Covered, Listing, walk_all};
+use super::cut::{Heads, Where};
 use super::disk::Disk;
 use super::entry::{Entry, Link};
 use super::error::Error;
@@ -21,6 +22,9 @@ use crate::id::Partition;
 const COMPARE_COUNT_MAX: u32 = 5;
 /// Changed rows at which the fold's memory is packed.
 const PACK_ROWS: usize = 100_000;
+
+/// What a note begins with that tells where a copy is incomplete.
+const LEFT_OUT: &str = "an opening of this copy leaves out what lies behind";
 
 /// How much is verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,8 +91,13 @@ pub fn verify<D: Disk, T: Tables>(
         Level::Quick => verify_end(disk, &segments, &mut report),
         Level::Full => verify_all(disk, &segments, comparison, fold, &mut report, progress),
     };
-    if let Err(error) = done {
-        report.findings.push(error);
+    match done {
+        // An opening goes on before it.
+        Err(error @ Error::DamagedCopy { .. }) if report.seq > 0 => {
+            report.notes.push(format!("{LEFT_OUT}: {error}"));
+        }
+        Err(error) => report.findings.push(error),
+        Ok(()) => {}
     }
     report
 }
@@ -98,17 +107,33 @@ fn chain<D: Disk>(disk: &D, options: &Options, report: &mut VerifyReport) -> Res
     if !disk.exists(&options.state_dir).map_err(Error::io("look for", &options.state_dir))? {
         return Ok(Vec::new());
     }
-    let listing = Listing::read(disk, &folder)?;
-    let known = identity::read(disk, &options.state_dir)?;
-    if listing.names.is_empty() {
+    let listing = Listing::read(disk, options)?;
+    let known = identity::read(disk, options)?;
+    let Some(head) = listing.head(disk, options)? else {
         return match known {
             Some(_) => Err(Error::JournalMissing { path: folder }),
             None => Ok(Vec::new()),
         };
-    }
-    let segments = listing.chain(disk, &folder, listing.highest_n())?;
+    };
+    let covered = Covered::default();
+    let mut is_short = false;
+    let segments = if head.is_copy {
+        let mut heads = Heads::new(&listing, &covered, Where::InCopies);
+        let segments = heads.next(disk, options)?;
+        is_short = heads.damage.is_some();
+        match (segments, heads.damage) {
+            (Some(segments), damage) => {
+                report.notes.extend(damage.map(|damage| format!("{LEFT_OUT}: {damage}")));
+                segments
+            }
+            (None, Some(damage)) => return Err(damage),
+            (None, None) => Vec::new(),
+        }
+    } else {
+        listing.chain(disk, options, &covered, head.header.n)?
+    };
     if let Some(head) = segments.last() {
-        identity::check(disk, &options.state_dir, head.header.store)?;
+        identity::check(disk, options, head.header.store)?;
     }
     report.segments = segments.len() as u64;
     let copies = segments.iter().filter(|segment| segment.is_copy).count();
@@ -116,7 +141,7 @@ fn chain<D: Disk>(disk: &D, options: &Options, report: &mut VerifyReport) -> Res
         report.notes.push(format!("{copies} of {} journal segments are copies", segments.len()));
     }
     let void = listing.names.len() - segments.len();
-    if void > 0 {
+    if void > 0 && !is_short {
         report.notes.push(format!("{void} segments are void: later ones hold what they held"));
     }
     Ok(segments)

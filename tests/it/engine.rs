@@ -56,6 +56,7 @@ fn store_in(folder: &tempfile::TempDir) -> store::Options {
         segment_bytes: 4 * 1024 * 1024,
         frame_bytes_max: options().frame_bytes_max,
         hurried_bytes: 1024 * 1024,
+        format_max: knhk::store::FORMAT,
         planted: None,
     }
 }

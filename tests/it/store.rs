@@ -12,6 +12,7 @@ use knhk::store::{
 
 use crate::sim::disk::SimDisk;
 
+mod copies;
 mod crash;
 mod damage;
 mod lmdb;
@@ -66,6 +67,7 @@ impl Bench {
             segment_bytes: SEGMENT_BYTES,
             hurried_bytes: SEGMENT_BYTES,
             frame_bytes_max: 16 * 1024,
+            format_max: knhk::store::FORMAT,
             planted: None,
         };
         Self {

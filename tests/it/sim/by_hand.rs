@@ -38,6 +38,7 @@ fn store_options() -> Options {
         segment_bytes: 256 * 1024,
         hurried_bytes: 256 * 1024,
         frame_bytes_max: Setting::default().frame_bytes_max,
+        format_max: knhk::store::FORMAT,
         planted: None,
     }
 }

@@ -107,6 +107,7 @@ impl World {
             segment_bytes: SEGMENT_BYTES,
             hurried_bytes: SEGMENT_BYTES,
             frame_bytes_max: setting.frame_bytes_max,
+            format_max: knhk::store::FORMAT,
             planted: plan.planted,
         };
         Self {

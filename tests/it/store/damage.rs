@@ -14,7 +14,7 @@ use super::{Bench, FACTS};
 const FRAME_AT: usize = 4096;
 
 /// Makes a store of three segments and more, cleanly ended.
-fn filled(seed: u64) -> Bench {
+pub(super) fn filled(seed: u64) -> Bench {
     let mut bench = Bench::new(seed);
     let mut store = bench.open().unwrap();
     while bench.segments().len() < 3 {
@@ -26,7 +26,7 @@ fn filled(seed: u64) -> Bench {
     bench
 }
 
-fn refusal(bench: &mut Bench) -> String {
+pub(super) fn refusal(bench: &mut Bench) -> String {
     match bench.open() {
         Ok(store) => format!("opened at frame {}: {:?}", store.journal.seq(), store.report.notes),
         Err(error) => format!("{}: {error}", error.code()),
@@ -64,7 +64,7 @@ fn repaired(bench: &mut Bench, expected: Expect) {
 }
 
 /// Returns where frames begin in a segment: places whose tag is that of the first.
-fn frames(bytes: &[u8]) -> Vec<usize> {
+pub(super) fn frames(bytes: &[u8]) -> Vec<usize> {
     let tag = bytes[FRAME_AT..FRAME_AT + 8].to_vec();
     (FRAME_AT..bytes.len()).step_by(512).filter(|&at| bytes[at..].starts_with(&tag)).collect()
 }
@@ -99,10 +99,10 @@ fn a_good_frame_behind_a_bad_one_is_damage_and_repair_cuts_there() {
     repaired(
         &mut bench,
         expect![[r#"
-        the journal is damaged at byte 8192 of /state/journal/00000000000000000010-0000000003.jnl: the frame's checksum does not match, and a good frame follows at byte 10752
-        kept up to 10
-        moved ["00000000000000000010-0000000003.jnl"]
-    "#]],
+            the journal is damaged at byte 8192 of /state/journal/00000000000000000010-0000000003.jnl: the frame's checksum does not match, and a good frame follows at byte 10752
+            kept up to 10
+            moved ["journal/00000000000000000010-0000000003.jnl"]
+        "#]],
     );
 }
 
@@ -121,10 +121,10 @@ fn damage_in_an_old_segment_is_found_by_verify_and_by_folding() {
     repaired(
         &mut bench,
         expect![[r#"
-        the journal is damaged at byte 7168 of /state/journal/00000000000000000001-0000000001.jnl: the frame's checksum does not match, and frames up to 5 must be here
-        kept up to 2
-        moved ["00000000000000000006-0000000002.jnl", "00000000000000000010-0000000003.jnl"]
-    "#]],
+            the journal is damaged at byte 7168 of /state/journal/00000000000000000001-0000000001.jnl: the frame's checksum does not match, and frames up to 5 must be here
+            kept up to 2
+            moved ["journal/00000000000000000006-0000000002.jnl", "journal/00000000000000000010-0000000003.jnl"]
+        "#]],
     );
 }
 
@@ -138,10 +138,10 @@ fn a_missing_segment_is_damage() {
     repaired(
         &mut bench,
         expect![[r#"
-        journal segment 2 is missing: /state/journal/00000000000000000010-0000000003.jnl continues from it at frame 9
-        kept up to 5
-        moved ["00000000000000000010-0000000003.jnl"]
-    "#]],
+            journal segment 2 is missing: /state/journal/00000000000000000010-0000000003.jnl continues from it at frame 9
+            kept up to 5
+            moved ["journal/00000000000000000010-0000000003.jnl"]
+        "#]],
     );
 }
 
@@ -152,7 +152,7 @@ fn a_header_that_is_not_its_own_is_damage() {
     bench.disk.damage(&head, |bytes| bytes[40] ^= 1);
     expect!["KN0402: the journal is damaged at byte 0 of /state/journal/00000000000000000010-0000000003.jnl: the header's checksum does not match"].assert_eq(&refusal(&mut bench));
     bench.disk.damage(&head, |bytes| bytes[8] = 9);
-    expect!["KN0405: /state/journal/00000000000000000010-0000000003.jnl has format 9, and this release reads format 1"].assert_eq(&refusal(&mut bench));
+    expect!["KN0405: /state/journal/00000000000000000010-0000000003.jnl has format 9, and this release reads formats up to 2"].assert_eq(&refusal(&mut bench));
     let disk = Arc::new(bench.disk.clone());
     let error = repair(&disk, &bench.options, Time(5), Act::Do).unwrap_err();
     assert_eq!(error.code().0, 405, "another format is no damage");
@@ -160,10 +160,10 @@ fn a_header_that_is_not_its_own_is_damage() {
     repaired(
         &mut bench,
         expect![[r#"
-        the journal is damaged at byte 0 of /state/journal/00000000000000000010-0000000003.jnl: this is not the header of a segment
-        kept up to 9
-        moved ["00000000000000000010-0000000003.jnl"]
-    "#]],
+            the journal is damaged at byte 0 of /state/journal/00000000000000000010-0000000003.jnl: this is not the header of a segment
+            kept up to 9
+            moved ["journal/00000000000000000010-0000000003.jnl"]
+        "#]],
     );
 }
 
@@ -193,65 +193,11 @@ fn nothing_is_kept_when_the_first_frame_is_bad() {
     repaired(
         &mut bench,
         expect![[r#"
-        the journal is damaged at byte 4096 of /state/journal/00000000000000000001-0000000001.jnl: the frame's checksum does not match, and frames up to 5 must be here
-        kept up to 0
-        moved ["00000000000000000001-0000000001.jnl", "00000000000000000006-0000000002.jnl", "00000000000000000010-0000000003.jnl"]
-    "#]],
+            the journal is damaged at byte 4096 of /state/journal/00000000000000000001-0000000001.jnl: the frame's checksum does not match, and frames up to 5 must be here
+            kept up to 0
+            moved ["journal/00000000000000000001-0000000001.jnl", "journal/00000000000000000006-0000000002.jnl", "journal/00000000000000000010-0000000003.jnl"]
+        "#]],
     );
-}
-
-fn copy_all(bench: &Bench) {
-    for path in bench.segments() {
-        let aside = PathBuf::from("/copy");
-        bench.disk.copy(&path, &aside);
-        bench.disk.copy(&aside, &path);
-    }
-}
-
-#[test]
-fn an_undamaged_copy_opens_and_a_damaged_one_is_refused_as_a_copy() {
-    let mut bench = filled(20);
-    copy_all(&bench);
-    assert!(bench.verify(Level::Full).findings.is_empty());
-    expect![[r#"opened at frame 12: ["3 of 3 journal segments are copies"]"#]]
-        .assert_eq(&refusal(&mut bench));
-
-    let mut bench = filled(20);
-    copy_all(&bench);
-    let head = bench.segments().pop().unwrap();
-    // Tar read zeros where a frame was written a moment later.
-    bench.disk.damage(&head, |bytes| {
-        let starts = frames(bytes);
-        bytes[starts[1]..starts[2]].fill(0);
-    });
-    expect!["KN0403: the journal is a copy that was made while work went on, and it is incomplete at byte 8192 of /state/journal/00000000000000000010-0000000003.jnl: no frame begins here, and a good frame follows at byte 10752"].assert_eq(&refusal(&mut bench));
-    repaired(
-        &mut bench,
-        expect![[r#"
-        the journal is a copy that was made while work went on, and it is incomplete at byte 8192 of /state/journal/00000000000000000010-0000000003.jnl: no frame begins here, and a good frame follows at byte 10752
-        kept up to 10
-        moved ["00000000000000000010-0000000003.jnl"]
-    "#]],
-    );
-
-    let mut bench = filled(20);
-    let middle = bench.segments().remove(1);
-    copy_all(&bench);
-    bench.disk.lose(&middle);
-    expect!["KN0403: the journal is a copy that was made while work went on, and it is incomplete at byte 0 of /state/journal/00000000000000000010-0000000003.jnl: segment 2, which this one continues, was not copied"].assert_eq(&refusal(&mut bench));
-}
-
-#[test]
-fn a_copy_with_a_segment_of_our_own_behind_it_is_damaged_like_any_other() {
-    let mut bench = filled(20);
-    copy_all(&bench);
-    drop(bench.open().unwrap());
-    bench.disk.damage(&bench.segments()[0], |bytes| {
-        let second = frames(bytes)[1];
-        bytes[second + 20] ^= 1;
-    });
-    let found = bench.verify(Level::Full).findings.remove(0);
-    assert!(matches!(found, Error::Damaged { .. }), "{found}");
 }
 
 #[test]

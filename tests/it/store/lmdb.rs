@@ -20,6 +20,7 @@ fn options(folder: &Path) -> Options {
         segment_bytes: 1024 * 1024,
         hurried_bytes: 1024 * 1024,
         frame_bytes_max: 64 * 1024,
+        format_max: knhk::store::FORMAT,
         planted: None,
     }
 }
