@@ -99,6 +99,11 @@ impl<T: Tables> Follower<T> {
         Self { tables, fold, meta, overlay: Layer::new(), frozen: None, frozen_seq: seq, checkpoint_seq: seq }
     }
 
+    /// Returns the environment, which a checkpoint may be writing.
+    pub fn tables(&self) -> Arc<T> {
+        Arc::clone(&self.tables)
+    }
+
     fn layers(&self) -> Vec<&Layer> {
         std::iter::once(&self.overlay).chain(self.frozen.as_deref()).collect()
     }
