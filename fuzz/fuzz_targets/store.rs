@@ -19,6 +19,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         segment_bytes: 1 << 16,
         hurried_bytes: 1 << 16,
         frame_bytes_max: 1 << 14,
+        grace_us: 0,
+        keep_us: 0,
         format_max: knhk::store::FORMAT,
         planted: None,
     };

@@ -26,9 +26,10 @@ use std::fmt::Write as _;
 
 pub use error::Error;
 pub use listen::Listener;
+pub use query::duration_us;
 pub use server::Server;
 
-use crate::engine::service::{Once, Service};
+use crate::engine::service::{Maintenance, Once, Service};
 use crate::telemetry::metrics::labels::{Label, Route};
 use answer::Answered;
 use problem::Problem;
@@ -172,6 +173,8 @@ fn dispatch(
         Route::ItemStart | Route::ItemComplete | Route::ItemFail | Route::ItemSkip => {
             items::act(service, request, found.route, id)
         }
+        Route::StateSnapshot => service_routes::maintain(service, request, Maintenance::Snapshot),
+        Route::StateTrim => service_routes::maintain(service, request, Maintenance::Trim),
         Route::Batch => batch::run(service, request, limits),
         Route::Console | Route::Other => Err(Error::NoRoute { path: request.path.clone() }.into()),
     }

@@ -106,8 +106,8 @@ pub(super) fn decode(text: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// Reads `90d`, `1h30m`: whole numbers, each with its unit.
-fn duration_us(text: &str) -> Option<u64> {
+/// Reads `90d`, `1h30m`: whole numbers, each with its unit, as microseconds; `None` when it is anything else.
+pub fn duration_us(text: &str) -> Option<u64> {
     const SECOND: u64 = 1_000_000;
     let mut rest = text;
     let mut total = 0_u64;

@@ -6,7 +6,7 @@ use super::answer::{Answered, JSON, OFFER_JSON, Offer, accepts_json, choose};
 use super::problem::Problem;
 use super::query::Query;
 use super::{Error, Request};
-use crate::engine::service::Service;
+use crate::engine::service::{Maintained, Maintenance, Service};
 
 /// The description of this interface; a test holds it against the routes.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -53,4 +53,23 @@ pub(super) fn openapi(request: &Request) -> Result<Answered, Problem> {
     choose(request, &[OFFER_JSON])?;
     Query::read(&request.query, &[])?;
     Ok(Answered::new(200, JSON, OPENAPI))
+}
+
+/// Does something to the state on disk.
+pub(super) fn maintain(
+    service: &dyn Service,
+    request: &Request,
+    what: Maintenance,
+) -> Result<Answered, Problem> {
+    accepts_json(request)?;
+    Query::read(&request.query, &[])?;
+    Ok(Answered::json(
+        200,
+        &match service.maintain(what)? {
+            Maintained::Snapshot { seq, new_bytes } => {
+                json!({ "seq": seq, "is_new": new_bytes.is_some(), "bytes": new_bytes })
+            }
+            Maintained::Trimmed { files, bytes } => json!({ "files": files, "bytes": bytes }),
+        },
+    ))
 }

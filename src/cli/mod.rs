@@ -13,6 +13,7 @@ mod error;
 mod explain;
 mod http;
 mod input;
+mod kept;
 mod local;
 mod mistakes;
 mod pages;

@@ -1,4 +1,4 @@
-//! `knhk state`: the state on disk, looked at, verified and repaired.
+//! `knhk state`: the state on disk, looked at, verified and repaired; `kept` has what is written about it and goes.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use argh::{ArgsInfo, FromArgs};
 use serde_json::{Value, json};
 
 use super::environment;
+use super::kept;
 use super::table::{self, Side};
 use super::ui::Form;
 use super::{Context, Error};
@@ -14,9 +15,9 @@ use crate::engine::clock::Clock;
 use crate::engine::fold::EngineFold;
 use crate::engine::tables;
 use crate::engine::threads::become_owner;
-use crate::store::{self, Act, Info, Level, LmdbTables, RealDisk, VerifyReport};
+use crate::store::{self, Act, FileRow, Info, Level, LmdbTables, RealDisk, Trim, VerifyReport};
 
-/// Look at, verify and repair the state on disk
+/// Look at, verify, repair and trim the state on disk
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "state", help_triggers("-h", "--help", "help"))]
 pub(super) struct State {
@@ -30,6 +31,8 @@ enum Verb {
     Verify(Verify),
     Info(InfoCommand),
     Repair(Repair),
+    Snapshot(kept::Snapshot),
+    Trim(kept::TrimCommand),
 }
 
 /// Verify journal, chains, rows and sums, beside a running service or without one
@@ -79,6 +82,8 @@ pub(super) fn run(context: &mut Context, noun: State) -> Result<(), Error> {
         Verb::Verify(command) => verify(context, &config, &command),
         Verb::Info(command) => info(context, &config, &command),
         Verb::Repair(command) => repair(context, &config, &command),
+        Verb::Snapshot(command) => kept::snapshot(context, config, &command),
+        Verb::Trim(command) => kept::trim(context, config, &command),
     }
 }
 
@@ -146,9 +151,11 @@ fn info(context: &mut Context, config: &Config, command: &InfoCommand) -> Result
     // An environment that cannot be read is shown as none; `state verify` says what is wrong with it.
     let tables = LmdbTables::open_existing(&config.cache_dir).ok().flatten();
     let info = store::info(&RealDisk, tables.as_ref(), &config.store())?;
+    // What is damaged stands under damage.
+    let files = kept::rows(context, config, Trim::Due).unwrap_or_default();
     let lmdb_bytes = std::fs::metadata(config.cache_dir.join("live.mdb")).map_or(0, |file| file.len());
     if context.ui.form() == Form::Json {
-        return context.ui.document(&info_json(&info, lmdb_bytes));
+        return context.ui.document(&info_json(&info, &files, lmdb_bytes));
     }
     let none = || "none".to_owned();
     context.ui.answer(&table::facts(&[
@@ -162,6 +169,7 @@ fn info(context: &mut Context, config: &Config, command: &InfoCommand) -> Result
         ("free bytes", info.free_bytes.to_string()),
         ("damage", info.damage.as_ref().map_or_else(none, ToString::to_string)),
     ]))?;
+    kept::show(context, &files)?;
     let rows: Vec<Vec<String>> = info
         .segments
         .iter()
@@ -189,7 +197,7 @@ fn row_counts(info: &Info) -> Vec<(&'static str, u64)> {
     tables::ALL.iter().map(|(table, name)| (*name, count(*table))).collect()
 }
 
-fn info_json(info: &Info, lmdb_bytes: u64) -> Value {
+fn info_json(info: &Info, files: &[FileRow], lmdb_bytes: u64) -> Value {
     let segments: Vec<Value> = info
         .segments
         .iter()
@@ -215,6 +223,7 @@ fn info_json(info: &Info, lmdb_bytes: u64) -> Value {
         "free_bytes": info.free_bytes,
         "damage": info.damage.as_ref().map(ToString::to_string),
         "segments": segments,
+        "files": kept::json_of(files),
         "rows": rows,
     })
 }

@@ -95,7 +95,7 @@ fn setting(key: &Key, value: &DeValue<'_>) -> Result<Value, (Code, String)> {
         DeValue::Boolean(value) => Value::Flag(*value),
         DeValue::Integer(number) => match u64::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) => Value::Integer(number),
-            Err(_) if matches!(key.rule, super::Rule::Integer(..)) => {
+            Err(_) if matches!(key.rule, super::Rule::Integer(..) | super::Rule::Hours(_)) => {
                 let given = shown(number.as_str());
                 return Err((error::RANGE, format!("{} = {given} is not {}", key.name, key.rule.words())));
             }

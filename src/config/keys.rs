@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::value::{Cores, FromValue, Rule, Value, flag, integer, text};
+use super::value::{Cores, FromValue, Rule, Span, Value, flag, integer, text};
 use crate::store;
 use crate::telemetry::logs::LogLevel;
 
@@ -109,8 +109,8 @@ keys! {
         "Folder of the backups.";
     backup_retain_days: u64 = integer(30), Rule::Integer(1, 36_500), "0.1.0",
         "Days after which a backup is deleted.";
-    backup_grace_hours: u64 = integer(24), Rule::Integer(0, 8_760), "0.1.0",
-        "Hours that a state file stays after it is no longer needed, so that running copies stay whole.";
+    backup_grace_hours: Span = integer(24), Rule::Hours(8_760), "0.1.0",
+        "How long a state file stays after it is no longer needed, so that running copies stay whole.";
     archive_after_days: u64 = integer(0), Rule::Integer(0, 36_500), "0.1.0",
         "Days after which a closed case is archived; 0 is never.";
 

@@ -20,4 +20,4 @@ pub use keys::{Config, KEYS, Key};
 pub use layers::{FILE_BYTES_MAX, FOLDER_FILE_COUNT_MAX, Layers, Loaded, Origin, load};
 pub use nearest::nearest;
 pub use reference::reference;
-pub use value::{CORE_COUNT_MAX, Cores, Rule, TEXT_BYTES_MAX, Value};
+pub use value::{CORE_COUNT_MAX, Cores, Rule, Span, TEXT_BYTES_MAX, Value};

@@ -55,6 +55,8 @@ impl Config {
             segment_bytes: self.segment_bytes,
             hurried_bytes: store::HURRIED_SEGMENT_BYTES,
             frame_bytes_max: number(self.frame_bytes_max),
+            grace_us: self.backup_grace_hours.0,
+            keep_us: engine::shard::SERVICE_KEY_US,
             format_max: store::FORMAT,
             planted: None,
         }
@@ -78,6 +80,7 @@ mod tests {
                 .iter()
                 .map(|key| match key.rule {
                     Rule::Integer(min, max) => Value::Integer(if largest { max } else { min }),
+                    Rule::Hours(max) => Value::Integer(if largest { max } else { 0 }),
                     _ => key.default.clone(),
                 })
                 .collect();

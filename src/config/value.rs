@@ -5,12 +5,14 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use crate::api::duration_us;
 use crate::telemetry::logs::LogLevel;
 
 /// Most cores that a list may name. Source: the kernel's own `NR_CPUS` limit on this architecture.
 pub const CORE_COUNT_MAX: u16 = 8_192;
 /// Longest text of a value: longer than any path the system allows (`PATH_MAX`).
 pub const TEXT_BYTES_MAX: usize = 4_096;
+const HOUR_US: u64 = 3_600_000_000;
 
 /// A value as the file gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +53,8 @@ impl fmt::Display for Value {
 pub enum Rule {
     /// A whole number from the first to the second.
     Integer(u64, u64),
+    /// A whole number of hours up to this many, or a text that says another length of time.
+    Hours(u64),
     /// true or false.
     Flag,
     /// An absolute path.
@@ -83,6 +87,9 @@ impl Rule {
     pub fn words(self) -> String {
         match self {
             Self::Integer(min, max) => format!("a number from {min} to {max}"),
+            Self::Hours(max) => {
+                format!("hours from 0 to {max}, or a length of time up to that such as \"20s\" or \"90m\"")
+            }
             Self::Flag => "true or false".to_owned(),
             Self::Path => "an absolute path".to_owned(),
             Self::Loopback => "a loopback address and a port, such as 127.0.0.1:8080".to_owned(),
@@ -105,6 +112,11 @@ impl Rule {
                     Err(Refusal::Range(self.words()))
                 }
             }
+            (Self::Hours(max), Value::Integer(_) | Value::Text(_)) => match hours_us(value) {
+                Some(us) if us <= max * HOUR_US => Ok(()),
+                _ => Err(Refusal::Range(self.words())),
+            },
+            (Self::Hours(_), _) => Err(Refusal::Type("a whole number, or text in quotes")),
             (Self::Flag, Value::Flag(_)) => Ok(()),
             (Self::Integer(..), _) => Err(Refusal::Type("a whole number")),
             (Self::Flag, _) => Err(Refusal::Type("true or false")),
@@ -127,7 +139,7 @@ impl Rule {
             Self::Url => url_host(text).is_some_and(|host| !host.is_empty()),
             Self::Cores => Cores::parse(text).is_some(),
             Self::LogLevel => log_level(text).is_some(),
-            Self::Integer(..) | Self::Flag => false,
+            Self::Integer(..) | Self::Hours(_) | Self::Flag => false,
         };
         if fits { Ok(()) } else { Err(Refusal::Text(self.words())) }
     }
@@ -154,6 +166,18 @@ fn url_host(text: &str) -> Option<&str> {
 fn log_level(text: &str) -> Option<LogLevel> {
     LogLevel::ALL.iter().find(|(_, name)| *name == text).map(|(level, _)| *level)
 }
+
+fn hours_us(value: &Value) -> Option<u64> {
+    match value {
+        Value::Integer(hours) => hours.checked_mul(HOUR_US),
+        Value::Flag(_) => None,
+        Value::Text(text) => duration_us(text),
+    }
+}
+
+/// A length of time, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub u64);
 
 /// Which cores the hot threads are pinned to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,6 +236,12 @@ impl FromValue for u64 {
             Value::Integer(value) => *value,
             _ => unreachable!("{CHECKED}"),
         }
+    }
+}
+
+impl FromValue for Span {
+    fn from_value(value: &Value) -> Self {
+        Self(hours_us(value).expect(CHECKED))
     }
 }
 

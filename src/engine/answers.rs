@@ -119,6 +119,19 @@ pub(super) fn read_only(reason: &str) -> Refusal {
     refuse(303, Kind::Unavailable, message, "it goes on by itself; /health says when, and what to mend")
 }
 
+/// Returns that something asked of the state on disk could not be done.
+pub(super) fn not_maintained(error: &crate::store::Error) -> Refusal {
+    let source = std::error::Error::source(error).map_or_else(String::new, |source| format!(": {source}"));
+    let hint = format!("`knhk explain {}` says more", error.code());
+    Refusal { code: error.code(), ..refuse(304, error.kind(), format!("{error}{source}"), &hint) }
+}
+
+/// Returns that something asked of the state on disk takes long.
+pub(super) fn goes_on(waited_us: u64) -> Refusal {
+    let message = format!("it is not done after {} s, and goes on", waited_us / 1_000_000);
+    refuse(315, Kind::Busy, message, "`knhk state info` shows when it is done")
+}
+
 /// Returns that stored state cannot be read.
 pub(super) fn unreadable(reason: &str) -> Refusal {
     let message = format!("stored state cannot be read: {reason}");

@@ -1,10 +1,12 @@
 //! The engine as clients' requests see it: the one implementation of [`Service`] over running threads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use super::answers;
 use super::clock::deadline_in_us;
+use super::keeping::Asked;
 use super::loading::{COMMAND_HEAD_BYTES, shard_of};
 use super::prepare::{self, Prepared};
 use super::queries::{self, Repeated};
@@ -12,8 +14,8 @@ use super::record::Hash16;
 use super::request::{Reply, Request};
 use super::running::Engine;
 use super::service::{
-    Answer, CaseFilter, CaseSummary, CaseView, Health, HistoryView, IsNew, ItemFilter, ItemView, Nets, Once,
-    Operation, Page, PageOf, Refusal, Service, SpecificationView,
+    Answer, CaseFilter, CaseSummary, CaseView, Health, HistoryView, IsNew, ItemFilter, ItemView, Maintained,
+    Maintenance, Nets, Once, Operation, Page, PageOf, Refusal, Service, SpecificationView,
 };
 use super::shard::{Held, QUESTIONS_MAX, UNDURABLE_BYTES_MAX};
 use super::shared::{CHANGED_BYTES_MAX, Inbox, OPEN_REQUESTS_FACTOR};
@@ -25,6 +27,9 @@ use crate::id::{CaseId, ItemId, SpecNumber};
 use crate::store::{Disk, Tables};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels::{self, Cache, Queue};
+
+/// How long whoever asks something of the state on disk waits for it, in microseconds; then it goes on alone.
+const MAINTENANCE_US: u64 = 20_000_000;
 
 /// Counts keys that this process made.
 static KEY_COUNT: AtomicU64 = AtomicU64::new(0);
@@ -291,6 +296,18 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
     fn nets_of(&self, id: CaseId) -> Result<Nets, Refusal> {
         let shared = self.shared();
         queries::nets_of(&*shared.read(self.reading())?, &shared.registry, id)
+    }
+
+    fn maintain(&self, what: Maintenance) -> Result<Maintained, Refusal> {
+        let (answer, answered) = mpsc::channel();
+        if self.shared().maintenance.send(Asked { what, answer }).is_err() {
+            return Err(answers::read_only("it stops"));
+        }
+        match answered.recv_timeout(Duration::from_micros(MAINTENANCE_US)) {
+            Ok(done) => done.map_err(|error| answers::not_maintained(&error)),
+            Err(RecvTimeoutError::Timeout) => Err(answers::goes_on(MAINTENANCE_US)),
+            Err(RecvTimeoutError::Disconnected) => Err(answers::read_only("it stops")),
+        }
     }
 
     fn health(&self) -> Health {

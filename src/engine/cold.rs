@@ -1,14 +1,16 @@
-//! What the `cold` thread does: checkpoints, zeros for the next segment, and figures that take long to look at.
+//! What the `cold` thread does: checkpoints, zeros for the next segment, history, snapshots, trimming, and figures that take long to look at.
 //! Never on a hot core, and never holding what a request needs.
 
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
 
+use super::keeping::{Asked, Keeping};
 use super::meter::TickRate;
 use super::scrub::Scrub;
 use super::shared::Shared;
 use super::threads;
-use crate::store::{CHECKPOINT_CHANGED_BYTES, Disk, Marker, Prepared, Preparer, Tables};
+use crate::store::{CHECKPOINT_CHANGED_BYTES, Disk, Keeper, Marker, Prepared, Preparer, Tables};
 
 /// How often `cold` looks whether there is something to do, in microseconds.
 const COLD_US: u64 = 100_000;
@@ -22,8 +24,11 @@ pub(super) fn run<D: Disk, T: Tables>(
     shared: &Shared<D, T>,
     mut preparer: Preparer<D>,
     mut marker: Marker<D>,
+    keeper: Keeper<D>,
+    asked: Receiver<Asked>,
 ) {
     let started_us = shared.clock.monotonic_us();
+    let mut keeping = Keeping::new(keeper, asked, started_us);
     let mut rate = TickRate::new(started_us);
     let mut scrub = Scrub::new(shared);
     let mut sized_us = None;
@@ -63,6 +68,7 @@ pub(super) fn run<D: Disk, T: Tables>(
             is_settled = marker.settled().is_ok();
         }
         let is_scrubbing = scrub.step(shared);
+        keeping.turn(shared, &mut preparer);
         match preparer.step() {
             Ok(Prepared::More) => is_preparing_broken = false,
             Ok(Prepared::Ready) if is_scrubbing => {}
@@ -82,7 +88,7 @@ pub(super) fn run<D: Disk, T: Tables>(
 }
 
 /// Writes a checkpoint; tells whether the working environment holds what it should.
-fn checkpoint<D: Disk, T: Tables>(shared: &Shared<D, T>) -> bool {
+pub(super) fn checkpoint<D: Disk, T: Tables>(shared: &Shared<D, T>) -> bool {
     let environment = shared.environment();
     let Some(checkpoint) = shared.write().begin_checkpoint() else { return true };
     let start = shared.clock.monotonic_us();

@@ -9,6 +9,7 @@ pub mod client;
 pub mod clock;
 mod cold;
 pub mod fold;
+pub mod keeping;
 pub mod loading;
 mod locked;
 mod meter;

@@ -11,8 +11,8 @@ use super::queries;
 use super::registry::Registry;
 use super::running::Error;
 use super::service::{
-    Answer, CaseFilter, CaseSummary, CaseView, Health, HistoryView, IsNew, ItemFilter, ItemView, Nets, Once,
-    Operation, Page, PageOf, Refusal, Service, SpecificationView,
+    Answer, CaseFilter, CaseSummary, CaseView, Health, HistoryView, IsNew, ItemFilter, ItemView, Maintained,
+    Maintenance, Nets, Once, Operation, Page, PageOf, Refusal, Service, SpecificationView,
 };
 use super::tables;
 use crate::id::{CaseId, ItemId, Time};
@@ -128,6 +128,10 @@ impl<D: Disk, T: Tables> Service for Offline<D, T> {
 
     fn nets_of(&self, id: CaseId) -> Result<Nets, Refusal> {
         queries::nets_of(&self.looked.follower, &self.registry, id)
+    }
+
+    fn maintain(&self, _what: Maintenance) -> Result<Maintained, Refusal> {
+        Err(answers::read_only(WHY))
     }
 
     fn health(&self) -> Health {

@@ -372,8 +372,8 @@ pub fn entries<D: Disk>(
 }
 
 fn entry_at<D: Disk>(journal: &JournalReader<D>, case: CaseId, n: u64) -> Result<store::Entry, String> {
-    let found = journal.entry(case.partition(), n).map_err(text)?;
-    found.map(|(_, entry)| entry).ok_or_else(|| format!("journal entry {n} is missing"))
+    let found = journal.entry(case.partition(), case.0, n).map_err(text)?;
+    found.ok_or_else(|| format!("journal entry {n} is missing"))
 }
 
 fn events(entry: &store::Entry) -> Result<(Time, Vec<Event>), String> {

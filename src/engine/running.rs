@@ -10,6 +10,7 @@ use super::Options;
 use super::clock::{Clock, deadline_in_us, until};
 use super::cold;
 use super::fold::EngineFold;
+use super::keeping::Asked;
 use super::loading;
 use super::locked::Locked;
 use super::meter::TickMeter;
@@ -23,7 +24,8 @@ use super::turn::Tally;
 use super::writer::{JournalState, Writer, Written};
 use crate::id::Time;
 use crate::store::{
-    self, Disk, Entry, Follower, Frame, Journal, JournalReader, Marker, OpenReport, Opened, Preparer, Tables,
+    self, Disk, Entry, Follower, Frame, Journal, JournalReader, Keeper, Marker, OpenReport, Opened, Preparer,
+    Tables,
 };
 use crate::telemetry::metrics::Metrics;
 
@@ -106,6 +108,14 @@ struct Ends {
     frames: (Sender<Arc<Frame>>, Receiver<Arc<Frame>>),
 }
 
+/// What the `cold` thread owns.
+struct ForCold<D: Disk> {
+    preparer: Preparer<D>,
+    marker: Marker<D>,
+    keeper: Keeper<D>,
+    asked: Receiver<Asked>,
+}
+
 impl<D: Disk, T: Tables> Engine<D, T> {
     /// Starts over an open store.
     ///
@@ -118,7 +128,7 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         metrics: Arc<Metrics>,
         place: Place<D>,
     ) -> Result<Self, Error> {
-        let Opened { journal, mut follower, mut marker, report } = opened;
+        let Opened { journal, mut follower, mut marker, keeper, report } = opened;
         let plan = threads::plan(&options.hot_cores, &threads::available_cores());
         let shard_count = plan.hot.len();
         let progress: Vec<_> = (0..shard_count).map(|_| Arc::new(Progress::default())).collect();
@@ -132,7 +142,8 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         state.durable_seq.store(journal.seq(), Ordering::Release);
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..shard_count).map(|_| mpsc::channel()).unzip();
         let (question_sender, questions) = mpsc::channel();
-        let preparer = journal.preparer();
+        let (maintenance, asked) = mpsc::channel();
+        let cold = ForCold { preparer: journal.preparer(), marker, keeper, asked };
         let shared = Arc::new(Shared::new(
             options.clone(),
             clock,
@@ -141,7 +152,7 @@ impl<D: Disk, T: Tables> Engine<D, T> {
             Arc::clone(&state),
             journal.reader(),
             senders.into_iter().map(Inbox::new).collect(),
-            question_sender,
+            (question_sender, maintenance),
             follower,
             place,
         ));
@@ -153,8 +164,7 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         let ends = Ends { inboxes: receivers, questions, staged: mpsc::channel(), frames: mpsc::channel() };
         let writer =
             Writer::new(journal, options.frame_bytes_max, registry, progress, state).map_err(Error::Store)?;
-        let threads =
-            start_threads(&shared, ends, shards, writer, preparer, marker, plan).map_err(Error::Thread)?;
+        let threads = start_threads(&shared, ends, shards, writer, cold, plan).map_err(Error::Thread)?;
         Ok(Self { shared, threads: Mutex::new(Some(threads)) })
     }
 
@@ -230,8 +240,7 @@ fn start_threads<D: Disk, T: Tables>(
     ends: Ends,
     shards: Vec<Shard>,
     writer: Writer<Journal<D>>,
-    preparer: Preparer<D>,
-    marker: Marker<D>,
+    cold: ForCold<D>,
     plan: threads::CorePlan,
 ) -> io::Result<Threads> {
     let mut threads = Threads::new(plan.others);
@@ -267,7 +276,10 @@ fn start_threads<D: Disk, T: Tables>(
     let for_helper = Arc::clone(shared);
     threads.spawn("helper", move || run_helper(&for_helper, &questions))?;
     let for_cold = Arc::clone(shared);
-    threads.spawn("cold", move || cold::run(&for_cold, preparer, marker))?;
+    threads.spawn("cold", move || {
+        let ForCold { preparer, marker, keeper, asked } = cold;
+        cold::run(&for_cold, preparer, marker, keeper, asked);
+    })?;
     let for_timers = Arc::clone(shared);
     threads.spawn("timers", move || run_timers(&for_timers))?;
     Ok(threads)

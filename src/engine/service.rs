@@ -224,6 +224,34 @@ pub struct CaseSummary {
     pub enabled_count: u32,
 }
 
+/// What can be asked of the state on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maintenance {
+    /// Write a snapshot now.
+    Snapshot,
+    /// Take away now what nobody needs any longer.
+    Trim,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maintained {
+    /// A snapshot holds everything up to a frame.
+    Snapshot {
+        /// The frame.
+        seq: u64,
+        /// Its length if it was written just now; `None` when the last one held everything already.
+        new_bytes: Option<u64>,
+    },
+    /// Files are gone.
+    Trimmed {
+        /// How many.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+}
+
 /// Whether the service can do its work.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Health {
@@ -282,6 +310,11 @@ pub trait Service: Send + Sync {
     /// # Errors
     /// There is no such case.
     fn nets_of(&self, id: CaseId) -> Result<Nets, Refusal>;
+    /// Does something to the state on disk; answers when it is done.
+    ///
+    /// # Errors
+    /// It could not be done, or takes so long that it goes on alone.
+    fn maintain(&self, what: Maintenance) -> Result<Maintained, Refusal>;
     /// Tells whether the service can do its work.
     fn health(&self) -> Health;
     /// Returns the service's figures. Every request counts in them, so this costs nothing.

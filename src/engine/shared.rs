@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::Options;
 use super::answers;
 use super::clock::{Clock, until};
+use super::keeping::Asked;
 use super::registry::Registry;
 use super::request::{Message, Question, Request};
 use super::service::Refusal;
@@ -216,6 +217,8 @@ pub struct Shared<D: Disk, T: Tables> {
     pub inboxes: Vec<Inbox>,
     /// Where questions go, with the number of the shard that asks.
     pub questions: Sender<(usize, Question)>,
+    /// Where goes what somebody asks of the state.
+    pub maintenance: Sender<Asked>,
     /// How all is.
     pub condition: Condition,
     /// Bytes appended to the journal since the start.
@@ -238,7 +241,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
         journal: Arc<JournalState>,
         reader: JournalReader<D>,
         inboxes: Vec<Inbox>,
-        questions: Sender<(usize, Question)>,
+        (questions, maintenance): (Sender<(usize, Question)>, Sender<Asked>),
         follower: Follower<T>,
         place: Place<D>,
     ) -> Self {
@@ -252,6 +255,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
             reader,
             inboxes,
             questions,
+            maintenance,
             condition: Condition::default(),
             appended_bytes: AtomicU64::new(0),
             place,
@@ -337,10 +341,20 @@ impl<D: Disk, T: Tables> Shared<D, T> {
         }
     }
 
+    /// Returns the working environment, which only who has [`Self::environment`] may read as a whole.
+    pub fn tables(&self) -> Arc<T> {
+        self.follower.read().unwrap_or_else(PoisonError::into_inner).tables()
+    }
+
+    /// Returns the bytes of the working environment's files.
+    pub fn environment_bytes(&self) -> u64 {
+        self.place.bytes_of(&self.place.cache_dir)
+    }
+
     /// Looks how large the files are, for the figures.
     pub fn look_at_sizes(&self) {
         self.metrics.journal_bytes.set(self.place.bytes_of(&self.place.state_dir.join("journal")));
-        self.metrics.lmdb_bytes.set(self.place.bytes_of(&self.place.cache_dir));
+        self.metrics.lmdb_bytes.set(self.environment_bytes());
     }
 
     /// Returns how many durable frames are not folded yet.

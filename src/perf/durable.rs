@@ -78,6 +78,8 @@ fn store_options(folder: &Path) -> store::Options {
         segment_bytes: 8 << 20,
         hurried_bytes: store::HURRIED_SEGMENT_BYTES,
         frame_bytes_max: 4 << 20,
+        grace_us: 0,
+        keep_us: 0,
         format_max: store::FORMAT,
         planted: None,
     }

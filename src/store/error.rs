@@ -202,6 +202,12 @@ pub enum Error {
         /// What is wrong there.
         reason: String,
     },
+    /// Long work was ended before it was done; nothing is left of it.
+    #[error("the work was ended because {why}")]
+    Ended {
+        /// Why.
+        why: &'static str,
+    },
     /// A row does not fit into a history file or snapshot.
     #[error("a row cannot be put into {}: {reason}", path.display())]
     SealedRow {
@@ -238,6 +244,7 @@ impl Error {
             Self::HistoryMissing { .. } => 419,
             Self::SealedDamaged { .. } => 430,
             Self::SealedRow { .. } => 431,
+            Self::Ended { .. } => 432,
         })
     }
 
@@ -245,7 +252,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Io { .. } | Self::TablesFull => Kind::Io,
-            Self::Locked { .. } => Kind::Unavailable,
+            Self::Locked { .. } | Self::Ended { .. } => Kind::Unavailable,
             Self::Damaged { .. }
             | Self::DamagedCopy { .. }
             | Self::SegmentMissing { .. }

@@ -21,6 +21,7 @@ mod history;
 mod identity;
 mod info;
 mod journal;
+mod keeper;
 mod layer;
 mod lmdb;
 mod log;
@@ -30,10 +31,12 @@ mod mem;
 mod open;
 mod reader;
 mod repair;
+mod retention;
 mod row;
 mod scrub;
 mod sealed;
 mod segment;
+mod shelf;
 mod snapshot;
 mod tables;
 mod verify;
@@ -51,6 +54,7 @@ pub use frame::FRAME_BYTES_MAX;
 pub use identity::{FORMAT, FORMAT_OLDEST, Upgraded, format, upgrade};
 pub use info::{Info, SegmentInfo, info};
 pub use journal::{HURRIED_SEGMENT_BYTES, Journal, Prepared, Preparer};
+pub use keeper::{Keeper, Kept, Now, Sealed, retention};
 pub use layer::RowValue;
 pub use lmdb::LmdbTables;
 pub use log::Log;
@@ -60,6 +64,7 @@ pub use mem::MemTables;
 pub use open::{OpenReport, Opened, Progress, Start, Work, open};
 pub use reader::JournalReader;
 pub use repair::{Act, RepairReport, repair};
+pub use retention::{FileKind, FileRow, Trim, Until, When};
 pub use sealed::Moment;
 pub use tables::{
     Change, Changes, Compacted, Counted, KEY_BYTES_MAX, Meta, Scrubbed, Sum, Sums, TABLE_COUNT_MAX, Table,
@@ -80,6 +85,11 @@ pub struct Options {
     pub hurried_bytes: u64,
     /// Largest frame in bytes, at most [`FRAME_BYTES_MAX`].
     pub frame_bytes_max: usize,
+    /// How long a file stays after what takes its place was sealed, in microseconds: copies that are being made stay
+    /// whole.
+    pub grace_us: u64,
+    /// How long frames stay in the journal in any case, in microseconds.
+    pub keep_us: u64,
     /// The newest format of a store that is read here, and that new stores get; [`FORMAT`], unless the release before
     /// is to be imitated.
     pub format_max: u32,
@@ -100,4 +110,8 @@ pub enum PlantedBug {
     SkipTornTailCut,
     /// An opening of a copy takes it for the original.
     NoMercyForCopies,
+    /// A segment goes as soon as history and a snapshot cover it.
+    DropBeforeGrace,
+    /// An opening takes a snapshot that is beyond the journal's end.
+    SnapshotBeyondJournal,
 }

@@ -17,6 +17,7 @@ use super::follower::{Fold, Follower};
 use super::frame::{FRAME_ALIGN_BYTES, FRAME_BYTES_MAX};
 use super::identity::{FORMAT, FORMAT_OLDEST, Identity};
 use super::journal::Journal;
+use super::keeper::Keeper;
 use super::marker::Marker;
 use super::reader::JournalReader;
 use super::segment::HEADER_BYTES;
@@ -85,6 +86,8 @@ pub struct Opened<D: Disk, T: Tables> {
     pub journal: Journal<D>,
     /// Where rows come from; it has folded everything in the journal.
     pub follower: Follower<T>,
+    /// Writes history and snapshots, and takes away what they replace.
+    pub keeper: Keeper<D>,
     /// Remembers how this run ends.
     pub marker: Marker<D>,
     /// What was found and done.
@@ -138,7 +141,8 @@ pub fn open<D: Disk, T: Tables>(
         None => opening.make(&disk, options, &listing, start)?,
     };
     journal.keep_lock(lock);
-    Ok(Opened { journal, follower, marker, report: opening.report })
+    let keeper = Keeper::new(disk, journal.reader(), options);
+    Ok(Opened { journal, keeper, follower, marker, report: opening.report })
 }
 
 fn check_options(options: &Options) -> Result<(), Error> {

@@ -9,10 +9,12 @@ use super::Options;
 use super::disk::{Disk, DiskFile};
 use super::entry::{Entry, Frame, Positions, StoreId};
 use super::error::Error;
+use super::history::HISTORY_FOLDER;
 use super::identity::{self, Upgraded};
 use super::open::Ends;
 use super::segment::{End, Segment, Step, Walk, read_frame};
-use crate::id::{Partition, Time};
+use super::shelf::{Shelf, is_gone};
+use crate::id::Partition;
 
 /// Segments whose index is kept besides that of the head. An index holds some 50 bytes for each group of entries.
 const INDEX_COUNT_MAX: usize = 8;
@@ -81,6 +83,8 @@ pub(super) struct Shared<D: Disk> {
     pub(super) disk: Arc<D>,
     pub(super) folder: PathBuf,
     state: Mutex<State<D>>,
+    /// What the journal no longer has.
+    pub(super) shelf: Shelf<D>,
     /// The store's format, which segments are made in.
     format: AtomicU32,
 }
@@ -95,7 +99,8 @@ impl<D: Disk> Shared<D> {
             ready: None,
             temporary_count: 0,
         };
-        Self { disk, folder, state: Mutex::new(state), format: AtomicU32::new(format) }
+        let shelf = Shelf::new(folder.with_file_name(HISTORY_FOLDER));
+        Self { disk, folder, state: Mutex::new(state), shelf, format: AtomicU32::new(format) }
     }
 
     /// Returns the folder in which the journal's folder lies.
@@ -158,31 +163,46 @@ impl<D: Disk> JournalReader<D> {
         Ok(upgraded)
     }
 
-    /// Returns a durable entry with the time of its frame; `None` when the partition has none there. Reads one frame;
-    /// the first time in an older segment, the whole segment.
-    pub fn entry(&self, partition: Partition, n: u64) -> Result<Option<(Time, Entry)>, Error> {
-        let Some(part) = self.part_of_entry(partition, n) else { return Ok(None) };
-        let known = if part.is_head { self.find_in_head(&part, partition, n) } else { None };
+    /// Returns the number of the first frame that the journal still has; what was before lies in history.
+    pub fn first_seq(&self) -> u64 {
+        self.shared.lock().segments.first().map_or(1, |first| first.header.first_seq())
+    }
+
+    /// Returns the durable entry of a subject at a position, from the journal or from history; `None` when there is
+    /// none. Reads one frame or block of rows; the first time in an older segment, the whole segment.
+    pub fn entry(&self, partition: Partition, subject: u64, n: u64) -> Result<Option<Entry>, Error> {
+        let last = self.shared.lock().end.positions.get(partition.index()).copied();
+        if n == 0 || last.is_none_or(|last| n > last) {
+            return Ok(None);
+        }
+        if let Some(part) = self.part_of_entry(partition, n) {
+            match self.entry_of_part(&part, partition, n) {
+                // It has left the journal just now.
+                Err(error) if is_gone(&error) => {}
+                found => return found.map(|entry| Some(entry).filter(|entry| entry.subject == subject)),
+            }
+        }
+        self.shared.shelf.entry(&self.shared.disk, partition, subject, n)
+    }
+
+    fn entry_of_part(&self, part: &Part, partition: Partition, n: u64) -> Result<Entry, Error> {
+        let known = if part.is_head { self.find_in_head(part, partition, n) } else { None };
         let offset = match known {
             Some(offset) => Some(offset),
-            None => self.index(&part)?.find(partition, n),
+            None => self.index(part)?.find(partition, n),
         };
         let segment = &part.segment;
         let Some(offset) = offset else {
-            return Err(segment.damaged(0, format!("entry {n} of partition {} is not here", partition.0)));
+            let reason = format!("entry {n} of partition {} should be in this segment", partition.0);
+            return Err(segment.damaged(0, reason));
         };
         let file = self.open(segment)?;
         let decoded =
             read_frame(segment, &file, offset)?.map_err(|reason| segment.damaged(offset, reason))?;
-        let time = decoded.frame.time;
-        let entry =
-            decoded.frame.entries.into_iter().find(|entry| entry.partition == partition && entry.n == n);
-        match entry {
-            Some(entry) => Ok(Some((time, entry))),
-            None => {
-                Err(segment.damaged(offset, format!("entry {n} of partition {} is not here", partition.0)))
-            }
-        }
+        let mut entries = decoded.frame.entries.into_iter();
+        entries.find(|entry| entry.partition == partition && entry.n == n).ok_or_else(|| {
+            segment.damaged(offset, format!("entry {n} of partition {} is not here", partition.0))
+        })
     }
 
     /// Learns where the entries of the head lie, which a writer knows as it writes: without it, each of them is searched
@@ -207,7 +227,8 @@ impl<D: Disk> JournalReader<D> {
         (before.seq, before.hash)
     }
 
-    /// Visits durable frames from `from_seq` on, until `visit` returns false or fails.
+    /// Visits durable frames from `from_seq` on, or from the first that the journal still has, until `visit` returns
+    /// false or fails.
     pub fn frames(
         &self,
         from_seq: u64,
@@ -224,16 +245,22 @@ impl<D: Disk> JournalReader<D> {
         Ok(())
     }
 
-    /// Visits the durable entries of a partition from position `from` on, until `visit` returns false.
+    /// Visits the durable entries of a partition from position `from` on, until `visit` returns false: what history
+    /// holds in the place of segments, then the journal's.
     pub fn entries(
         &self,
         partition: Partition,
         from: u64,
         visit: &mut dyn FnMut(&Entry) -> bool,
     ) -> Result<(), Error> {
-        let is_start = |segment: &Segment| segment.header.before.positions[partition.index()] < from;
-        for part in self.parts(is_start) {
-            let is_wanted = self.walk(&part, &mut |_, frame| {
+        let place = partition.index();
+        let parts = self.parts(|segment| segment.header.before.positions[place] < from);
+        let last = parts.first().map_or(0, |part| part.segment.header.before.positions[place]);
+        let shelf = &self.shared.shelf;
+        let is_wanted = from > last
+            || shelf.entries(&self.shared.disk, partition, (from, last), &mut |entry| Ok(visit(entry)))?;
+        for part in parts.iter().take_while(|_| is_wanted) {
+            let is_wanted = self.walk(part, &mut |_, frame| {
                 let mut wanted = frame.entries.iter().filter(|e| e.partition == partition && e.n >= from);
                 Ok(wanted.all(&mut *visit))
             })?;
@@ -258,13 +285,11 @@ impl<D: Disk> JournalReader<D> {
         segments.iter().enumerate().map(part).collect()
     }
 
+    /// Returns the part that holds an entry which is durable; `None` when it has left the journal.
     fn part_of_entry(&self, partition: Partition, n: u64) -> Option<Part> {
-        let last = *self.shared.lock().end.positions.get(partition.index())?;
-        if n == 0 || n > last {
-            return None;
-        }
-        let mut parts = self.parts(|segment| segment.header.before.positions[partition.index()] < n);
-        (!parts.is_empty()).then(|| parts.swap_remove(0))
+        let before = |segment: &Segment| segment.header.before.positions[partition.index()];
+        let part = self.parts(|segment| before(segment) < n).into_iter().next()?;
+        (before(&part.segment) < n).then_some(part)
     }
 
     fn find_in_head(&self, part: &Part, partition: Partition, n: u64) -> Option<u64> {
@@ -314,6 +339,22 @@ impl<D: Disk> JournalReader<D> {
             after: pair[1].header.before.clone(),
         };
         pairs.map(span).collect()
+    }
+
+    /// Forgets the oldest segment, if it has this number and is not the head: it is about to be taken away.
+    pub(super) fn forget(&self, n: u64) -> bool {
+        let mut state = self.shared.lock();
+        let is_it = state.segments.len() > 1 && state.segments[0].header.n == n;
+        if is_it {
+            state.segments.remove(0);
+            state.kept.retain(|kept| kept.0 != n);
+        }
+        is_it
+    }
+
+    /// Returns the numbers of the segments that hold the journal.
+    pub(super) fn segment_numbers(&self) -> Vec<u64> {
+        self.shared.lock().segments.iter().map(|segment| segment.header.n).collect()
     }
 }
 

@@ -217,6 +217,8 @@ fn options(folder: &Path) -> Options {
         segment_bytes: 256 * 1024,
         hurried_bytes: HURRIED_SEGMENT_BYTES,
         frame_bytes_max: 64 * 1024,
+        grace_us: 0,
+        keep_us: 0,
         format_max: super::FORMAT,
         planted: None,
     }

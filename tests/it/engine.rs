@@ -58,6 +58,8 @@ fn store_in(folder: &tempfile::TempDir) -> store::Options {
         segment_bytes: 4 * 1024 * 1024,
         frame_bytes_max: options().frame_bytes_max,
         hurried_bytes: 1024 * 1024,
+        grace_us: 0,
+        keep_us: 0,
         format_max: knhk::store::FORMAT,
         planted: None,
     }

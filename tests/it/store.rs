@@ -15,13 +15,17 @@ use crate::sim::disk::SimDisk;
 mod copies;
 mod crash;
 mod damage;
+mod keeper;
 mod lmdb;
 mod rules;
+mod sealed;
 
 const SUBJECTS: Table = Table(0);
 const FACTS: Table = Table(1);
 /// Small, so that a few frames fill a segment.
 const SEGMENT_BYTES: u64 = 24 * 1024;
+/// The grace of a file that nobody needs any longer.
+const GRACE_US: u64 = 60_000_000;
 
 /// Keeps the end of each subject's chain, and the facts whose first byte is even; byte 255 deletes the subject's row.
 struct Chains;
@@ -67,6 +71,8 @@ impl Bench {
             segment_bytes: SEGMENT_BYTES,
             hurried_bytes: SEGMENT_BYTES,
             frame_bytes_max: 16 * 1024,
+            grace_us: GRACE_US,
+            keep_us: 0,
             format_max: knhk::store::FORMAT,
             planted: None,
         };
@@ -133,10 +139,16 @@ impl Bench {
 
     /// Checks that everything acknowledged is there, in place and in rows.
     fn check(&self, store: &Store) -> Result<(), String> {
+        self.check_entries(store)?;
+        check_rows(store)
+    }
+
+    /// Checks that everything acknowledged is there, in place, in the journal or in history.
+    fn check_entries(&self, store: &Store) -> Result<(), String> {
         let reader = store.journal.reader();
         for (&(partition, n), wanted) in &self.acknowledged {
-            let found = reader.entry(partition, n).map_err(|error| error.to_string())?;
-            if found.as_ref().map(|(_, entry)| entry) != Some(wanted) {
+            let found = reader.entry(partition, wanted.subject, n).map_err(|error| error.to_string())?;
+            if found.as_ref() != Some(wanted) {
                 return Err(format!("entry {n} of partition {} is not what was acknowledged", partition.0));
             }
         }
@@ -152,7 +164,7 @@ impl Bench {
                 return Err(format!("positions of partition {} have a gap before {expected}", partition.0));
             }
         }
-        check_rows(store)
+        Ok(())
     }
 
     fn verify(&self, level: Level) -> VerifyReport {

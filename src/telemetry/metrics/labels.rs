@@ -155,6 +155,8 @@ closed_set! {
     ItemFail = "POST /workitems/{id}/fail",
     ItemSkip = "POST /workitems/{id}/skip",
     Batch = "POST /batch",
+    StateSnapshot = "POST /state/snapshot",
+    StateTrim = "POST /state/trim",
     Other = "other",
 }
 

@@ -53,6 +53,14 @@ pub struct Metrics {
     pub journal_entry_bytes: Counter,
     /// Bytes of the journal on disk.
     pub journal_bytes: Gauge,
+    /// Segments of the journal that wait for their grace to go.
+    pub journal_segments_waiting: Gauge,
+    /// Bytes of the history files.
+    pub history_bytes: Gauge,
+    /// Bytes of the snapshots.
+    pub snapshot_bytes: Gauge,
+    /// The last frame that the newest snapshot holds.
+    pub snapshot_frame: Gauge,
     /// Writes and syncs of the journal that failed.
     pub journal_failures: Counter,
     /// Bytes of the working LMDB environment.
@@ -106,6 +114,10 @@ impl Metrics {
             journal_batch_events: Histogram::new(COUNT_EDGES),
             journal_entry_bytes: Counter::default(),
             journal_bytes: Gauge::default(),
+            journal_segments_waiting: Gauge::default(),
+            history_bytes: Gauge::default(),
+            snapshot_bytes: Gauge::default(),
+            snapshot_frame: Gauge::default(),
             journal_failures: Counter::default(),
             lmdb_bytes: Gauge::default(),
             checkpoint_us: Histogram::new(MICROSECOND_EDGES),

@@ -52,6 +52,10 @@ names! {
     JOURNAL_BATCH_EVENTS: Histogram, "knhk_journal_batch_events", "", "Events of one frame.";
     JOURNAL_ENTRY_BYTES: Counter, "knhk_journal_entry_bytes_total", "bytes", "Bytes of entries made durable, without what frames and sectors add.";
     JOURNAL_BYTES: Gauge, "knhk_journal_bytes", "bytes", "Size of the journal on disk.";
+    JOURNAL_SEGMENTS_WAITING: Gauge, "knhk_journal_segments_waiting", "", "Segments of the journal that are covered and wait for their grace to go.";
+    HISTORY_BYTES: Gauge, "knhk_history_bytes", "bytes", "Size of the history files.";
+    SNAPSHOT_BYTES: Gauge, "knhk_snapshot_bytes", "bytes", "Size of the snapshots.";
+    SNAPSHOT_FRAME: Gauge, "knhk_snapshot_frame", "", "Last frame that the newest snapshot holds.";
     JOURNAL_FAILURES: Counter, "knhk_journal_failures_total", "", "Writes and syncs of the journal that failed.";
     LMDB_BYTES: Gauge, "knhk_lmdb_bytes", "bytes", "Size of the working LMDB environment.";
     CHECKPOINT_SECONDS: Histogram, "knhk_checkpoint_seconds", "seconds", "Time of one checkpoint.";

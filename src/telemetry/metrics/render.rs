@@ -25,6 +25,10 @@ pub(super) fn page(metrics: &Metrics, openmetrics: bool) -> String {
     page.histogram(names::JOURNAL_BATCH_EVENTS, &metrics.journal_batch_events);
     page.counter(names::JOURNAL_ENTRY_BYTES, &metrics.journal_entry_bytes);
     page.gauge(names::JOURNAL_BYTES, &metrics.journal_bytes);
+    page.gauge(names::JOURNAL_SEGMENTS_WAITING, &metrics.journal_segments_waiting);
+    page.gauge(names::HISTORY_BYTES, &metrics.history_bytes);
+    page.gauge(names::SNAPSHOT_BYTES, &metrics.snapshot_bytes);
+    page.gauge(names::SNAPSHOT_FRAME, &metrics.snapshot_frame);
     page.counter(names::JOURNAL_FAILURES, &metrics.journal_failures);
     page.gauge(names::LMDB_BYTES, &metrics.lmdb_bytes);
     page.histogram(names::CHECKPOINT_SECONDS, &metrics.checkpoint_us);

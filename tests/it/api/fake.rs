@@ -7,8 +7,8 @@ use knhk::case::view::{
     CaseState, CaseView, Detail, HistoryView, IncidentView, ItemView, NetView, Value, ValueKind,
 };
 use knhk::engine::service::{
-    Answer, CaseFilter, CaseSummary, Fragment, Health, IsNew, ItemFilter, Nets, Once, Operation, Page,
-    PageOf, Refusal, Service, SpecificationView,
+    Answer, CaseFilter, CaseSummary, Fragment, Health, IsNew, ItemFilter, Maintained, Maintenance, Nets,
+    Once, Operation, Page, PageOf, Refusal, Service, SpecificationView,
 };
 use knhk::error::{Code, Kind};
 use knhk::id::{CaseId, ItemId, Partition, SpecNumber, Time};
@@ -268,6 +268,14 @@ impl Service for Fake {
 
     fn nets_of(&self, id: CaseId) -> Result<Nets, Refusal> {
         if id == case_id() { Ok(Nets { all: nets(), root: 0 }) } else { Err(no_case()) }
+    }
+
+    fn maintain(&self, what: Maintenance) -> Result<Maintained, Refusal> {
+        self.called(format!("maintain {what:?}"));
+        Ok(match what {
+            Maintenance::Snapshot => Maintained::Snapshot { seq: 77, new_bytes: Some(4_096) },
+            Maintenance::Trim => Maintained::Trimmed { files: 3, bytes: 1_000 },
+        })
     }
 
     fn health(&self) -> Health {

@@ -38,6 +38,8 @@ fn store_options() -> Options {
         segment_bytes: 256 * 1024,
         hurried_bytes: 256 * 1024,
         frame_bytes_max: Setting::default().frame_bytes_max,
+        grace_us: 0,
+        keep_us: 0,
         format_max: knhk::store::FORMAT,
         planted: None,
     }

@@ -276,6 +276,12 @@ impl SimDisk {
         inode.dirty.clear();
     }
 
+    /// Returns what a file holds.
+    pub(crate) fn contents(&self, path: &Path) -> Vec<u8> {
+        let state = self.lock();
+        state.inodes[&state.names[path]].live.clone()
+    }
+
     /// Takes a file away behind everybody's back, for good.
     pub(crate) fn lose(&self, path: &Path) {
         let mut state = self.lock();

@@ -108,6 +108,8 @@ impl World {
             segment_bytes: SEGMENT_BYTES,
             hurried_bytes: SEGMENT_BYTES,
             frame_bytes_max: setting.frame_bytes_max,
+            grace_us: 0,
+            keep_us: 0,
             format_max: knhk::store::FORMAT,
             planted: plan.planted,
         };

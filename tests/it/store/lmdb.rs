@@ -20,6 +20,8 @@ fn options(folder: &Path) -> Options {
         segment_bytes: 1024 * 1024,
         hurried_bytes: 1024 * 1024,
         frame_bytes_max: 64 * 1024,
+        grace_us: 0,
+        keep_us: 0,
         format_max: knhk::store::FORMAT,
         planted: None,
     }

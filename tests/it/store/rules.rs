@@ -217,15 +217,15 @@ fn history_is_found_by_following_a_subject_back_through_many_segments_from_any_t
                 let partition = Partition(u16::try_from((subject - 1) % 100).unwrap());
                 let mut link = super::link(&row);
                 while link.n > 0 {
-                    let (_, entry) = reader.entry(partition, link.n).unwrap().unwrap();
+                    let entry = reader.entry(partition, subject, link.n).unwrap().unwrap();
                     assert_eq!((entry.hash(), entry.subject), (link.hash, subject));
                     link = entry.previous;
                     count += 1;
                 }
             }
-            assert_eq!(reader.entry(Partition(0), 1_000_000).unwrap(), None);
-            assert_eq!(reader.entry(Partition(0), 0).unwrap(), None);
-            assert_eq!(reader.entry(Partition(999), 1).unwrap(), None);
+            assert_eq!(reader.entry(Partition(0), 1, 1_000_000).unwrap(), None);
+            assert_eq!(reader.entry(Partition(0), 1, 0).unwrap(), None);
+            assert_eq!(reader.entry(Partition(999), 1, 1).unwrap(), None);
             count
         });
         walk.join().unwrap()

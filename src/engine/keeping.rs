@@ -1,0 +1,239 @@
+//! History, snapshots and trimming, as `cold` drives them: one thing at a time, at a pace that leaves the disk to the
+//! journal, and never in the way of a checkpoint for long.
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, Sender};
+
+use super::cold;
+use super::service::{Maintained, Maintenance};
+use super::shared::Shared;
+use super::threads;
+use crate::store::{self, Disk, FileKind, Keeper, Kept, Now, Preparer, Sealed, Tables, Trim, Until, When};
+
+/// How often it is looked whether there is something to do, in microseconds.
+const LOOK_US: u64 = 1_000_000;
+/// How long it waits after an error before it tries again, in microseconds.
+const RETRY_US: u64 = 10_000_000;
+/// Bytes a second that history reads and writes at most.
+const HISTORY_BYTES_PER_SECOND: u64 = 32 * 1024 * 1024;
+/// Bytes of rows a second that a snapshot reads at most: no checkpoint can be made meanwhile, so it must not take long.
+const SNAPSHOT_BYTES_PER_SECOND: u64 = 128 * 1024 * 1024;
+/// Longest pause between two looks at whether the service stops, in microseconds.
+const PAUSE_US: u64 = 10_000;
+/// Most files that one trimming takes away: more than a journal may have.
+const TRIM_STEPS_MAX: usize = 1 << 18;
+
+/// What somebody asked for, and where the answer goes.
+pub struct Asked {
+    /// What is to be done.
+    pub what: Maintenance,
+    /// Hears how it went; whoever asked may have gone.
+    pub answer: Sender<Result<Maintained, store::Error>>,
+}
+
+/// Drives a keeper.
+pub(super) struct Keeping<D: Disk> {
+    keeper: Keeper<D>,
+    asked: Receiver<Asked>,
+    /// When it is looked again, in monotonic microseconds.
+    next_us: u64,
+    is_broken: bool,
+}
+
+impl<D: Disk> Keeping<D> {
+    pub(super) fn new(keeper: Keeper<D>, asked: Receiver<Asked>, started_us: u64) -> Self {
+        // A command that only writes something is over by then, and leaves this to the service.
+        Self { keeper, asked, next_us: started_us + LOOK_US, is_broken: false }
+    }
+
+    /// Does at most one thing, if there is one to do.
+    pub(super) fn turn<T: Tables>(&mut self, shared: &Shared<D, T>, preparer: &mut Preparer<D>) {
+        if let Ok(Asked { what, answer }) = self.asked.try_recv() {
+            let done = self.carry_out(shared, preparer, what);
+            if let Err(error) = &done {
+                tracing::error!("what was asked of the state could not be done: {error}");
+            }
+            drop(answer.send(done));
+            self.next_us = 0;
+        }
+        let now_us = shared.clock.monotonic_us();
+        if now_us < self.next_us {
+            return;
+        }
+        match self.work(shared, preparer) {
+            Ok(is_done) => {
+                if std::mem::replace(&mut self.is_broken, false) {
+                    tracing::info!("history and snapshots are written again");
+                }
+                if is_done {
+                    self.tell_figures(shared);
+                    self.next_us = now_us + LOOK_US;
+                }
+            }
+            Err(_) if shared.condition.is_stopping.load(Ordering::Acquire) => self.next_us = u64::MAX,
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_broken, true) {
+                    tracing::warn!("history and snapshots cannot be kept: {error}; it is tried again");
+                }
+                self.next_us = now_us + RETRY_US;
+            }
+        }
+    }
+
+    /// Does one thing; returns whether there was nothing to do.
+    fn work<T: Tables>(
+        &mut self,
+        shared: &Shared<D, T>,
+        preparer: &mut Preparer<D>,
+    ) -> Result<bool, store::Error> {
+        let now = now(shared);
+        if shared.condition.is_disk_low.load(Ordering::Acquire) {
+            let kept = self.keeper.remove(now, Trim::Due)?;
+            tell(&kept);
+            return Ok(kept == Kept::Nothing);
+        }
+        let kept = self.keeper.step(now, Trim::Due, &mut pace(shared, preparer, HISTORY_BYTES_PER_SECOND))?;
+        tell(&kept);
+        if kept != Kept::Nothing {
+            return Ok(false);
+        }
+        let appended_bytes = shared.appended_bytes.load(Ordering::Acquire);
+        if self.keeper.wants_snapshot(appended_bytes, shared.environment_bytes())? {
+            self.snapshot(shared, preparer)?;
+        }
+        Ok(true)
+    }
+
+    fn snapshot<T: Tables>(
+        &mut self,
+        shared: &Shared<D, T>,
+        preparer: &mut Preparer<D>,
+    ) -> Result<Option<Sealed>, store::Error> {
+        cold::checkpoint(shared);
+        let environment = shared.environment();
+        let tables = shared.tables();
+        let appended_bytes = shared.appended_bytes.load(Ordering::Acquire);
+        let started_us = shared.clock.monotonic_us();
+        let mut pace = pace(shared, preparer, SNAPSHOT_BYTES_PER_SECOND);
+        let sealed = self.keeper.snapshot(&*tables, shared.clock.moment(), appended_bytes, &mut pace);
+        match &sealed {
+            Ok(Some(Sealed { seq, bytes })) => {
+                let ms = shared.clock.monotonic_us().saturating_sub(started_us) / 1_000;
+                shared.metrics.snapshot_frame.set(*seq);
+                tracing::info!(frame = seq, bytes, ms, "a snapshot was written");
+            }
+            Err(error) if error.is_of_tables() => {
+                tracing::error!("no snapshot of the working environment: {error}");
+                cold::rebuild(shared, &environment);
+            }
+            _ => {}
+        }
+        sealed
+    }
+
+    fn carry_out<T: Tables>(
+        &mut self,
+        shared: &Shared<D, T>,
+        preparer: &mut Preparer<D>,
+        what: Maintenance,
+    ) -> Result<Maintained, store::Error> {
+        match what {
+            Maintenance::Snapshot => {
+                let sealed = self.snapshot(shared, preparer)?;
+                let seq = self.keeper.snapshot_seq()?;
+                Ok(Maintained::Snapshot { seq, new_bytes: sealed.map(|sealed| sealed.bytes) })
+            }
+            Maintenance::Trim => {
+                let (mut files, mut bytes) = (0, 0);
+                for _ in 0..TRIM_STEPS_MAX {
+                    let kept = if shared.condition.is_disk_low.load(Ordering::Acquire) {
+                        self.keeper.remove(now(shared), Trim::Now)?
+                    } else {
+                        let mut pace = pace(shared, preparer, HISTORY_BYTES_PER_SECOND);
+                        self.keeper.step(now(shared), Trim::Now, &mut pace)?
+                    };
+                    tell(&kept);
+                    match kept {
+                        Kept::Nothing => break,
+                        Kept::Removed { bytes: freed, .. } => {
+                            files += 1;
+                            bytes += freed;
+                        }
+                        Kept::History { .. } => {}
+                    }
+                }
+                Ok(Maintained::Trimmed { files, bytes })
+            }
+        }
+    }
+
+    fn tell_figures<T: Tables>(&mut self, shared: &Shared<D, T>) {
+        let Ok(sheet) = self.keeper.sheet(now(shared), Trim::Due) else { return };
+        let bytes = |kind| sheet.iter().filter(|row| row.kind == kind).map(|row| row.bytes).sum();
+        shared.metrics.history_bytes.set(bytes(FileKind::History));
+        shared.metrics.snapshot_bytes.set(bytes(FileKind::Snapshot));
+        let is_segment = |kind| matches!(kind, FileKind::Segment | FileKind::Void);
+        let waits = |when| matches!(when, When::In(_)) || when == When::Not(Until::Upgrade);
+        let waiting = sheet.iter().filter(|row| is_segment(row.kind) && waits(row.when)).count();
+        shared.metrics.journal_segments_waiting.set(waiting as u64);
+        if let Ok(seq) = self.keeper.snapshot_seq() {
+            shared.metrics.snapshot_frame.set(seq);
+        }
+    }
+}
+
+fn now<D: Disk, T: Tables>(shared: &Shared<D, T>) -> Now {
+    Now { moment: shared.clock.moment(), time: shared.clock.now() }
+}
+
+fn tell(kept: &Kept) {
+    match kept {
+        Kept::Nothing => {}
+        Kept::History { name, seq, bytes } => {
+            tracing::info!(file = name, frame = seq, bytes, "history was written");
+        }
+        Kept::Removed { kind, name, bytes } => {
+            tracing::info!(file = name, bytes, "a file that is no longer needed went: {}", word(*kind));
+        }
+    }
+}
+
+fn word(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::Segment => "a journal segment",
+        FileKind::Void => "a void journal segment",
+        FileKind::History => "a history file",
+        FileKind::Snapshot => "a snapshot",
+    }
+}
+
+/// Returns what long work calls: it pauses so that no more than `bytes_per_second` go by, prepares the next segment of
+/// the journal meanwhile, and ends the work when the service stops or the disk is low.
+fn pace<'a, D: Disk, T: Tables>(
+    shared: &'a Shared<D, T>,
+    preparer: &'a mut Preparer<D>,
+    bytes_per_second: u64,
+) -> impl FnMut(u64) -> Result<(), store::Error> + 'a {
+    let started_us = shared.clock.monotonic_us();
+    let mut done_bytes = 0_u64;
+    move |bytes| {
+        done_bytes += bytes;
+        let due_us = started_us + done_bytes.saturating_mul(1_000_000) / bytes_per_second;
+        loop {
+            if shared.condition.is_stopping.load(Ordering::Acquire) {
+                return Err(store::Error::Ended { why: "the service stops" });
+            }
+            if shared.condition.is_disk_low.load(Ordering::Acquire) {
+                return Err(store::Error::Ended { why: "the disk is low" });
+            }
+            let left_us = due_us.saturating_sub(shared.clock.monotonic_us());
+            if left_us == 0 {
+                return Ok(());
+            }
+            // What is wrong with it shows when it is nobody's pause.
+            if !matches!(preparer.step(), Ok(store::Prepared::More)) {
+                threads::pause_us(left_us.min(PAUSE_US));
+            }
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! What is written about the journal, and what may leave: history of complete segments, snapshots, and files that
+//! nobody needs any longer.
+//!
+//! Nothing leaves too early. A copy reads folders in any order and sees only what was there when it entered, so a file
+//! goes a grace after what takes its place was sealed: a segment after both a history file and a snapshot cover it, a
+//! snapshot after a newer one, a history file after it was written anew. The clock is [`Moment`]; after the machine
+//! began anew the grace begins with the opening. A store of format 1 loses nothing, because the release before knows
+//! only the journal from its first frame.
+//!
+//! It does one bounded thing a call, and whoever calls it again after an error goes on where it was. Start at
+//! [`Keeper::step`]; [`super::retention`] says what may go when.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Options;
+use super::chain::{Covered, Listing};
+use super::disk::{Disk, DiskFile};
+use super::error::Error;
+use super::history::{self, HISTORY_FOLDER, History, Pace};
+use super::identity;
+use super::open::JOURNAL_FOLDER;
+use super::reader::{JournalReader, Span};
+use super::retention::{
+    FileKind, FileRow, Files, HistoryFile, Rules, SegmentFile, SnapshotFile, Trim, VoidFile, When,
+};
+use super::sealed::{Moment, prepare_folder};
+use super::segment;
+use super::shelf::is_gone;
+use super::snapshot::{self, SNAPSHOT_FOLDER, Snapshot};
+use super::tables::Tables;
+use crate::id::Time;
+
+/// History is written as soon as segments of half a segment's full size are complete: a store that is opened often has
+/// many small ones, and they share a file.
+const HISTORY_SHARE: u64 = 2;
+
+/// What time it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// By the clock that counts the grace.
+    pub moment: Moment,
+    /// By the clock that frames carry.
+    pub time: Time,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// There was nothing to do.
+    Nothing,
+    /// A history file was written.
+    History {
+        /// Its name.
+        name: String,
+        /// The last frame that it covers.
+        seq: u64,
+        /// Its length.
+        bytes: u64,
+    },
+    /// A file that nobody needs was taken away.
+    Removed {
+        /// What it was.
+        kind: FileKind,
+        /// Its name.
+        name: String,
+        /// Its length.
+        bytes: u64,
+    },
+}
+
+/// A snapshot that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sealed {
+    /// The last frame that it holds.
+    pub seq: u64,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// Writes history and snapshots of an open store, and takes away what they replace.
+pub struct Keeper<D: Disk> {
+    disk: Arc<D>,
+    reader: JournalReader<D>,
+    options: Options,
+    /// When it was first asked something.
+    opened: Option<Moment>,
+    /// Empty before the folders were looked at, and after an error.
+    files: Option<Files>,
+    /// By how much the journal had grown when the last snapshot was written.
+    grown: Option<Grown>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Grown {
+    /// Bytes of the segments that lay behind the last snapshot at the opening.
+    before_bytes: u64,
+    /// Bytes appended from the opening to the last snapshot.
+    appended_bytes: u64,
+}
+
+impl<D: Disk> Keeper<D> {
+    /// Returns a keeper of an open store; it looks at nothing yet.
+    pub fn new(disk: Arc<D>, reader: JournalReader<D>, options: &Options) -> Self {
+        Self { disk, reader, options: options.clone(), opened: None, files: None, grown: None }
+    }
+
+    /// Does at most one thing: takes away one file that may go, or else writes one history file.
+    ///
+    /// # Errors
+    /// A file cannot be read, written or taken away. Nothing is lost; the next call looks at the folders anew.
+    pub fn step(&mut self, now: Now, trim: Trim, pace: &mut Pace<'_>) -> Result<Kept, Error> {
+        let done = match self.remove_one(now, trim) {
+            Ok(Kept::Nothing) => self.write_history(now.moment, trim, pace),
+            done => done,
+        };
+        self.seen(done)
+    }
+
+    /// Takes away at most one file that may go, and writes nothing: for when the disk is low.
+    ///
+    /// # Errors
+    /// A file cannot be read or taken away.
+    pub fn remove(&mut self, now: Now, trim: Trim) -> Result<Kept, Error> {
+        let done = self.remove_one(now, trim);
+        self.seen(done)
+    }
+
+    /// Returns which files there are, and when each goes.
+    ///
+    /// # Errors
+    /// The folders cannot be read.
+    pub fn sheet(&mut self, now: Now, trim: Trim) -> Result<Vec<FileRow>, Error> {
+        let opened = *self.opened.get_or_insert(now.moment);
+        let rules = Rules::new(&self.options, self.reader.format(), opened, now, trim);
+        Ok(self.files()?.sheet(&rules))
+    }
+
+    /// Returns the last frame that the newest snapshot holds; 0 when there is none.
+    ///
+    /// # Errors
+    /// The folders cannot be read.
+    pub fn snapshot_seq(&mut self) -> Result<u64, Error> {
+        Ok(self.files()?.snapshots.last().map_or(0, |snapshot| snapshot.seq))
+    }
+
+    /// Tells whether the journal has grown enough for another snapshot: by the bytes of the environment, and at least
+    /// by those of a segment. `appended_bytes` are those since the opening.
+    ///
+    /// # Errors
+    /// The folders cannot be read.
+    pub fn wants_snapshot(&mut self, appended_bytes: u64, environment_bytes: u64) -> Result<bool, Error> {
+        let grown = match self.grown {
+            Some(grown) => grown,
+            None => {
+                let last = self.snapshot_seq()?;
+                let segments = self.files()?.segments.iter();
+                let behind = segments.filter(|segment| segment.last.is_some_and(|(seq, _)| seq > last));
+                let before_bytes = behind.map(|segment| segment.bytes).sum();
+                *self.grown.insert(Grown { before_bytes, appended_bytes: 0 })
+            }
+        };
+        let bytes = grown.before_bytes + appended_bytes.saturating_sub(grown.appended_bytes);
+        Ok(bytes >= environment_bytes.max(self.options.segment_bytes))
+    }
+
+    /// Writes a snapshot of the environment, which nobody may change meanwhile. `None` when it holds nothing yet, or
+    /// no more than the last snapshot.
+    ///
+    /// # Errors
+    /// The environment is damaged, or the file cannot be written; nothing is left of it then.
+    pub fn snapshot(
+        &mut self,
+        tables: &dyn Tables,
+        now: Moment,
+        appended_bytes: u64,
+        pace: &mut Pace<'_>,
+    ) -> Result<Option<Sealed>, Error> {
+        let done = self.write_snapshot(tables, now, pace);
+        if let Ok(Some(_)) = done {
+            self.grown = Some(Grown { before_bytes: 0, appended_bytes });
+        }
+        self.seen(done)
+    }
+
+    fn write_snapshot(
+        &mut self,
+        tables: &dyn Tables,
+        now: Moment,
+        pace: &mut Pace<'_>,
+    ) -> Result<Option<Sealed>, Error> {
+        let last = self.snapshot_seq()?;
+        if tables.meta()?.is_none_or(|meta| meta.seq <= last) {
+            return Ok(None);
+        }
+        let folder = self.options.state_dir.join(SNAPSHOT_FOLDER);
+        let sealed = snapshot::seal(&self.disk, &folder, tables, now, pace)?;
+        let Some((about, bytes)) = sealed else { return Ok(None) };
+        let seq = about.meta.seq;
+        self.files()?.snapshots.push(SnapshotFile { name: snapshot::name(seq), bytes, seq, sealed: now });
+        Ok(Some(Sealed { seq, bytes }))
+    }
+
+    /// Looks at the folders anew after an error: what was known may be what was wrong.
+    fn seen<R>(&mut self, done: Result<R, Error>) -> Result<R, Error> {
+        if done.is_err() {
+            self.files = None;
+            self.reader.shared.shelf.look_again();
+        }
+        done
+    }
+
+    /// Returns what lies in the folders, with the segments that were made since.
+    fn files(&mut self) -> Result<&mut Files, Error> {
+        let mut files = match self.files.take() {
+            Some(files) => files,
+            None => look(&*self.disk, &self.reader, &self.options)?,
+        };
+        let known = files.segments.last().and_then(|last| last.last).map_or(0, |(seq, _)| seq);
+        for span in self.reader.spans(known + 1) {
+            files.segments.push(segment_file(&*self.disk, &span)?);
+        }
+        Ok(self.files.insert(files))
+    }
+
+    fn remove_one(&mut self, now: Now, trim: Trim) -> Result<Kept, Error> {
+        let sheet = self.sheet(now, trim)?;
+        let Some(due) = sheet.into_iter().find(|row| row.when == When::In(0)) else {
+            return Ok(Kept::Nothing);
+        };
+        let FileRow { kind, name, bytes, .. } = due;
+        let folder = self.options.state_dir.join(match kind {
+            FileKind::Segment | FileKind::Void => JOURNAL_FOLDER,
+            FileKind::History => HISTORY_FOLDER,
+            FileKind::Snapshot => SNAPSHOT_FOLDER,
+        });
+        let files = self.files()?;
+        match kind {
+            FileKind::Segment => files.segments.retain(|file| file.name != name),
+            FileKind::Void => files.voids.retain(|file| file.name != name),
+            FileKind::History => files.history.retain(|file| file.name != name),
+            FileKind::Snapshot => files.snapshots.retain(|file| file.name != name),
+        }
+        let shared = &self.reader.shared;
+        if kind == FileKind::History {
+            shared.shelf.close(&name);
+        }
+        if let (FileKind::Segment, Some((_, n))) = (kind, segment::parse_name(&name)) {
+            // Readers look for its entries in history from now on.
+            self.reader.forget(n);
+        }
+        let path = folder.join(&name);
+        match self.disk.unlink(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", path)(error));
+            }
+            _ => {}
+        }
+        self.disk.sync_folder(&folder).map_err(Error::io("sync", &folder))?;
+        Ok(Kept::Removed { kind, name, bytes })
+    }
+
+    fn write_history(&mut self, now: Moment, trim: Trim, pace: &mut Pace<'_>) -> Result<Kept, Error> {
+        let least_bytes = if trim == Trim::Now { 1 } else { self.options.segment_bytes / HISTORY_SHARE };
+        let (end, wanted) = {
+            let files = self.files()?;
+            let end = files.history_end();
+            let mut bytes = 0;
+            let waiting = files.segments.iter().filter(|segment| segment.first_seq > end);
+            let taken = waiting.take_while(|segment| {
+                let is_wanted = bytes < least_bytes;
+                bytes += segment.bytes;
+                is_wanted
+            });
+            let wanted = taken.last().map(|last| last.first_seq);
+            (end, wanted.filter(|_| bytes >= least_bytes))
+        };
+        let Some(last_first_seq) = wanted else { return Ok(Kept::Nothing) };
+        let mut spans = self.reader.spans(end + 1);
+        spans.retain(|span| span.segment.header.first_seq() <= last_first_seq);
+        let folder = self.options.state_dir.join(HISTORY_FOLDER);
+        match spans.first() {
+            Some(first) if first.segment.header.first_seq() == end + 1 => {}
+            // What is missing between lies in a file that cannot be read.
+            _ => return self.gap(&folder).map_or(Ok(Kept::Nothing), Err),
+        }
+        let (about, bytes) = history::seal(&self.disk, &folder, &spans, now, pace)?;
+        let (name, seq) = (about.name(), about.after.seq);
+        let files = self.files()?;
+        files.unreadable.retain(|(_, other, _)| *other != name);
+        files.history.push(history_file(&about, bytes));
+        files.history.sort_by_key(|file| (file.first_seq, file.generation));
+        self.reader.shared.shelf.look_again();
+        Ok(Kept::History { name, seq, bytes })
+    }
+
+    fn gap(&self, folder: &Path) -> Option<Error> {
+        let files = self.files.as_ref()?;
+        let unreadable = files.unreadable.iter().filter(|(kind, ..)| *kind == FileKind::History);
+        let mut opened = unreadable.map(|(_, name, _)| History::open(&*self.disk, folder, name));
+        opened.find_map(Result::err)
+    }
+}
+
+fn segment_file<D: Disk>(disk: &D, span: &Span) -> Result<SegmentFile, Error> {
+    let header = &span.segment.header;
+    Ok(SegmentFile {
+        n: header.n,
+        name: segment::name(header.first_seq(), header.n),
+        bytes: span.bytes(disk)?,
+        first_seq: header.first_seq(),
+        last: Some((span.after.seq, span.after.time)),
+    })
+}
+
+fn history_file(about: &history::About, bytes: u64) -> HistoryFile {
+    HistoryFile {
+        name: about.name(),
+        bytes,
+        first_seq: about.first_seq(),
+        last_seq: about.after.seq,
+        generation: about.generation,
+        before_hash: about.before.hash,
+        after_hash: about.after.hash,
+        sealed: about.sealed,
+    }
+}
+
+/// Makes the folders where they are missing, and looks at what lies in them.
+fn look<D: Disk>(disk: &D, reader: &JournalReader<D>, options: &Options) -> Result<Files, Error> {
+    for folder in [HISTORY_FOLDER, SNAPSHOT_FOLDER] {
+        prepare_folder(disk, &options.state_dir.join(folder))?;
+    }
+    let mut files = look_at_sealed(disk, options)?;
+    let numbers = reader.segment_numbers();
+    let most = numbers.last().copied();
+    for (n, name) in Listing::read(disk, options)?.names {
+        // One that is newer than the head is being made just now.
+        if numbers.contains(&n) || most.is_none_or(|most| n >= most) {
+            continue;
+        }
+        let bytes = file_bytes(disk, &options.state_dir.join(JOURNAL_FOLDER).join(&name))?;
+        files.voids.push(VoidFile { n, name, bytes });
+    }
+    Ok(files)
+}
+
+/// Looks at history and snapshots, and changes nothing.
+pub(super) fn look_at_sealed<D: Disk>(disk: &D, options: &Options) -> Result<Files, Error> {
+    let mut files = Files::default();
+    let folder = options.state_dir.join(HISTORY_FOLDER);
+    for (first_seq, mut generations) in history::list(disk, &folder)? {
+        generations.sort_unstable();
+        for name in generations.into_iter().map(|generation| history::name(first_seq, generation)) {
+            match History::open(disk, &folder, &name) {
+                Ok(file) => files.history.push(history_file(&file.about, file.sealed.bytes)),
+                Err(error) => unreadable(disk, &mut files, FileKind::History, &folder, name, error)?,
+            }
+        }
+    }
+    let folder = options.state_dir.join(SNAPSHOT_FOLDER);
+    for seq in snapshot::list(disk, &folder)? {
+        let name = snapshot::name(seq);
+        match Snapshot::open(disk, &folder, seq) {
+            Ok(file) => {
+                let (bytes, sealed) = (file.sealed.bytes, file.about.sealed);
+                files.snapshots.push(SnapshotFile { name, bytes, seq, sealed });
+            }
+            Err(error) => unreadable(disk, &mut files, FileKind::Snapshot, &folder, name, error)?,
+        }
+    }
+    Ok(files)
+}
+
+/// Returns which files lie in a store and when each goes, without changing anything, beside a running service or
+/// without one. Where a grace began in another run of the machine, it is counted from now.
+///
+/// # Errors
+/// The folders cannot be read, or the journal is damaged.
+pub fn retention<D: Disk>(disk: &D, options: &Options, now: Now, trim: Trim) -> Result<Vec<FileRow>, Error> {
+    let listing = Listing::read(disk, options)?;
+    let Some(format) = identity::format(disk, options)? else { return Ok(Vec::new()) };
+    let mut files = look_at_sealed(disk, options)?;
+    let mut covered = Covered::default();
+    for file in files.history_that_counts().take_while(|file| file.last_seq <= files.history_end()) {
+        covered.ends.insert(file.last_seq, file.after_hash);
+    }
+    let chain = listing.chain(disk, options, &covered, listing.highest_n())?;
+    let journal = options.state_dir.join(JOURNAL_FOLDER);
+    for (n, name) in &listing.names {
+        let bytes = file_bytes(disk, &journal.join(name))?;
+        let Some(place) = chain.iter().position(|segment| segment.header.n == *n) else {
+            files.voids.push(VoidFile { n: *n, name: name.clone(), bytes });
+            continue;
+        };
+        let last = chain.get(place + 1).map(|next| (next.header.before.seq, next.header.before.time));
+        let first_seq = chain[place].header.first_seq();
+        files.segments.push(SegmentFile { n: *n, name: name.clone(), bytes, first_seq, last });
+    }
+    files.segments.sort_by_key(|segment| segment.n);
+    Ok(files.sheet(&Rules::new(options, format, now.moment, now, trim)))
+}
+
+/// A damaged file covers nothing; it stays until somebody has looked at it.
+fn unreadable<D: Disk>(
+    disk: &D,
+    files: &mut Files,
+    kind: FileKind,
+    folder: &Path,
+    name: String,
+    error: Error,
+) -> Result<(), Error> {
+    match error {
+        error if is_gone(&error) => Ok(()),
+        Error::SealedDamaged { .. } | Error::Format { .. } => {
+            let bytes = file_bytes(disk, &folder.join(&name))?;
+            files.unreadable.push((kind, name, bytes));
+            Ok(())
+        }
+        error => Err(error),
+    }
+}
+
+pub(super) fn file_bytes<D: Disk>(disk: &D, path: &PathBuf) -> Result<u64, Error> {
+    match disk.open(path) {
+        // A running service may have renamed or removed it just now.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        opened => opened.and_then(|file| file.length()).map_err(Error::io("look at", path)),
+    }
+}

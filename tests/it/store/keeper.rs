@@ -1,0 +1,326 @@
+//! History, snapshots and what leaves: nothing too early, and everything acknowledged still there.
+
+use expect_test::{Expect, expect};
+use knhk::store::{FileKind, Keeper, Kept, Moment, Now, Trim};
+
+use super::*;
+
+const BOOT: [u8; 16] = [1; 16];
+
+pub(super) struct Keeping {
+    pub(super) bench: Bench,
+    pub(super) store: Store,
+    keeper: Keeper<SimDisk>,
+    us: u64,
+}
+
+impl Keeping {
+    fn over(mut bench: Bench) -> Self {
+        let store = bench.open().unwrap();
+        let keeper = Keeper::new(Arc::new(bench.disk.clone()), store.journal.reader(), &bench.options);
+        Self { bench, store, keeper, us: 1_000_000 }
+    }
+
+    pub(super) fn new() -> Self {
+        Self::over(Bench::new(11))
+    }
+
+    fn now(&self) -> Now {
+        Now { moment: Moment { boot: BOOT, us: self.us }, time: Time(self.bench.clock) }
+    }
+
+    pub(super) fn append(&mut self, frames: usize) {
+        for _ in 0..frames {
+            self.bench.append(&mut self.store).unwrap();
+        }
+    }
+
+    /// Steps until there is nothing to do; returns how many history files were written and which files went.
+    pub(super) fn settle(&mut self, trim: Trim) -> (usize, Vec<FileKind>) {
+        let (mut written, mut removed) = (0, Vec::new());
+        for _ in 0..1_000 {
+            match self.keeper.step(self.now(), trim, &mut |_| Ok(())).unwrap() {
+                Kept::Nothing => return (written, removed),
+                Kept::History { .. } => written += 1,
+                Kept::Removed { kind, .. } => removed.push(kind),
+            }
+        }
+        panic!("it never settles");
+    }
+
+    pub(super) fn snapshot(&mut self) -> Option<u64> {
+        self.store.follower.checkpoint().unwrap();
+        let tables = Arc::clone(&self.bench.tables);
+        let moment = self.now().moment;
+        self.keeper.snapshot(&*tables, moment, 0, &mut |_| Ok(())).unwrap().map(|sealed| sealed.seq)
+    }
+
+    fn names(&self, folder: &str) -> Vec<String> {
+        let files = self.bench.disk.files(&self.bench.options.state_dir.join(folder));
+        files.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+    }
+
+    fn sheet(&mut self, expected: Expect) {
+        let mut text = String::new();
+        let rows = self.keeper.sheet(self.now(), Trim::Due).unwrap();
+        let mut last = None;
+        let mut count = 0;
+        for row in rows.iter().map(|row| Some((row.kind, row.when))).chain([None]) {
+            if row != last {
+                if let Some((kind, when)) = last {
+                    text += &format!("{count} {kind:?} {when:?}\n");
+                }
+                count = 0;
+            }
+            last = row;
+            count += 1;
+        }
+        expected.assert_eq(&text);
+    }
+}
+
+#[test]
+fn segments_go_a_grace_after_both_history_and_a_snapshot_cover_them() {
+    let mut kept = Keeping::new();
+    kept.append(30);
+    kept.sheet(expect![[r#"
+        8 Segment Not(History)
+    "#]]);
+    let (written, removed) = kept.settle(Trim::Due);
+    assert!(written > 3 && removed.is_empty(), "{written} {removed:?}");
+    kept.us += 10 * GRACE_US;
+    kept.sheet(expect![[r#"
+        8 Segment Not(Snapshot)
+        8 History Not(Newer)
+    "#]]);
+    assert_eq!(kept.settle(Trim::Due), (0, Vec::new()));
+    kept.snapshot().unwrap();
+    kept.us += GRACE_US - 1;
+    kept.sheet(expect![[r#"
+        8 Segment In(1)
+        8 History Not(Newer)
+        1 Snapshot Not(Newer)
+    "#]]);
+    assert_eq!(kept.settle(Trim::Due), (0, Vec::new()));
+    let before = kept.names("journal").len();
+    kept.us += 1;
+    let (_, removed) = kept.settle(Trim::Due);
+    // All but the head.
+    assert_eq!(removed, vec![FileKind::Segment; before - 1]);
+    assert_eq!(kept.names("journal").len(), 1);
+    assert!(kept.store.journal.reader().first_seq() > 20);
+    kept.bench.check_entries(&kept.store).unwrap();
+    // Histories go on across the border.
+    kept.append(30);
+    kept.settle(Trim::Due);
+    kept.bench.check_entries(&kept.store).unwrap();
+}
+
+#[test]
+fn a_snapshot_covers_nothing_behind_it_and_an_older_one_goes_a_grace_after_a_newer() {
+    let mut kept = Keeping::new();
+    kept.append(20);
+    let first = kept.snapshot().unwrap();
+    assert_eq!(kept.snapshot(), None, "nothing is new");
+    kept.append(20);
+    kept.settle(Trim::Due);
+    kept.us += GRACE_US;
+    kept.settle(Trim::Due);
+    let reader = kept.store.journal.reader();
+    assert!(reader.first_seq() > 1 && reader.first_seq() <= first + 1, "{}", reader.first_seq());
+    kept.us += 5 * GRACE_US;
+    let second = kept.snapshot().unwrap();
+    kept.us += GRACE_US - 1;
+    assert_eq!(kept.settle(Trim::Due), (0, Vec::new()));
+    assert_eq!(kept.names("snapshot").len(), 2);
+    kept.us += 1;
+    let (_, removed) = kept.settle(Trim::Due);
+    assert!(removed.contains(&FileKind::Snapshot) && removed.contains(&FileKind::Segment), "{removed:?}");
+    assert_eq!(kept.names("snapshot"), [format!("{second:020}.snp")]);
+    kept.us += 100 * GRACE_US;
+    assert_eq!(kept.settle(Trim::Now), (0, Vec::new()), "the newest stays");
+    kept.bench.check_entries(&kept.store).unwrap();
+}
+
+#[test]
+fn frames_that_are_young_stay_whatever_covers_them() {
+    let mut bench = Bench::new(12);
+    bench.options.keep_us = 600_000_000;
+    let mut kept = Keeping::over(bench);
+    kept.append(30);
+    kept.settle(Trim::Due);
+    kept.snapshot().unwrap();
+    kept.us += 2 * GRACE_US;
+    assert_eq!(kept.settle(Trim::Now).1, []);
+    kept.bench.clock += 600_000_000 - 100_000;
+    assert_eq!(kept.settle(Trim::Now).1, []);
+    kept.bench.clock += 100_000;
+    assert!(kept.settle(Trim::Now).1.len() > 5);
+}
+
+#[test]
+fn trimming_now_waits_for_no_grace_but_for_what_covers() {
+    let mut kept = Keeping::new();
+    kept.append(30);
+    assert_eq!(kept.settle(Trim::Now).1, []);
+    kept.snapshot().unwrap();
+    assert_eq!(kept.settle(Trim::Due).1, []);
+    assert!(kept.settle(Trim::Now).1.len() > 5);
+    kept.bench.check_entries(&kept.store).unwrap();
+}
+
+#[test]
+fn after_the_machine_began_anew_the_grace_begins_with_the_opening() {
+    let mut kept = Keeping::new();
+    kept.append(30);
+    kept.settle(Trim::Due);
+    kept.snapshot().unwrap();
+    // The same store, looked after by another process: the same run of the machine, then another.
+    for (boot, us, expected) in
+        [(BOOT, 1_000_000 + GRACE_US - 1, 0), ([2; 16], 50, 0), (BOOT, 1_000_000 + GRACE_US, 5)]
+    {
+        let reader = kept.store.journal.reader();
+        let mut keeper = Keeper::new(Arc::new(kept.bench.disk.clone()), reader, &kept.bench.options);
+        let mut now = Now { moment: Moment { boot, us }, ..kept.now() };
+        let mut removed = |now| {
+            let step = |_| match keeper.step(now, Trim::Due, &mut |_| Ok(())).unwrap() {
+                Kept::Removed { .. } => true,
+                other => panic!("{other:?}"),
+            };
+            (0..expected).all(step) && expected > 0
+        };
+        assert_eq!(removed(now), expected > 0);
+        if boot != BOOT {
+            now.moment.us += GRACE_US - 1;
+            assert_eq!(keeper.step(now, Trim::Due, &mut |_| Ok(())).unwrap(), Kept::Nothing);
+        }
+    }
+}
+
+#[test]
+fn a_store_of_the_format_before_loses_nothing_until_it_is_upgraded() {
+    let mut bench = Bench::new(13);
+    bench.options.format_max = 1;
+    drop(bench.open().unwrap());
+    bench.options.format_max = knhk::store::FORMAT;
+    let mut kept = Keeping::over(bench);
+    kept.append(30);
+    kept.settle(Trim::Due);
+    kept.snapshot().unwrap();
+    kept.us += 2 * GRACE_US;
+    assert_eq!(kept.settle(Trim::Now), (0, Vec::new()));
+    kept.sheet(expect![[r#"
+        1 Void Not(Upgrade)
+        8 Segment Not(Upgrade)
+        8 History Not(Newer)
+        1 Snapshot Not(Newer)
+    "#]]);
+    kept.store.journal.reader().upgrade(&kept.bench.options).unwrap();
+    assert!(kept.settle(Trim::Due).1.len() > 5);
+}
+
+#[test]
+fn the_bug_that_drops_before_the_grace_does() {
+    let mut bench = Bench::new(14);
+    bench.options.planted = Some(knhk::store::PlantedBug::DropBeforeGrace);
+    let mut kept = Keeping::over(bench);
+    kept.append(30);
+    kept.settle(Trim::Due);
+    kept.snapshot().unwrap();
+    assert!(kept.settle(Trim::Due).1.len() > 5);
+}
+
+#[test]
+fn void_segments_go_with_those_that_made_them_void() {
+    let mut bench = Bench::new(15);
+    for _ in 0..3 {
+        // Each opening holds the last frame again, and makes the segment before void that held nothing else.
+        drop(bench.open().unwrap());
+    }
+    let mut kept = Keeping::over(bench);
+    kept.sheet(expect![[r#"
+        3 Void Not(Complete)
+    "#]]);
+    kept.append(30);
+    kept.settle(Trim::Due);
+    kept.snapshot().unwrap();
+    kept.sheet(expect![[r#"
+        3 Void In(60000000)
+        7 Segment In(60000000)
+        7 History Not(Newer)
+        1 Snapshot Not(Newer)
+    "#]]);
+    kept.us += GRACE_US;
+    let (_, removed) = kept.settle(Trim::Due);
+    assert_eq!(removed.iter().filter(|kind| **kind == FileKind::Void).count(), 3);
+    assert_eq!(kept.names("journal").len(), 1);
+}
+
+#[test]
+fn small_segments_share_a_history_file() {
+    let mut bench = Bench::new(16);
+    bench.options.hurried_bytes = 4096;
+    for _ in 0..9 {
+        let mut store = bench.open().unwrap();
+        bench.append(&mut store).unwrap();
+    }
+    let mut kept = Keeping::over(bench);
+    let segments = kept.names("journal").len();
+    let (written, _) = kept.settle(Trim::Due);
+    assert!(written > 0 && written < segments / 2, "{written} for {segments}");
+    kept.snapshot().unwrap();
+    kept.settle(Trim::Now);
+    // The head, and what it made void.
+    assert_eq!(kept.names("journal").len(), 2);
+    kept.bench.check_entries(&kept.store).unwrap();
+}
+
+#[test]
+fn what_fails_is_done_later_and_leaves_nothing_behind() {
+    let mut kept = Keeping::new();
+    kept.append(30);
+    let mut failures = 0;
+    for round in 0..200 {
+        match round % 3 {
+            0 => kept.bench.disk.fail_next_write(),
+            1 => kept.bench.disk.fail_next_sync(),
+            _ => {}
+        }
+        let now = kept.now();
+        match kept.keeper.step(now, Trim::Due, &mut |_| Ok(())) {
+            Ok(Kept::Nothing) => break,
+            Ok(_) => {}
+            Err(_) => failures += 1,
+        }
+    }
+    assert!(failures > 5, "{failures}");
+    kept.bench.disk.fail_next_write();
+    let (tables, moment) = (Arc::clone(&kept.bench.tables), kept.now().moment);
+    kept.store.follower.checkpoint().unwrap();
+    kept.keeper.snapshot(&*tables, moment, 0, &mut |_| Ok(())).unwrap_err();
+    assert!(kept.names("snapshot").is_empty());
+    kept.append(1);
+    kept.snapshot().unwrap();
+    assert!(kept.names("history").iter().all(|name| name.ends_with(".his")));
+    kept.settle(Trim::Now);
+    kept.bench.check_entries(&kept.store).unwrap();
+}
+
+#[test]
+fn a_snapshot_is_wanted_when_the_journal_has_grown_by_the_environment_and_a_segment() {
+    let mut kept = Keeping::new();
+    let mut wants = |kept: &mut Keeping, appended, environment| {
+        kept.keeper.wants_snapshot(appended, environment).unwrap()
+    };
+    assert!(!wants(&mut kept, SEGMENT_BYTES - 1, 0));
+    assert!(wants(&mut kept, SEGMENT_BYTES, 0));
+    assert!(!wants(&mut kept, 10 * SEGMENT_BYTES, 10 * SEGMENT_BYTES + 1));
+    kept.append(30);
+    // Another process: what lies behind the last snapshot counts.
+    let reader = kept.store.journal.reader();
+    kept.keeper = Keeper::new(Arc::new(kept.bench.disk.clone()), reader, &kept.bench.options);
+    assert!(wants(&mut kept, 0, 5 * SEGMENT_BYTES));
+    kept.snapshot().unwrap();
+    assert!(!wants(&mut kept, SEGMENT_BYTES - 1, 0));
+    assert!(wants(&mut kept, SEGMENT_BYTES, 0));
+}
