@@ -11,6 +11,7 @@ mod aside;
 mod beside;
 mod bytes;
 mod chain;
+mod compare;
 mod cut;
 mod disk;
 mod entry;
