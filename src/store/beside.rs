@@ -93,6 +93,11 @@ impl Beside {
         }
     }
 
+    /// Returns whether there is nothing, good or bad.
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.snapshots.is_empty() && self.bad.is_empty()
+    }
+
     /// Forgets a file that turned out to be damaged.
     pub(super) fn leave_out(&mut self, folder: &str, name: &str) {
         if folder == SNAPSHOT_FOLDER {

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::Options;
 use super::beside::Beside;
 use super::disk::Disk;
 use super::entry::{Entry, Frame, Link, Positions};
@@ -17,7 +18,6 @@ use super::mem::MemTables;
 use super::snapshot::{SNAPSHOT_FOLDER, Snapshot};
 use super::tables::{Change, Meta, Sums, TABLE_COUNT_MAX, Table, Tables};
 use super::verify::VerifyReport;
-use super::Options;
 use crate::id::{PARTITION_COUNT, Partition};
 
 /// Most rows of the environment that are folded and compared at once, if its partitions are small enough.
@@ -279,15 +279,17 @@ fn compare<T: Tables>(
     let mut counted = Counted::new(model, share);
     for table in (0..TABLE_COUNT_MAX).map(Table) {
         let mut failure = None;
-        tables.rows(table, &[], &mut |key, partition, value| {
-            match counted.row(table, partition, key, value) {
+        tables.rows(
+            table,
+            &[],
+            &mut |key, partition, value| match counted.row(table, partition, key, value) {
                 Ok(is_wanted) => is_wanted,
                 Err(error) => {
                     failure = Some(error);
                     false
                 }
-            }
-        })?;
+            },
+        )?;
         if let Some(error) = failure {
             return Err(error);
         }

@@ -39,6 +39,8 @@ mod tables;
 mod verify;
 
 #[cfg(test)]
+mod late_tests;
+#[cfg(test)]
 mod sealed_tests;
 #[cfg(test)]
 mod tests;

@@ -95,9 +95,7 @@ pub fn verify<D: Disk, T: Tables>(
     });
     let done = match level {
         Level::Quick => verify_end(disk, &ground.segments, &mut report),
-        Level::Full => {
-            verify_all(disk, options, &mut ground, environment, &fold, &mut report, progress)
-        }
+        Level::Full => verify_all(disk, options, &mut ground, environment, &fold, &mut report, progress),
     };
     match done {
         // An opening goes on before it.
@@ -140,7 +138,8 @@ impl Ground {
 
     fn find<D: Disk>(disk: &D, options: &Options, report: &mut VerifyReport) -> Result<Self, Error> {
         let folder = options.state_dir.join(JOURNAL_FOLDER);
-        let mut out = Self { segments: Vec::new(), beside: Beside::default(), is_copy: false, is_short: false };
+        let mut out =
+            Self { segments: Vec::new(), beside: Beside::default(), is_copy: false, is_short: false };
         if !disk.exists(&options.state_dir).map_err(Error::io("look for", &options.state_dir))? {
             return Ok(out);
         }
@@ -372,7 +371,9 @@ fn strangers(
             let path = options.state_dir.join(folder).join(name);
             let reason = "it holds what the journal does not".to_owned();
             if ground.is_short || ground.is_copy {
-                report.notes.push(format!("an opening of this copy moves aside {}: {reason}", path.display()));
+                report
+                    .notes
+                    .push(format!("an opening of this copy moves aside {}: {reason}", path.display()));
             } else {
                 report.findings.push(Error::SealedDamaged { path, offset: 0, reason });
             }
