@@ -14,6 +14,7 @@ use super::entry::StoreId;
 use super::error::Error;
 use super::history::{self, HISTORY_FOLDER, History};
 use super::identity::FORMAT;
+use super::segment::{End, Segment};
 use super::snapshot::{self, SNAPSHOT_FOLDER, Snapshot};
 use super::tables::Meta;
 
@@ -89,6 +90,20 @@ impl Beside {
                 self.bad.push(Bad { folder, name: name.to_owned(), error });
                 None
             }
+        }
+    }
+
+    /// Returns whether there is nothing, good or bad.
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.snapshots.is_empty() && self.bad.is_empty()
+    }
+
+    /// Forgets a file that turned out to be damaged.
+    pub(super) fn leave_out(&mut self, folder: &str, name: &str) {
+        if folder == SNAPSHOT_FOLDER {
+            self.snapshots.retain(|&seq, _| snapshot::name(seq) != name);
+        } else {
+            self.history.values_mut().for_each(|file| drop(file.take_if(|file| file.name == name)));
         }
     }
 
@@ -169,11 +184,15 @@ pub(super) struct Seams {
 
 impl Seams {
     pub(super) fn of(found: &Found) -> Self {
-        let last = &found.before_last;
-        let befores = found.segments.iter().map(|segment| &segment.header.before).chain([last]);
+        Self::new(found.store, &found.segments, &found.before_last)
+    }
+
+    /// Returns those of segments up to `last`, behind which nothing is sealed.
+    pub(super) fn new(store: StoreId, segments: &[Segment], last: &End) -> Self {
+        let befores = segments.iter().map(|segment| &segment.header.before).chain([last]);
         Self {
-            store: found.store,
-            first_seq: found.segments.first().map_or(last.seq, |first| first.header.before.seq),
+            store,
+            first_seq: segments.first().map_or(last.seq, |first| first.header.before.seq),
             last_seq: last.seq,
             ends: befores.filter(|end| end.seq <= last.seq).map(|end| (end.seq, end.hash)).collect(),
         }

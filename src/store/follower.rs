@@ -34,6 +34,9 @@ pub trait Fold: Send + Sync {
     fn fold(&self, rows: &mut Rows<'_>, entry: &Entry) -> Result<(), String>;
 }
 
+/// Which partitions are wanted.
+pub(super) type IsWanted<'a> = dyn Fn(Partition) -> bool + 'a;
+
 /// The rows as they stand before an entry, and what it changes. Rows put count for the entry's partition.
 pub struct Rows<'a> {
     tables: &'a dyn Tables,
@@ -172,6 +175,10 @@ impl<T: Tables> Follower<T> {
         }
     }
 
+    pub(super) fn folds(&self) -> Arc<dyn Fold> {
+        Arc::clone(&self.fold)
+    }
+
     fn layers(&self) -> impl Iterator<Item = &Layer> {
         std::iter::once(&self.overlay).chain(self.frozen.as_deref())
     }
@@ -186,12 +193,17 @@ impl<T: Tables> Follower<T> {
     /// Folds the next frame. After an error that is not about the order of frames nothing can be read before
     /// [`Self::rebuild`].
     pub fn apply(&mut self, frame: &Frame) -> Result<(), Error> {
+        self.apply_of(frame, &|_| true)
+    }
+
+    /// Folds what the next frame holds of some partitions.
+    pub(super) fn apply_of(&mut self, frame: &Frame, is_wanted: &IsWanted<'_>) -> Result<(), Error> {
         if frame.seq != self.meta.seq + 1 || frame.before != self.meta.hash {
             return Err(Error::FrameOrder { found: frame.seq, expected: self.meta.seq + 1 });
         }
         self.check_whole()?;
         self.is_torn = true;
-        for entry in &frame.entries {
+        for entry in frame.entries.iter().filter(|entry| is_wanted(entry.partition)) {
             self.fold_entry(entry)?;
         }
         self.is_torn = false;
@@ -217,16 +229,27 @@ impl<T: Tables> Follower<T> {
     /// Folds all that a history file holds, which goes on where the rows stand. When it fails, the rows are to be
     /// thrown away.
     pub(super) fn apply_history<F: DiskFile>(&mut self, history: &History<F>) -> Result<(), Error> {
+        self.apply_history_of(history, &|_| true, &mut |_| {})
+    }
+
+    /// Folds what a history file holds of some partitions, and gives each entry to `visit`.
+    pub(super) fn apply_history_of<F: DiskFile>(
+        &mut self,
+        history: &History<F>,
+        is_wanted: &IsWanted<'_>,
+        visit: &mut dyn FnMut(&Entry),
+    ) -> Result<(), Error> {
         let About { before, after, .. } = &history.about;
         if (before.seq, before.hash) != (self.meta.seq, self.meta.hash) {
             return Err(Error::FrameOrder { found: before.seq + 1, expected: self.meta.seq + 1 });
         }
         self.check_whole()?;
         self.is_torn = true;
-        for partition in Partition::all() {
+        for partition in Partition::all().filter(|&partition| is_wanted(partition)) {
             let from = before.positions[partition.index()];
             if after.positions[partition.index()] > from {
                 history.by_position(partition, from + 1, &mut |entry| {
+                    visit(entry);
                     self.fold_entry(entry)?;
                     Ok(true)
                 })?;

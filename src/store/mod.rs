@@ -11,6 +11,7 @@ mod aside;
 mod beside;
 mod bytes;
 mod chain;
+mod compare;
 mod cut;
 mod disk;
 mod entry;
@@ -41,6 +42,8 @@ mod snapshot;
 mod tables;
 mod verify;
 
+#[cfg(test)]
+mod late_tests;
 #[cfg(test)]
 mod sealed_tests;
 #[cfg(test)]

@@ -97,8 +97,14 @@ fn find<D: Disk>(
         let path = options.state_dir.join(JOURNAL_FOLDER);
         return Ok((None, Some(Error::JournalMissing { path })));
     }
-    let covered = Beside::of_format(disk, options)?.covered();
-    let (mut found, damage) = find_good(disk, options, listing, &covered, Where::Anywhere, &mut |_| {})?;
+    let beside = Beside::of_format(disk, options)?;
+    let covered = beside.covered();
+    let found = find_good(disk, options, listing, &covered, Where::Anywhere, &mut |_| {})?;
+    let (mut found, damage) = match found {
+        // The segments are good as far as they go: what came before them is to be put back, not all of it given up.
+        (None, Some(error @ Error::SegmentMissing { .. })) if !beside.is_empty() => return Err(error),
+        found => found,
+    };
     if let (Some(found), Some(named)) = (&mut found, named) {
         found.format = found.format.max(named.format);
     }

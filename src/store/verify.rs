@@ -2,28 +2,27 @@
 //!
 //! It works beside a running service, whose unfinished last frame it leaves out, and on a store that cannot be opened.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::beside::Beside;
+use super::beside::{Beside, Seams};
 use super::chain::{Listing, walk_all};
+use super::compare::{self, Pass};
 use super::cut::{Heads, Where};
 use super::disk::Disk;
-use super::entry::{Entry, Link};
 use super::error::Error;
-use super::follower::{Fold, Follower, check_sums};
-use super::mem::MemTables;
+use super::follower::{Fold, check_sums};
+use super::history::{HISTORY_FOLDER, History};
 use super::open::JOURNAL_FOLDER;
 use super::segment::Segment;
+use super::snapshot::{self, SNAPSHOT_FOLDER, Snapshot};
 use super::tables::{Meta, TABLE_COUNT_MAX, Table, Tables};
 use super::{Options, identity};
-use crate::id::Partition;
 
-/// How often a comparison begins anew because a checkpoint came in between.
-const COMPARE_COUNT_MAX: u32 = 5;
-/// Changed rows at which the fold's memory is packed.
-const PACK_ROWS: usize = 100_000;
-
+/// How often sums are counted anew because a checkpoint came in between.
+const COUNT_MAX: u32 = 5;
+/// How often the files are looked for anew because one was removed meanwhile.
+const FIND_COUNT_MAX: u32 = 5;
 /// What a note begins with that tells where a copy is incomplete.
 const LEFT_OUT: &str = "an opening of this copy leaves out what lies behind";
 
@@ -50,10 +49,16 @@ pub struct VerifyReport {
     pub frames: u64,
     /// Entries looked at.
     pub entries: u64,
+    /// History files and snapshots looked at.
+    pub files: u64,
+    /// Entries of history that were folded.
+    pub history_entries: u64,
     /// Rows of the environment looked at.
     pub rows: u64,
     /// The last good frame.
     pub seq: u64,
+    /// Whether something that is no frame lies behind it.
+    torn: bool,
 }
 
 /// Verifies a store; `tables` is its working environment, if there is one. `progress` hears the number of each frame.
@@ -68,29 +73,29 @@ pub fn verify<D: Disk, T: Tables>(
     let mut report = VerifyReport::default();
     // Read before the journal is: what the environment holds was durable then.
     let meta = tables.map(Tables::meta).transpose();
-    let segments = match chain(disk, options, &mut report) {
-        Ok(segments) => segments,
+    let mut ground = match Ground::find_again(disk, options, &mut report) {
+        Ok(ground) => ground,
         Err(error) => {
             report.findings.push(error);
             return report;
         }
     };
-    if segments.is_empty() {
+    if ground.segments.is_empty() {
         report.notes.push("there is no journal here, and never was".to_owned());
         return report;
     }
+    report.findings.extend(ground.beside.bad.drain(..).map(|bad| bad.error));
     if let Some(tables) = tables {
         verify_sums(tables, &mut report);
     }
-    let meta = meta.map(Option::flatten).and_then(|meta| check_store(meta, &segments));
-    let comparison = meta.map(|wanted| Comparison { tables, wanted, count: 0 });
-    let comparison = comparison.unwrap_or_else(|error| {
+    let meta = meta.map(Option::flatten).and_then(|meta| check_store(meta, &ground.segments));
+    let environment = meta.map(|wanted| (tables, wanted)).unwrap_or_else(|error| {
         report.findings.push(error);
-        Comparison { tables: None, wanted: None, count: 0 }
+        (None, None)
     });
     let done = match level {
-        Level::Quick => verify_end(disk, &segments, &mut report),
-        Level::Full => verify_all(disk, &segments, comparison, fold, &mut report, progress),
+        Level::Quick => verify_end(disk, &ground.segments, &mut report),
+        Level::Full => verify_all(disk, options, &mut ground, environment, &fold, &mut report, progress),
     };
     match done {
         // An opening goes on before it.
@@ -103,49 +108,89 @@ pub fn verify<D: Disk, T: Tables>(
     report
 }
 
-fn chain<D: Disk>(disk: &D, options: &Options, report: &mut VerifyReport) -> Result<Vec<Segment>, Error> {
-    let folder = options.state_dir.join(JOURNAL_FOLDER);
-    if !disk.exists(&options.state_dir).map_err(Error::io("look for", &options.state_dir))? {
-        return Ok(Vec::new());
-    }
-    let listing = Listing::read(disk, options)?;
-    let known = identity::read(disk, options)?;
-    let Some(head) = listing.head(disk, options)? else {
-        return match known {
-            Some(_) => Err(Error::JournalMissing { path: folder }),
-            None => Ok(Vec::new()),
-        };
-    };
-    let covered = Beside::of_format(disk, options)?.covered();
-    let mut is_short = false;
-    let segments = if head.is_copy {
-        let mut heads = Heads::new(&listing, &covered, Where::InCopies);
-        let segments = heads.next(disk, options)?;
-        is_short = heads.damage.is_some();
-        match (segments, heads.damage) {
-            (Some(segments), damage) => {
-                report.notes.extend(damage.map(|damage| format!("{LEFT_OUT}: {damage}")));
-                segments
+/// What a verification stands on.
+struct Ground {
+    segments: Vec<Segment>,
+    beside: Beside,
+    /// Whether the newest segment is a copy.
+    is_copy: bool,
+    /// Whether something of a copy is left out.
+    is_short: bool,
+}
+
+impl Ground {
+    /// Finds it; what a running service removes meanwhile makes it begin anew.
+    fn find_again<D: Disk>(disk: &D, options: &Options, report: &mut VerifyReport) -> Result<Self, Error> {
+        let mut tries = 0;
+        loop {
+            let mut found = VerifyReport::default();
+            tries += 1;
+            match Self::find(disk, options, &mut found) {
+                Err(error) if tries < FIND_COUNT_MAX && may_have_moved(&error) => {}
+                ground => {
+                    report.notes.append(&mut found.notes);
+                    report.segments = found.segments;
+                    return ground;
+                }
             }
-            (None, Some(damage)) => return Err(damage),
-            (None, None) => Vec::new(),
         }
-    } else {
-        listing.chain(disk, options, &covered, head.header.n)?
-    };
-    if let Some(head) = segments.last() {
+    }
+
+    fn find<D: Disk>(disk: &D, options: &Options, report: &mut VerifyReport) -> Result<Self, Error> {
+        let folder = options.state_dir.join(JOURNAL_FOLDER);
+        let mut out =
+            Self { segments: Vec::new(), beside: Beside::default(), is_copy: false, is_short: false };
+        if !disk.exists(&options.state_dir).map_err(Error::io("look for", &options.state_dir))? {
+            return Ok(out);
+        }
+        // Before the journal: what a running service seals ends where segments end that are there already.
+        out.beside = Beside::of_format(disk, options)?;
+        let listing = Listing::read(disk, options)?;
+        let known = identity::read(disk, options)?;
+        let Some(head) = listing.head(disk, options)? else {
+            return match known {
+                Some(_) => Err(Error::JournalMissing { path: folder }),
+                None => Ok(out),
+            };
+        };
+        let covered = out.beside.covered();
+        out.is_copy = head.is_copy;
+        out.segments = if head.is_copy {
+            let mut heads = Heads::new(&listing, &covered, Where::InCopies);
+            let segments = heads.next(disk, options)?;
+            out.is_short = heads.damage.is_some();
+            match (segments, heads.damage) {
+                (Some(segments), damage) => {
+                    report.notes.extend(damage.map(|damage| format!("{LEFT_OUT}: {damage}")));
+                    segments
+                }
+                (None, Some(damage)) => return Err(damage),
+                (None, None) => Vec::new(),
+            }
+        } else {
+            listing.chain(disk, options, &covered, head.header.n)?
+        };
         identity::check(disk, options, head.header.store)?;
+        report.segments = out.segments.len() as u64;
+        let copies = out.segments.iter().filter(|segment| segment.is_copy).count();
+        if copies > 0 {
+            report.notes.push(format!("{copies} of {} journal segments are copies", out.segments.len()));
+        }
+        let void = listing.names.len() - out.segments.len();
+        if void > 0 && !out.is_short {
+            report.notes.push(format!("{void} segments are void: later ones hold what they held"));
+        }
+        Ok(out)
     }
-    report.segments = segments.len() as u64;
-    let copies = segments.iter().filter(|segment| segment.is_copy).count();
-    if copies > 0 {
-        report.notes.push(format!("{copies} of {} journal segments are copies", segments.len()));
+}
+
+/// Returns whether a running service may have taken a file away that was just seen.
+pub(super) fn may_have_moved(error: &Error) -> bool {
+    match error {
+        Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        Error::SegmentMissing { .. } | Error::DamagedCopy { .. } => true,
+        _ => false,
     }
-    let void = listing.names.len() - segments.len();
-    if void > 0 && !is_short {
-        report.notes.push(format!("{void} segments are void: later ones hold what they held"));
-    }
-    Ok(segments)
 }
 
 fn note_torn(is_torn: bool, report: &mut VerifyReport) {
@@ -188,7 +233,7 @@ fn verify_sums<T: Tables>(tables: &T, report: &mut VerifyReport) {
             let checked = check_sums(tables, table, None);
             tries += 1;
             let is_steady = matches!((&before, &tables.meta()), (Ok(before), Ok(after)) if before == after);
-            if checked.is_ok() || is_steady || tries == COMPARE_COUNT_MAX {
+            if checked.is_ok() || is_steady || tries == COUNT_MAX {
                 break checked;
             }
         };
@@ -198,128 +243,140 @@ fn verify_sums<T: Tables>(tables: &T, report: &mut VerifyReport) {
     }
 }
 
+/// Checks every byte of history and snapshots. What a running service removed meanwhile is no finding.
+fn verify_files<D: Disk>(
+    disk: &D,
+    options: &Options,
+    beside: &mut Beside,
+    report: &mut VerifyReport,
+    progress: &mut dyn FnMut(u64),
+) {
+    let mut checked = Vec::new();
+    for file in beside.history.values().flatten() {
+        let seq = file.about.after.seq;
+        let found = History::open(disk, &options.state_dir.join(HISTORY_FOLDER), &file.name)
+            .and_then(|history| history.sealed.check(&mut |_| Ok(progress(seq))));
+        checked.push((HISTORY_FOLDER, file.name.clone(), found));
+    }
+    for &seq in beside.snapshots.keys() {
+        let found = Snapshot::open(disk, &options.state_dir.join(SNAPSHOT_FOLDER), seq)
+            .and_then(|snapshot| snapshot.check(&mut |_| Ok(progress(seq))));
+        checked.push((SNAPSHOT_FOLDER, snapshot::name(seq), found));
+    }
+    for (folder, name, found) in checked {
+        match found {
+            Ok(()) => report.files += 1,
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                beside.leave_out(folder, &name);
+                report.findings.push(error);
+            }
+        }
+    }
+}
+
 /// Walks over everything, and folds it anew.
 fn verify_all<D: Disk, T: Tables>(
     disk: &D,
-    segments: &[Segment],
-    mut comparison: Comparison<'_, T>,
-    fold: Arc<dyn Fold>,
+    options: &Options,
+    ground: &mut Ground,
+    environment: (Option<&T>, Option<Meta>),
+    fold: &Arc<dyn Fold>,
     report: &mut VerifyReport,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), Error> {
-    let head = segments.last().expect("invariant: called with at least one segment");
-    let mut model = Follower::new(Arc::new(MemTables::default()), fold, Meta::empty(head.header.store));
-    comparison.compare_at(&model, report)?;
-    let mut links = HashMap::new();
-    let mut broken_chains = 0_u64;
-    let walked = walk_all(disk, segments, &mut |decoded, _, _| {
-        let frame = &decoded.frame;
-        report.frames += 1;
-        report.entries += frame.entries.len() as u64;
-        report.seq = frame.seq;
-        for entry in &frame.entries {
-            if let Err(error) = follow(&mut links, entry) {
-                broken_chains += 1;
-                if broken_chains == 1 {
-                    report.findings.push(error);
-                }
-            }
-        }
-        model.apply(frame)?;
-        if model.changed_rows() >= PACK_ROWS {
-            model.checkpoint()?;
-        }
-        comparison.compare_at(&model, report)?;
-        progress(frame.seq);
-        Ok(())
-    })?;
-    note_torn(walked.is_torn, report);
-    if let Some(meta) = comparison.wanted {
-        let (seq, end) = (meta.seq, report.seq);
-        if comparison.count == 0 {
-            let reason = format!("it has folded frame {seq}, and the journal ends at frame {end}");
-            report.findings.push(Error::Astray { reason });
-        } else {
-            report.notes.push("the environment went on while it was compared, so it was not".to_owned());
-        }
+    verify_files(disk, options, &mut ground.beside, report, progress);
+    let sums = environment.0.map(Tables::sums).transpose().ok().flatten().unwrap_or_default();
+    let head = ground.segments.last().expect("invariant: called with at least one segment");
+    let store = head.header.store;
+    let begins_after = ground.segments.first().map_or(0, |first| first.header.before.seq);
+    let newest = ground.beside.snapshots.range(begins_after..).next_back().map(|(_, meta)| meta.clone());
+    let mut hashes: BTreeMap<u64, Option<[u8; 32]>> =
+        ground.beside.snapshots.range(begins_after..).map(|(&seq, _)| (seq, None)).collect();
+    if let Some(first) = ground.segments.first() {
+        hashes.entry(begins_after).and_modify(|hash| *hash = Some(first.header.before.hash));
     }
+    let mut is_first = true;
+    for share in compare::shares(&sums, compare::SHARE_ROWS_MAX) {
+        let empty = Meta::empty(store);
+        let mut pass = Pass::new(share, Arc::clone(fold), empty, environment.clone(), newest.clone());
+        begin(&mut pass, disk, options, ground, begins_after, report, is_first);
+        let walked = walk_all(disk, &ground.segments, &mut |decoded, _, _| {
+            let frame = &decoded.frame;
+            if is_first {
+                report.frames += 1;
+                report.entries += frame.entries.len() as u64;
+                report.seq = frame.seq;
+                hashes.entry(frame.seq).and_modify(|hash| *hash = Some(frame.hash));
+                progress(frame.seq);
+            }
+            pass.fold(disk, options, frame, report)
+        });
+        if is_first {
+            report.torn = walked.as_ref().is_ok_and(|walked| walked.is_torn);
+        }
+        let is_cut = matches!(walked, Err(Error::DamagedCopy { .. }));
+        if walked.is_ok() || is_cut {
+            pass.end(is_cut || ground.is_short, report);
+        }
+        if is_first {
+            ground.is_short |= is_cut;
+            strangers(ground, &hashes, options, report);
+        }
+        walked?;
+        is_first = false;
+    }
+    note_torn(report.torn, report);
     Ok(())
 }
 
-fn follow(links: &mut HashMap<(Partition, u64), Link>, entry: &Entry) -> Result<(), Error> {
-    let (partition, subject) = (entry.partition, entry.subject);
-    let expected = if subject == 0 {
-        Link::default()
-    } else {
-        links.insert((partition, subject), entry.link()).unwrap_or_default()
-    };
-    if entry.previous == expected {
-        return Ok(());
+/// Brings a pass to where the journal begins.
+fn begin<D: Disk, T: Tables>(
+    pass: &mut Pass<'_, T>,
+    disk: &D,
+    options: &Options,
+    ground: &Ground,
+    begins_after: u64,
+    report: &mut VerifyReport,
+    is_first: bool,
+) {
+    let Err(error) = pass.fold_history(disk, options, &ground.beside, begins_after, report) else { return };
+    if is_first && !report.findings.iter().any(|known| known.to_string() == error.to_string()) {
+        report.findings.push(error);
     }
-    Err(Error::ChainBroken { partition, n: entry.n, subject })
-}
-
-/// The environment against the model, at the frame that the environment has folded.
-struct Comparison<'a, T> {
-    tables: Option<&'a T>,
-    wanted: Option<Meta>,
-    count: u32,
-}
-
-impl<T: Tables> Comparison<'_, T> {
-    /// Compares if the model stands where the environment does; when a checkpoint comes in between, later again.
-    fn compare_at(&mut self, model: &Follower<MemTables>, report: &mut VerifyReport) -> Result<(), Error> {
-        let Some(tables) = self.tables else { return Ok(()) };
-        let Some(meta) = self.wanted.take_if(|meta| meta.seq == model.seq()) else { return Ok(()) };
-        let compared = compare(tables, &meta, model);
-        self.count += 1;
-        let now = tables.meta()?;
-        if now.as_ref() != Some(&meta) {
-            self.wanted = now.filter(|_| self.count < COMPARE_COUNT_MAX);
-            return Ok(());
+    match pass.begin_at_snapshot(disk, options) {
+        Ok(true) => {}
+        Ok(false) => pass.stop(),
+        Err(error) => {
+            report.findings.push(error);
+            pass.stop();
         }
-        match compared {
-            Ok(rows) => report.rows = rows,
-            Err(error) => report.findings.push(error),
-        }
-        Ok(())
     }
 }
 
-/// Compares all rows, and returns how many there are.
-fn compare<T: Tables>(tables: &T, meta: &Meta, model: &Follower<MemTables>) -> Result<u64, Error> {
-    let astray = |reason| Err(Error::Astray { reason });
-    if meta.hash != model.hash() || meta.positions != model.positions() {
-        return astray(format!("its frame {} is not the journal's", meta.seq));
-    }
-    let mut rows = 0;
-    for table in (0..TABLE_COUNT_MAX).map(Table) {
-        let (mut found, mut expected) = (0_u64, 0_u64);
-        let mut other = None;
-        let mut failure = None;
-        tables.scan(table, &[], &mut |key, value| {
-            found += 1;
-            match model.get(table, key) {
-                Ok(Some(wanted)) if wanted == value => {}
-                Ok(_) => other = Some(key.to_vec()),
-                Err(error) => failure = Some(error),
+/// Tells which snapshots are of frames that the journal does not have, and which history does not end where a segment
+/// does.
+fn strangers(
+    ground: &mut Ground,
+    hashes: &BTreeMap<u64, Option<[u8; 32]>>,
+    options: &Options,
+    report: &mut VerifyReport,
+) {
+    let Some(head) = ground.segments.last() else { return };
+    let seams = Seams::new(head.header.store, &ground.segments, &head.header.before);
+    let mut in_chain = |meta: &Meta| Ok(hashes.get(&meta.seq) == Some(&Some(meta.hash)));
+    let Ok(found) = ground.beside.take_strangers(&seams, &mut in_chain) else { return };
+    for (folder, names) in [(HISTORY_FOLDER, found.history), (SNAPSHOT_FOLDER, found.snapshots)] {
+        for name in names {
+            let path = options.state_dir.join(folder).join(name);
+            let reason = "it holds what the journal does not".to_owned();
+            if ground.is_short || ground.is_copy {
+                report
+                    .notes
+                    .push(format!("an opening of this copy moves aside {}: {reason}", path.display()));
+            } else {
+                report.findings.push(Error::SealedDamaged { path, offset: 0, reason });
             }
-            other.is_none() && failure.is_none()
-        })?;
-        if let Some(error) = failure {
-            return Err(error);
         }
-        if let Some(key) = other {
-            return astray(format!("the row of table {} with key {key:02x?} is another", table.0));
-        }
-        model.scan(table, &[], &mut |_, _| {
-            expected += 1;
-            true
-        })?;
-        if found != expected {
-            return astray(format!("table {} has {found} rows, not {expected}", table.0));
-        }
-        rows += found;
     }
-    Ok(rows)
 }
