@@ -54,6 +54,8 @@ fn new(format_max: u32) -> Bench {
         segment_bytes: 64 * 1024,
         hurried_bytes: 64 * 1024,
         frame_bytes_max: 16 * 1024,
+        grace_us: 0,
+        keep_us: 0,
         format_max,
         planted: None,
     };
