@@ -86,7 +86,8 @@ fn read(file: &[u8], kind: &[u8; 8]) -> Read {
 fn entries(read: &Read) -> Vec<Entry> {
     let mut out: Vec<Entry> = Vec::new();
     for (key, value) in &read.rows {
-        let big = |range: std::ops::Range<usize>| key[range].iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
+        let big =
+            |range: std::ops::Range<usize>| key[range].iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
         let partition = Partition(u16::try_from(big(0..2)).unwrap());
         let mut value = Page(value);
         let previous = match value.number(1) {
@@ -131,7 +132,10 @@ fn the_page_of_formats_is_enough_to_read_history_and_snapshots() {
     let mut about = Page(&read.about);
     assert_eq!((about.take(16), about.number(8)), (&[1; 16][..], 1_000_000));
     // As the row `meta`: format, store, last frame.
-    assert_eq!((about.number(4), about.take(16), about.number(8)), (1, &[7; 16][..], kept.store.journal.seq()));
+    assert_eq!(
+        (about.number(4), about.take(16), about.number(8)),
+        (1, &[7; 16][..], kept.store.journal.seq())
+    );
     let of = |table: u8| read.rows.iter().filter(move |(key, _)| key[0] == table);
     let rows_of = |table: u8| of(table).map(|(key, value)| (key[1..].to_vec(), value[2..].to_vec()));
     for table in [SUBJECTS, FACTS] {
