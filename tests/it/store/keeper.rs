@@ -155,7 +155,7 @@ fn frames_that_are_young_stay_whatever_covers_them() {
     kept.bench.clock += 600_000_000 - 100_000;
     assert_eq!(kept.settle(Trim::Now).1, []);
     kept.bench.clock += 100_000;
-    assert!(kept.settle(Trim::Now).1.len() > 5);
+    assert!(kept.settle(Trim::Now).1.len() > 3);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn trimming_now_waits_for_no_grace_but_for_what_covers() {
     assert_eq!(kept.settle(Trim::Now).1, []);
     kept.snapshot().unwrap();
     assert_eq!(kept.settle(Trim::Due).1, []);
-    assert!(kept.settle(Trim::Now).1.len() > 5);
+    assert!(kept.settle(Trim::Now).1.len() > 3);
     kept.bench.check_entries(&kept.store).unwrap();
 }
 
@@ -216,7 +216,7 @@ fn a_store_of_the_format_before_loses_nothing_until_it_is_upgraded() {
         1 Snapshot Not(Newer)
     "#]]);
     kept.store.journal.reader().upgrade(&kept.bench.options).unwrap();
-    assert!(kept.settle(Trim::Due).1.len() > 5);
+    assert!(kept.settle(Trim::Due).1.len() > 3);
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn the_bug_that_drops_before_the_grace_does() {
     kept.append(30);
     kept.settle(Trim::Due);
     kept.snapshot().unwrap();
-    assert!(kept.settle(Trim::Due).1.len() > 5);
+    assert!(kept.settle(Trim::Due).1.len() > 3);
 }
 
 #[test]
