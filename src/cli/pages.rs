@@ -128,6 +128,7 @@ pub(super) static PAGES: &[(u16, &str)] = &[
     (416, include_str!("../../docs/errors/KN0416.md")),
     (417, include_str!("../../docs/errors/KN0417.md")),
     (418, include_str!("../../docs/errors/KN0418.md")),
+    (419, include_str!("../../docs/errors/KN0419.md")),
     (420, include_str!("../../docs/errors/KN0420.md")),
     (421, include_str!("../../docs/errors/KN0421.md")),
     (422, include_str!("../../docs/errors/KN0422.md")),
