@@ -52,6 +52,7 @@ pub(super) fn run<D: Disk, T: Tables>(
             || bytes.saturating_sub(last_bytes) >= shared.options.checkpoint_bytes
         {
             changed_us = if checkpoint(shared) { None } else { Some(now_us) };
+            threads::give_memory_back();
             last_bytes = bytes;
         }
         if is_last {
