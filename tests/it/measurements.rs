@@ -111,8 +111,6 @@ fn pictures_are_made_of_what_has_two_points_or_more() {
     }
     let samples = [json!({ "at_s": 5.0, "p50_us": 100.0, "bytes": { "cache": 1 } }), json!({ "at_s": 10.0 })];
     let soak = plot::soak(&json!({ "samples": samples }));
-    assert!(
-        soak.iter()
-            .all(|(name, picture)| roxmltree::Document::parse(picture).is_ok() && name.ends_with(".svg"))
-    );
+    assert_eq!(soak.len(), 3);
+    assert!(soak.iter().all(|picture| roxmltree::Document::parse(&picture.1).is_ok()));
 }
