@@ -154,7 +154,7 @@ fn write_with(path: &Path, document: &Value, pictures: &[(&str, String)]) -> Out
 /// Fails when a figure is below its floor; on a machine that others use, figures say too little for that.
 fn judge(setup: &Setup, document: &Value) -> Outcome<ExitCode> {
     let failed = goals::below_floor(document["rows"].as_array().map_or(&[], Vec::as_slice));
-    if failed.is_empty() || setup.mode == Mode::Smoke {
+    if failed.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
     let failed = format!("below the floor: {}", failed.join("; "));
@@ -236,6 +236,9 @@ fn measure(setup: &Setup, arguments: &Arguments) -> Outcome<Value> {
         rows.push(growth::size(setup.static_binary.as_deref())?);
     }
     rows.sort_by_key(goals::Row::place);
+    if setup.mode == Mode::Smoke {
+        rows = rows.into_iter().map(|row| row.unjudged("only to see that it works")).collect();
+    }
     Ok(json!({
         "machine": machine::about(&setup.folder),
         "run": {

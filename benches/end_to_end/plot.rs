@@ -239,11 +239,12 @@ pub(crate) fn draw(about: &Picture<'_>, series: &[Series]) -> String {
         escaped(about.x)
     );
     out += &format!("<text x=\"6\" y=\"{}\">{}</text>\n", TOP - 8.0, escaped(about.y));
-    for (at, (line, colour)) in series.iter().zip(COLOURS.iter().cycle()).enumerate() {
+    let mut left = LEFT + 40.0;
+    for (line, colour) in series.iter().zip(COLOURS.iter().cycle()) {
         out += &drawn(line, colour, &x, &y);
-        let left = LEFT + 40.0 + 130.0 * at as f64;
         out += &format!("<path d=\"M{left} {}h18\" stroke=\"{colour}\" stroke-width=\"2\"/>\n", TOP - 12.0);
         out += &format!("<text x=\"{}\" y=\"{}\">{}</text>\n", left + 23.0, TOP - 8.0, escaped(&line.name));
+        left += 130.0;
     }
     out + "</svg>\n"
 }

@@ -14,6 +14,7 @@ mod expr;
 mod http;
 mod kernel;
 mod logs;
+mod measurements;
 mod metrics;
 mod net;
 mod offline;
