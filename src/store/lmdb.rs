@@ -191,10 +191,28 @@ impl Tables for LmdbTables {
     fn count(&self, table: Table) -> Result<BTreeMap<Partition, Sum>, Error> {
         let mut out = BTreeMap::new();
         self.read(|inside, transaction| {
+            let rows = &inside.tables[usize::from(table.0)];
+            let mut lost = None;
             each(inside, transaction, table, &[], &mut |key, partition, value| {
                 row::add(out.entry(partition).or_default(), table, partition, key, value);
-                true
-            })
+                // Pages that lead to a row have no checksum. A damaged one hides from its key what going through all
+                // rows still finds.
+                let is_found = rows
+                    .get(transaction, key)
+                    .is_ok_and(|stored| stored.is_some_and(|stored| stored.ends_with(value)));
+                if !is_found {
+                    lost = Some(key.to_vec());
+                }
+                is_found
+            })?;
+            match lost {
+                None => Ok(()),
+                Some(key) => {
+                    let reason =
+                        format!("the row of table {} with key {key:02x?} is not found by its key", table.0);
+                    Err(Error::Tables { reason })
+                }
+            }
         })?;
         Ok(out)
     }
