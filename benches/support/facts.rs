@@ -21,6 +21,9 @@ pub(crate) fn open(folder: &std::path::Path) -> Store {
         segment_bytes: 16 << 20,
         hurried_bytes: store::HURRIED_SEGMENT_BYTES,
         frame_bytes_max: 4 << 20,
+        grace_us: 0,
+        keep_us: 0,
+        format_max: store::FORMAT,
         planted: None,
     };
     let start = Start { now: Time(1), fresh_id: StoreId([1; 16]) };

@@ -9,6 +9,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::{Context, Error};
+use crate::api::server::{self, CONNECTIONS_MAX};
 use crate::api::{Listener, Server};
 use crate::config::Config;
 use crate::engine::clock::{Clock, SystemClock};
@@ -45,8 +46,8 @@ pub(super) fn run(context: &Context, _command: &Serve) -> Result<(), Error> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let metrics = Arc::new(Metrics::new());
     start_log(context, &config, &clock, &metrics);
-    raise_file_limit();
-    let running = start(&config, &clock, &metrics)?;
+    let connections_max = connections_for(raise_file_limit());
+    let running = start(&config, &clock, &metrics, connections_max)?;
     tracing::info!(listen = %config.listen, socket = %config.socket.display(), "knhk serves on {}", config.listen);
     notify(&[sd_notify::NotifyState::Ready]);
     wait(&signals, &running).map_err(Error::system("wait for signals"))?;
@@ -76,17 +77,41 @@ fn start_log(context: &Context, config: &Config, clock: &Arc<dyn Clock>, metrics
     });
 }
 
-/// Every connection takes a file descriptor: as many as the system allows.
-fn raise_file_limit() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-    {
-        tracing::warn!(soft, hard, "cannot raise the limit on open files: {error}");
+/// Every connection takes a file descriptor: as many as the system allows. Returns how many that is.
+fn raise_file_limit() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return u64::MAX };
+    if soft >= hard {
+        return soft;
+    }
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(error) => {
+            tracing::warn!(soft, hard, "cannot raise the limit on open files: {error}");
+            soft
+        }
     }
 }
 
-fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Result<Running, Error> {
+/// Returns how many connections there may be: at most half of all open files, so that they never keep the journal
+/// from opening its own.
+fn connections_for(files: u64) -> usize {
+    let half = usize::try_from(files / 2).unwrap_or(usize::MAX);
+    if half < CONNECTIONS_MAX {
+        tracing::warn!(
+            files,
+            connections = half,
+            "the limit on open files is low: fewer connections are taken"
+        );
+    }
+    half.min(CONNECTIONS_MAX)
+}
+
+fn start(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+    connections_max: usize,
+) -> Result<Running, Error> {
     // The port first: whether it can be had is known at once, opening a large store takes seconds.
     let listeners = vec![Listener::tcp(config.listen)?, Listener::unix(&config.socket)?];
     metrics.start_time_seconds.set(clock.now().0 / 1_000_000);
@@ -96,7 +121,8 @@ fn start(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Res
     let engine = Engine::start(config.engine(), opened, Arc::clone(clock), Arc::clone(metrics), place)?;
     let engine = Arc::new(engine);
     let service: Arc<dyn Service> = Arc::clone(&engine) as Arc<dyn Service>;
-    let server = match Server::start(listeners, &config.server(), service) {
+    let options = server::Options { connections_max, ..config.server() };
+    let server = match Server::start(listeners, &options, service) {
         Ok(server) => server,
         Err(error) => {
             // What has started ends in order, so that nothing is held against the working environment.

@@ -235,10 +235,16 @@ impl Tables for LmdbTables {
     fn count(&self, table: Table) -> Result<Counted, Error> {
         let mut out = BTreeMap::new();
         self.read(|inside, transaction| {
+            let rows = &inside.tables[usize::from(table.0)];
+            let mut lost = None;
             each(inside, transaction, table, &[], &mut |key, partition, value| {
                 row::add(out.entry(partition).or_default(), table, partition, key, value);
-                true
+                if !leads_to(rows, transaction, key, value) {
+                    lost = Some(key.to_vec());
+                }
+                lost.is_none()
             })?;
+            not_lost(table, lost)?;
             Ok(Counted::new(table, out, &read_sums(inside, transaction)?))
         })
     }
@@ -250,6 +256,8 @@ impl Tables for LmdbTables {
         let mut left = rows_max;
         let mut scrubbed = Scrubbed::Whole;
         self.read(|inside, transaction| {
+            let rows = &inside.tables[usize::from(table.0)];
+            let mut lost = None;
             each(inside, transaction, table, &from, &mut |key, partition, value| {
                 if left == 0 {
                     counting.rest(key);
@@ -258,8 +266,12 @@ impl Tables for LmdbTables {
                 }
                 left -= 1;
                 counting.add(partition, key, value);
-                true
+                if !leads_to(rows, transaction, key, value) {
+                    lost = Some(key.to_vec());
+                }
+                lost.is_none()
             })?;
+            not_lost(table, lost)?;
             if scrubbed == Scrubbed::Whole {
                 counting.check(&read_sums(inside, transaction)?)
             } else {
@@ -313,6 +325,18 @@ impl Tables for LmdbTables {
         *guard = Some(open_inside(&self.folder, Access::Write)?);
         Ok(())
     }
+}
+
+/// Tells whether a row's key leads to it. Pages that lead to a row have no checksum: a damaged one hides from its key
+/// what going through all rows still finds.
+fn leads_to(rows: &Rows, transaction: &RoTxn<'_, WithoutTls>, key: &[u8], value: &[u8]) -> bool {
+    rows.get(transaction, key).is_ok_and(|stored| stored.is_some_and(|stored| stored.ends_with(value)))
+}
+
+fn not_lost(table: Table, lost: Option<Vec<u8>>) -> Result<(), Error> {
+    let Some(key) = lost else { return Ok(()) };
+    let reason = format!("the row of table {} with key {key:02x?} is not found by its key", table.0);
+    Err(Error::Tables { reason })
 }
 
 enum Failure {

@@ -11,6 +11,8 @@ mod durable;
 mod engine;
 mod examples;
 mod expr;
+mod faults;
+mod hot_tar;
 mod http;
 mod kernel;
 mod logs;

@@ -201,3 +201,44 @@ fn keys_and_values_at_their_limits() {
         .unwrap();
     assert_eq!(seen, 0);
 }
+
+/// Returns where in an LMDB file the keys of a branch page lie: those that lead to its other pages.
+fn branch_keys(bytes: &[u8]) -> Vec<usize> {
+    const PAGE_BYTES: usize = 4096;
+    const HEAD_BYTES: usize = 16;
+    let mut out = Vec::new();
+    for start in (0..bytes.len()).step_by(PAGE_BYTES) {
+        let word = |at: usize| usize::from(u16::from_le_bytes([bytes[start + at], bytes[start + at + 1]]));
+        if word(10) == 1 {
+            // The first node of a branch has no key.
+            let nodes = (HEAD_BYTES + 2..word(12)).step_by(2).map(word);
+            out.extend(nodes.map(|node| start + node + 8));
+        }
+    }
+    out
+}
+
+#[test]
+fn a_page_that_no_longer_leads_to_its_rows_is_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open_real(folder.path());
+    for first in (1..3_000).step_by(200) {
+        append(&mut store, first..first + 200, "first");
+    }
+    store.follower.checkpoint().unwrap();
+    store.marker.stopped().unwrap();
+    drop(store);
+    let path = options(folder.path()).cache_dir.join("live.mdb");
+    let whole = std::fs::read(&path).unwrap();
+    let keys = branch_keys(&whole);
+    assert!(keys.len() > 10, "{keys:?}");
+    for at in keys {
+        let mut bytes = whole.clone();
+        // All rows are there and good, and some keys lead to another page.
+        bytes[at + 7] ^= 0x80;
+        std::fs::write(&path, &bytes).unwrap();
+        assert!(!verified(folder.path()).findings.is_empty(), "byte {at}");
+    }
+    std::fs::write(&path, &whole).unwrap();
+    assert!(verified(folder.path()).findings.is_empty());
+}

@@ -376,14 +376,11 @@ impl Progress {
     fn work(&self, address: SocketAddr, worker: &mut Worker) {
         let mut client = Client::new(address);
         while !self.is_over.load(Ordering::Acquire) {
-            match worker.ask_again(&mut client).and_then(|()| worker.act(&mut client)) {
-                Ok(()) => {
-                    self.answered.fetch_add(1, Ordering::AcqRel);
-                }
-                Err(Cut) => {
-                    self.refused.fetch_add(1, Ordering::AcqRel);
-                    wait::pause();
-                }
+            if worker.ask_again(&mut client).and_then(|()| worker.act(&mut client)).is_ok() {
+                self.answered.fetch_add(1, Ordering::AcqRel);
+            } else {
+                self.refused.fetch_add(1, Ordering::AcqRel);
+                wait::pause();
             }
         }
     }

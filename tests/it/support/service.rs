@@ -1,6 +1,7 @@
 //! The real binary as a service with a folder, a port and a socket of its own, and its commands.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -57,7 +58,7 @@ impl Place {
     fn configure(&self) {
         let mut text = format!("listen = \"{}\"\n", self.address);
         for (key, value) in &self.settings {
-            text.push_str(&format!("{key} = {value}\n"));
+            let _ = writeln!(text, "{key} = {value}");
         }
         fs::write(self.path("knhk.toml"), text).unwrap();
     }
@@ -189,15 +190,24 @@ impl Service {
         Client::new(self.address)
     }
 
-    /// Waits until the service answers; an error is how it ended instead.
+    /// Waits until the service answers that all is well; an error is how it ended instead.
     pub(crate) fn wait_until_live(&mut self) -> Result<(), ExitStatus> {
+        self.wait_until(|status| status == 200).map(|_| ())
+    }
+
+    /// Waits until the service answers, and returns with which status; an error is how it ended instead.
+    pub(crate) fn wait_until_answering(&mut self) -> Result<u16, ExitStatus> {
+        self.wait_until(|_| true)
+    }
+
+    fn wait_until(&mut self, is_awaited: impl Fn(u16) -> bool) -> Result<u16, ExitStatus> {
         wait::until(START_MAX, || {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return Some(Err(status));
             }
             // The socket is ours alone, while the port may just have been taken by the service of another test.
             let health = http::get_over_unix(&self.socket, "/health").ok()?;
-            (health.status == 200).then_some(Ok(()))
+            is_awaited(health.status).then_some(Ok(health.status))
         })
         .unwrap_or_else(|| panic!("no answer from {} within {START_MAX:?}", self.address))
     }

@@ -1,0 +1,182 @@
+//! A clock that jumps, forwards and back, while the service works.
+//!
+//! Not the machine's: libfaketime stands between the process and the clock, and reads from a file by how much it is
+//! off. Only the wall clock is touched; the monotonic one never jumps on Linux. A time before 1970 is not tried,
+//! because the kernel refuses it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{Fault, workers};
+use crate::support::http::Client;
+use crate::support::load;
+use crate::support::service::{Place, Service};
+use crate::support::wait;
+
+const FAULT: &str = "clock set back and forth";
+const KEYS_FAULT: &str = "clock and keys";
+/// A client's key.
+const KEY: &str = "the-key";
+/// Longest time until a key whose time is over is forgotten: the service looks every minute.
+const EXPIRY_MAX: Duration = Duration::from_secs(90);
+/// By how much the clock is off, step by step, in hours.
+const OFFSETS_HOURS: &[i64] = &[1, -2, 72, -72, 0, -24 * 365 * 20, 24 * 365, 0];
+/// Acknowledged requests at each step.
+const STEP: u64 = 50;
+/// How exactly the process must be off: the test itself takes its time.
+const SECONDS_OFF_MAX: i64 = 300;
+
+fn library() -> Option<PathBuf> {
+    let folders = fs::read_dir("/usr/lib").ok()?;
+    folders.flatten().map(|entry| entry.path().join("faketime/libfaketime.so.1")).find(|path| path.exists())
+}
+
+fn set_offset(place: &Place, hours: i64) {
+    // By renaming, so that no half of it is read.
+    fs::write(place.path("offset.tmp"), format!("{hours:+}h\n")).unwrap();
+    fs::rename(place.path("offset.tmp"), place.path("offset")).unwrap();
+}
+
+/// Returns what time the process believes it is.
+fn time_there(client: &mut Client) -> Timestamp {
+    let answer = client.get("/health/live").unwrap();
+    jiff::fmt::rfc2822::parse(answer.header("date").unwrap()).unwrap().timestamp()
+}
+
+fn time(value: &Value) -> Timestamp {
+    let text = value.as_str().unwrap_or_else(|| panic!("{value} is no time"));
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// No figure is negative, or so large that it was negative once.
+fn check_figures(client: &mut Client) {
+    let metrics = client.get("/metrics").unwrap().text();
+    for line in metrics.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let value: f64 = line.rsplit(' ').next().unwrap().parse().unwrap_or(f64::NAN);
+        assert!((0.0..1e17).contains(&value), "{line}");
+    }
+}
+
+/// No time in a case goes back.
+fn check_times(client: &mut Client, case: &str) {
+    let shown = client.get(&format!("/cases/{case}")).unwrap().expect(200);
+    assert!(time(&shown["created"]) <= time(&shown["changed"]), "{shown}");
+    let history = client.get(&format!("/cases/{case}/history?limit=1000")).unwrap().expect(200);
+    let times: Vec<Timestamp> =
+        history["items"].as_array().unwrap().iter().map(|event| time(&event["time"])).collect();
+    assert!(times.is_sorted() && !times.is_empty(), "{history}");
+}
+
+/// Starts the service with a clock that is off by what the file says.
+fn start(place: &mut Place, library: &std::path::Path) -> Service {
+    let preload = format!("LD_PRELOAD={}", library.display());
+    let file = format!("FAKETIME_TIMESTAMP_FILE={}", place.path("offset").display());
+    // NO_CACHE: a change is seen at the next look. What files say of their age is the file system's.
+    place.start_under(&[
+        "env",
+        &preload,
+        &file,
+        "FAKETIME_NO_CACHE=1",
+        "DONT_FAKE_MONOTONIC=1",
+        "FAKETIME_DONT_FAKE_MONOTONIC=1",
+        "NO_FAKE_STAT=1",
+    ])
+}
+
+#[test]
+fn a_clock_that_jumps_doubles_no_id_and_loses_no_key() {
+    let fault = Fault::begin(FAULT);
+    let Some(library) = library() else {
+        return fault.skip("libfaketime is not here");
+    };
+    let mut random = fault.random();
+    // No key's time ends by itself here.
+    let mut place = Place::with(&[("idempotency_hours", "8760"), ("checkpoint_seconds", "1")]);
+    set_offset(&place, 0);
+    let mut service = start(&mut place, &library);
+    load::register(&service);
+    let base = time_there(&mut service.client());
+    let mut workers = workers(&mut random);
+    let mut acknowledged = 0;
+    for (step, &hours) in OFFSETS_HOURS.iter().enumerate() {
+        acknowledged += load::while_working(service.address, &mut workers, |progress| {
+            progress.wait_for(STEP);
+            set_offset(&place, hours);
+            progress.wait_for(STEP);
+            progress.answered()
+        });
+        let off = time_there(&mut service.client()).as_second() - base.as_second() - hours * 3600;
+        assert!(
+            (-SECONDS_OFF_MAX..=SECONDS_OFF_MAX).contains(&off),
+            "{hours} h do not reach it: {off} s off"
+        );
+        if step % 2 == 1 {
+            // It also starts with a clock before what is stored, or far behind it.
+            if random.below(2) == 0 {
+                service.kill();
+            } else {
+                assert!(service.stop().success(), "{}", place.log());
+            }
+            service = start(&mut place, &library);
+        }
+        load::compare(&service, &mut workers, usize::MAX, &mut random);
+        let mut client = service.client();
+        check_figures(&mut client);
+        for worker in &workers {
+            for case in worker.case_ids().iter().rev().take(20) {
+                check_times(&mut client, case);
+            }
+        }
+        place.verify();
+    }
+    assert!(service.stop().success(), "{}", place.log());
+    fault.report(
+        &format!("libfaketime, {OFFSETS_HOURS:?} hours off, {acknowledged} acknowledged, restarts between"),
+        "ids unique and in order, newest keys answered alike, no time or figure goes back",
+    );
+}
+
+/// Waits until a key is forgotten: the same request makes another case then.
+fn wait_until_forgotten(client: &mut Client, body: &Value, case: &str) -> bool {
+    let forgotten = wait::until(EXPIRY_MAX, || {
+        let answer = client.post("/cases", Some(KEY), body).unwrap().json();
+        (answer["id"].as_str().unwrap() != case).then_some(())
+    });
+    forgotten.is_some()
+}
+
+#[test]
+fn a_key_is_kept_for_its_time_and_not_for_ever() {
+    // It takes a minute: that often the service looks for keys whose time is over.
+    if wait::variable("KNHK_SLOW_TESTS").is_none() {
+        return;
+    }
+    let fault = Fault::begin(KEYS_FAULT);
+    let Some(library) = library() else {
+        return fault.skip("libfaketime is not here");
+    };
+    let mut place = Place::with(&[("idempotency_hours", "1")]);
+    set_offset(&place, 0);
+    let mut service = start(&mut place, &library);
+    load::register(&service);
+    let mut client = service.client();
+    let body = serde_json::json!({"workflow": "order", "data": {"customer": "Ann"}});
+    let mut ask =
+        || client.post("/cases", Some(KEY), &body).unwrap().json()["id"].as_str().unwrap().to_owned();
+    let case = ask();
+    for hours in [-2, 0] {
+        set_offset(&place, hours);
+        assert_eq!(ask(), case, "{hours} h");
+    }
+    set_offset(&place, 2);
+    assert!(wait_until_forgotten(&mut service.client(), &body, &case), "the key is kept for ever");
+    assert!(service.stop().success(), "{}", place.log());
+    fault.report(
+        "a key of one hour, clock 2 h back, right, 2 h ahead",
+        "kept, kept, forgotten within a minute",
+    );
+}
