@@ -150,7 +150,10 @@ pub(super) fn rebuild<D: Disk, T: Tables>(shared: &Shared<D, T>, _environment: &
     shared.condition.is_follower_broken.store(rebuilt.is_err(), Ordering::Release);
     match rebuilt {
         Ok(warnings) => {
-            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            for warning in warnings {
+                tracing::warn!("{warning}");
+            }
+
             tracing::info!(frame = seq, "the working environment was rebuilt");
         }
         Err(error) if !was_broken => {

@@ -231,7 +231,10 @@ fn load<D: Disk, T: Tables>(
     };
     tracing::warn!("the working environment is made anew from the journal: {reason}");
     let warnings = follower.rebuild(journal).map_err(Error::Store)?;
-    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+
     load(follower).map_err(|error| Error::State(error.to_string()))
 }
 

@@ -112,13 +112,11 @@ pub(super) struct Covered {
 
 impl Covered {
     fn reaches(&self, before: &End) -> bool {
-        match self.ends.get(&before.seq) {
-            Some(hash) => *hash == before.hash,
-            None => {
-                let is_behind = |from| from <= before.seq;
-                self.unknown_from.is_some_and(is_behind) || self.ends.range(before.seq..).next().is_some()
-            }
+        if let Some(hash) = self.ends.get(&before.seq) {
+            return *hash == before.hash;
         }
+        let is_behind = |from| from <= before.seq;
+        self.unknown_from.is_some_and(is_behind) || self.ends.range(before.seq..).next().is_some()
     }
 }
 

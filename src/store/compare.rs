@@ -178,11 +178,9 @@ impl<'a, T: Tables> Pass<'a, T> {
         self.environment.compare_at(&self.model, &self.share, report)?;
         let seq = self.model.seq();
         let Some(meta) = self.snapshot.take_if(|meta| meta.seq == seq) else { return Ok(()) };
-        let snapshot = match Snapshot::open(disk, &options.state_dir.join(SNAPSHOT_FOLDER), seq) {
-            // Told already, or removed by a running service.
-            Err(_) => return Ok(()),
-            Ok(snapshot) => snapshot,
-        };
+        let snapshot = Snapshot::open(disk, &options.state_dir.join(SNAPSHOT_FOLDER), seq);
+        // If it cannot be read, that was told already, or a running service removed it.
+        let Ok(snapshot) = snapshot else { return Ok(()) };
         let mut counted = Counted::new(&self.model, &self.share);
         let compared = snapshot
             .each(&mut |row| counted.row(row.table, row.partition, row.key, row.value.unwrap_or_default()))

@@ -343,6 +343,7 @@ impl<F: DiskFile> History<F> {
     ///
     /// # Errors
     /// It cannot be read, or the new one not be written; nothing is left of that then.
+    #[cfg_attr(not(test), expect(dead_code, reason = "archiving drives it"))]
     pub(super) fn rewrite<D: Disk<File = F>>(
         &self,
         disk: &Arc<D>,

@@ -150,15 +150,14 @@ impl<D: Disk> Keeper<D> {
     /// # Errors
     /// The folders cannot be read.
     pub fn wants_snapshot(&mut self, appended_bytes: u64, environment_bytes: u64) -> Result<bool, Error> {
-        let grown = match self.grown {
-            Some(grown) => grown,
-            None => {
-                let last = self.snapshot_seq()?;
-                let segments = self.files()?.segments.iter();
-                let behind = segments.filter(|segment| segment.last.is_some_and(|(seq, _)| seq > last));
-                let before_bytes = behind.map(|segment| segment.bytes).sum();
-                *self.grown.insert(Grown { before_bytes, appended_bytes: 0 })
-            }
+        let grown = if let Some(grown) = self.grown {
+            grown
+        } else {
+            let last = self.snapshot_seq()?;
+            let segments = self.files()?.segments.iter();
+            let behind = segments.filter(|segment| segment.last.is_some_and(|(seq, _)| seq > last));
+            let before_bytes = behind.map(|segment| segment.bytes).sum();
+            *self.grown.insert(Grown { before_bytes, appended_bytes: 0 })
         };
         let bytes = grown.before_bytes + appended_bytes.saturating_sub(grown.appended_bytes);
         Ok(bytes >= environment_bytes.max(self.options.segment_bytes))

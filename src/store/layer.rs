@@ -146,6 +146,7 @@ impl Layer {
     }
 
     /// Takes the value of a row out, which is to be put again or deleted; `None` when there is no such row.
+    #[expect(clippy::option_option, reason = "whether there is a row, and whether it has a value")]
     pub(super) fn take(&mut self, table: Table, key: Key) -> Option<Option<Value>> {
         let row = self.tables.get_mut(usize::from(table.0))?.get_mut(&key)?;
         let before = row.bytes();

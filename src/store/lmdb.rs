@@ -23,7 +23,6 @@ use super::tables::{
     Change, Changes, Compacted, Counted, KEY_BYTES_MAX, Meta, Scrubbed, Sums, TABLE_COUNT_MAX, Table, Tables,
     VisitRow,
 };
-use crate::id::Partition;
 
 const FILE_NAME: &str = "live.mdb";
 const LOCK_NAME: &str = "live.mdb-lock";

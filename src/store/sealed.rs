@@ -296,6 +296,7 @@ pub(super) struct Sealed<F: DiskFile> {
     pub(super) store: StoreId,
     /// What the file says about itself.
     pub(super) about: Vec<u8>,
+    #[cfg_attr(not(test), expect(dead_code, reason = "archiving drives it"))]
     pub(super) row_count: u64,
     /// The file's length.
     pub(super) bytes: u64,
@@ -374,6 +375,7 @@ impl<F: DiskFile> Sealed<F> {
     }
 
     /// Returns the value under a key.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a single row is looked for in archives"))]
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let Some(block) = self.block_of(key) else { return Ok(None) };
         let mut found = None;

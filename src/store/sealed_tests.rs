@@ -183,7 +183,7 @@ fn limits_are_answers_and_nothing_is_left_then() {
         [
             "its key does not come after the one before",
             "its key does not come after the one before",
-            "its key has 543 bytes, more than the limit of 542",
+            "its key has 64 bytes, more than the limit of 63",
             "its value has 67108929 bytes, more than the limit of 67108928",
         ]
     "#]]

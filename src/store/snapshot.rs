@@ -182,12 +182,12 @@ impl<F: DiskFile> Snapshot<F> {
 
     /// Visits all rows by table and key, until `visit` returns false or fails.
     pub(super) fn each(&self, visit: &mut dyn FnMut(Change<'_>) -> Result<bool, Error>) -> Result<(), Error> {
-        self.sealed.scan(&[], &mut |file_key, file_value| match parse_row(file_key, file_value) {
-            Some(row) => visit(row),
-            None => {
-                let block = self.sealed.block_of(file_key).unwrap_or(0);
-                Err(self.sealed.damaged(self.sealed.offset_of(block), "a row is none of a table"))
+        self.sealed.scan(&[], &mut |file_key, file_value| {
+            if let Some(row) = parse_row(file_key, file_value) {
+                return visit(row);
             }
+            let block = self.sealed.block_of(file_key).unwrap_or(0);
+            Err(self.sealed.damaged(self.sealed.offset_of(block), "a row is none of a table"))
         })
     }
 

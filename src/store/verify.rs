@@ -89,10 +89,13 @@ pub fn verify<D: Disk, T: Tables>(
         verify_sums(tables, &mut report);
     }
     let meta = meta.map(Option::flatten).and_then(|meta| check_store(meta, &ground.segments));
-    let environment = meta.map(|wanted| (tables, wanted)).unwrap_or_else(|error| {
-        report.findings.push(error);
-        (None, None)
-    });
+    let environment = match meta {
+        Ok(wanted) => (tables, wanted),
+        Err(error) => {
+            report.findings.push(error);
+            (None, None)
+        }
+    };
     let done = match level {
         Level::Quick => verify_end(disk, &ground.segments, &mut report),
         Level::Full => verify_all(disk, options, &mut ground, environment, &fold, &mut report, progress),
@@ -258,13 +261,23 @@ fn verify_files<D: Disk>(
     let mut checked = Vec::new();
     for file in beside.history.values().flatten() {
         let seq = file.about.after.seq;
-        let found = History::open(disk, &options.state_dir.join(HISTORY_FOLDER), &file.name)
-            .and_then(|history| history.sealed.check(&mut |_| Ok(progress(seq))));
+        let found =
+            History::open(disk, &options.state_dir.join(HISTORY_FOLDER), &file.name).and_then(|history| {
+                history.sealed.check(&mut |_| {
+                    progress(seq);
+                    Ok(())
+                })
+            });
         checked.push((HISTORY_FOLDER, file.name.clone(), found));
     }
     for &seq in beside.snapshots.keys() {
-        let found = Snapshot::open(disk, &options.state_dir.join(SNAPSHOT_FOLDER), seq)
-            .and_then(|snapshot| snapshot.check(&mut |_| Ok(progress(seq))));
+        let found =
+            Snapshot::open(disk, &options.state_dir.join(SNAPSHOT_FOLDER), seq).and_then(|snapshot| {
+                snapshot.check(&mut |_| {
+                    progress(seq);
+                    Ok(())
+                })
+            });
         checked.push((SNAPSHOT_FOLDER, snapshot::name(seq), found));
     }
     for (folder, name, found) in checked {

@@ -77,7 +77,7 @@ fn looked(bench: &Bench) -> String {
 
 #[test]
 fn an_undamaged_copy_is_opened_and_walked_over_once() {
-    let mut bench = filled(20);
+    let bench = filled(20);
     copy_all(&bench);
     assert!(bench.verify(Level::Full).findings.is_empty());
     let mut walked = Vec::new();

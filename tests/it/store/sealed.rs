@@ -37,7 +37,7 @@ fn checked(bytes: &[u8]) -> &[u8] {
     covered
 }
 
-fn read(file: &[u8], kind: &[u8; 8]) -> Read {
+fn read(file: &[u8], kind: [u8; 8]) -> Read {
     let mut page = Page(file);
     assert_eq!((page.take(8), page.number(4)), (&kind[..], 1));
     assert_eq!(page.take(16), [7; 16]);
@@ -111,7 +111,7 @@ fn the_page_of_formats_is_enough_to_read_history_and_snapshots() {
     let mut found = BTreeMap::new();
     let mut frame_before = 0;
     for path in kept.bench.disk.files(Path::new("/state/history")) {
-        let read = read(&kept.bench.disk.contents(&path), b"KNHKHIST");
+        let read = read(&kept.bench.disk.contents(&path), *b"KNHKHIST");
         let mut about = Page(&read.about);
         assert_eq!((about.number(4), about.take(16), about.number(8)), (1, &[1; 16][..], 1_000_000));
         assert_eq!(about.number(8), frame_before);
@@ -128,13 +128,13 @@ fn the_page_of_formats_is_enough_to_read_history_and_snapshots() {
         assert_eq!(kept.bench.acknowledged.get(place), Some(entry));
     }
     let snapshots = kept.bench.disk.files(Path::new("/state/snapshot"));
-    let read = read(&kept.bench.disk.contents(&snapshots[0]), b"KNHKSNAP");
+    let read = read(&kept.bench.disk.contents(&snapshots[0]), *b"KNHKSNAP");
     let mut about = Page(&read.about);
     assert_eq!((about.take(16), about.number(8)), (&[1; 16][..], 1_000_000));
     // As the row `meta`: format, store, last frame.
     assert_eq!(
         (about.number(4), about.take(16), about.number(8)),
-        (1, &[7; 16][..], kept.store.journal.seq())
+        (2, &[7; 16][..], kept.store.journal.seq())
     );
     let of = |table: u8| read.rows.iter().filter(move |(key, _)| key[0] == table);
     let rows_of = |table: u8| of(table).map(|(key, value)| (key[1..].to_vec(), value[2..].to_vec()));
