@@ -175,6 +175,7 @@ fn dispatch(
         }
         Route::StateSnapshot => service_routes::maintain(service, request, Maintenance::Snapshot),
         Route::StateTrim => service_routes::maintain(service, request, Maintenance::Trim),
+        Route::StateUpgrade => service_routes::maintain(service, request, Maintenance::Upgrade),
         Route::Batch => batch::run(service, request, limits),
         Route::Console | Route::Other => Err(Error::NoRoute { path: request.path.clone() }.into()),
     }

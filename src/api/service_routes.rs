@@ -70,6 +70,7 @@ pub(super) fn maintain(
                 json!({ "seq": seq, "is_new": new_bytes.is_some(), "bytes": new_bytes })
             }
             Maintained::Trimmed { files, bytes } => json!({ "files": files, "bytes": bytes }),
+            Maintained::Upgraded { from, to } => json!({ "from": from, "to": to }),
         },
     ))
 }

@@ -1,4 +1,4 @@
-//! `knhk state snapshot|trim`, and what `knhk state info` says of when files go.
+//! `knhk state snapshot|trim|upgrade`, and what `knhk state info` says of when files go.
 
 use argh::{ArgsInfo, FromArgs};
 use serde_json::{Value, json};
@@ -35,6 +35,18 @@ pub(super) struct TrimCommand {
     json: bool,
 }
 
+/// Raise the store to the newest format
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "upgrade", help_triggers("-h", "--help", "help"))]
+pub(super) struct Upgrade {
+    /// do it without asking
+    #[argh(switch)]
+    yes: bool,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
 pub(super) fn snapshot(context: &mut Context, config: Config, command: &Snapshot) -> Result<(), Error> {
     context.ui.set_json(command.json);
     let answer = Client::new(config).post("/state/snapshot".to_owned(), &json!({}), None)?;
@@ -56,7 +68,7 @@ pub(super) fn trim(context: &mut Context, config: Config, command: &TrimCommand)
             return context.ui.document(&json!({ "files": json_of(&rows) }));
         }
         context.ui.note("files go by themselves, as shown; --now does not wait for the grace");
-        return show(context, &rows);
+        return show(context, &rows, 0);
     }
     let rows = rows(context, &config, Trim::Now)?;
     let going: Vec<&FileRow> = rows.iter().filter(|row| row.when == When::In(0)).collect();
@@ -71,6 +83,29 @@ pub(super) fn trim(context: &mut Context, config: Config, command: &TrimCommand)
         return context.ui.document(&answer);
     }
     context.ui.answer(&format!("{} files with {} bytes are gone\n", answer["files"], answer["bytes"]))
+}
+
+pub(super) fn upgrade(context: &mut Context, config: Config, command: &Upgrade) -> Result<(), Error> {
+    context.ui.set_json(command.json);
+    let options = config.store();
+    let what = format!("upgrading the store to format {}", options.format_max);
+    // One that cannot be read is told where it is to be written.
+    if store::format(&RealDisk, &options).ok().flatten().is_none_or(|format| format < options.format_max) {
+        context.ui.note(&format!("{what}: the release before this one cannot read it from then on"));
+        if !command.yes && context.ui.ask("do it?") != Some(true) {
+            return Err(Error::NotAgreed { what });
+        }
+    }
+    let answer = Client::new(config).post("/state/upgrade".to_owned(), &json!({}), None)?;
+    if context.ui.form() == Form::Json {
+        return context.ui.document(&answer);
+    }
+    let (from, to) = (&answer["from"], &answer["to"]);
+    context.ui.answer(&if from == to {
+        format!("the store has format {to} already; nothing was done\n")
+    } else {
+        format!("the store has format {to} now, and had format {from}\n")
+    })
 }
 
 /// Returns the files of the state and when each goes.
@@ -96,8 +131,9 @@ pub(super) fn json_of(rows: &[FileRow]) -> Value {
     rows.iter().map(row).collect()
 }
 
-/// Shows how much there is of each kind, and when it goes; files that go for one reason stand together.
-pub(super) fn show(context: &mut Context, rows: &[FileRow]) -> Result<(), Error> {
+/// Shows how much there is of each kind, and when it goes; files that go for one reason stand together, and the working
+/// environment last, if it has `environment_bytes`.
+pub(super) fn show(context: &mut Context, rows: &[FileRow], environment_bytes: u64) -> Result<(), Error> {
     let mut groups: Vec<(FileKind, When, Vec<&FileRow>)> = Vec::new();
     for row in rows {
         let is_like = |when: &When| match (when, row.when) {
@@ -109,13 +145,19 @@ pub(super) fn show(context: &mut Context, rows: &[FileRow]) -> Result<(), Error>
             None => groups.push((row.kind, row.when, vec![row])),
         }
     }
-    let lines: Vec<Vec<String>> = groups
+    let mut lines: Vec<Vec<String>> = groups
         .iter()
         .map(|(of, _, rows)| {
             let bytes: u64 = rows.iter().map(|row| row.bytes).sum();
             vec![kind(*of).to_owned(), rows.len().to_string(), bytes.to_string(), freed(rows)]
         })
         .collect();
+    if environment_bytes > 0 {
+        let freed = "not: it is the state, and can be made anew from the other files";
+        let cells =
+            ["environment".to_owned(), "1".to_owned(), environment_bytes.to_string(), freed.to_owned()];
+        lines.push(cells.to_vec());
+    }
     let columns =
         [("KIND", Side::Left), ("FILES", Side::Right), ("BYTES", Side::Right), ("FREED", Side::Left)];
     context.ui.table(&table::render(&columns, &lines, true))

@@ -17,7 +17,7 @@ use crate::engine::tables;
 use crate::engine::threads::become_owner;
 use crate::store::{self, Act, FileRow, Info, Level, LmdbTables, RealDisk, Trim, VerifyReport};
 
-/// Look at, verify, repair and trim the state on disk
+/// Look at, verify, repair, trim and upgrade the state on disk
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "state", help_triggers("-h", "--help", "help"))]
 pub(super) struct State {
@@ -33,6 +33,7 @@ enum Verb {
     Repair(Repair),
     Snapshot(kept::Snapshot),
     Trim(kept::TrimCommand),
+    Upgrade(kept::Upgrade),
 }
 
 /// Verify journal, chains, rows and sums, beside a running service or without one
@@ -84,6 +85,7 @@ pub(super) fn run(context: &mut Context, noun: State) -> Result<(), Error> {
         Verb::Repair(command) => repair(context, &config, &command),
         Verb::Snapshot(command) => kept::snapshot(context, config, &command),
         Verb::Trim(command) => kept::trim(context, config, &command),
+        Verb::Upgrade(command) => kept::upgrade(context, config, &command),
     }
 }
 
@@ -116,6 +118,8 @@ fn verify(context: &mut Context, config: &Config, command: &Verify) -> Result<()
             "segments": report.segments,
             "frames": report.frames,
             "entries": report.entries,
+            "files": report.files,
+            "history_entries": report.history_entries,
             "rows": report.rows,
             "seq": report.seq,
         }))?;
@@ -139,6 +143,8 @@ fn verified(report: &VerifyReport) -> String {
         ("segments", report.segments.to_string()),
         ("frames", report.frames.to_string()),
         ("entries", report.entries.to_string()),
+        ("history files and snapshots", report.files.to_string()),
+        ("entries of history", report.history_entries.to_string()),
         ("rows", report.rows.to_string()),
         ("last frame", report.seq.to_string()),
         ("verdict", if report.findings.is_empty() { "ok".to_owned() } else { "damaged".to_owned() }),
@@ -154,12 +160,16 @@ fn info(context: &mut Context, config: &Config, command: &InfoCommand) -> Result
     // What is damaged stands under damage.
     let files = kept::rows(context, config, Trim::Due).unwrap_or_default();
     let lmdb_bytes = std::fs::metadata(config.cache_dir.join("live.mdb")).map_or(0, |file| file.len());
+    let format = store::format(&RealDisk, &config.store()).ok().flatten();
+    let upgrade_to =
+        format.map(|_| config.store().format_max).filter(|to| format.is_some_and(|from| from < *to));
     if context.ui.form() == Form::Json {
-        return context.ui.document(&info_json(&info, &files, lmdb_bytes));
+        return context.ui.document(&info_json(&info, &files, lmdb_bytes, (format, upgrade_to)));
     }
     let none = || "none".to_owned();
     context.ui.answer(&table::facts(&[
         ("store", info.store.map_or_else(none, |store| store.to_string())),
+        ("format", format.map_or_else(none, |format| formatted(format, upgrade_to))),
         ("last frame", info.seq.to_string()),
         ("last frame at", info.time.rfc3339()),
         ("journal bytes", info.journal_bytes.to_string()),
@@ -169,7 +179,7 @@ fn info(context: &mut Context, config: &Config, command: &InfoCommand) -> Result
         ("free bytes", info.free_bytes.to_string()),
         ("damage", info.damage.as_ref().map_or_else(none, ToString::to_string)),
     ]))?;
-    kept::show(context, &files)?;
+    kept::show(context, &files, lmdb_bytes)?;
     let rows: Vec<Vec<String>> = info
         .segments
         .iter()
@@ -191,13 +201,26 @@ fn info(context: &mut Context, config: &Config, command: &InfoCommand) -> Result
     context.ui.table(&table::render(&[("TABLE", Side::Left), ("ROWS", Side::Right)], &rows, true))
 }
 
+/// Says a store's format, and whether an upgrade waits.
+fn formatted(format: u32, upgrade_to: Option<u32>) -> String {
+    match upgrade_to {
+        Some(to) => format!("{format}; `knhk state upgrade` makes it {to}"),
+        None => format.to_string(),
+    }
+}
+
 /// Rows of the environment by table, up to its own frame.
 fn row_counts(info: &Info) -> Vec<(&'static str, u64)> {
     let count = |table| info.sums.iter().filter(|((of, _), _)| *of == table).map(|(_, sum)| sum.rows).sum();
     tables::ALL.iter().map(|(table, name)| (*name, count(*table))).collect()
 }
 
-fn info_json(info: &Info, files: &[FileRow], lmdb_bytes: u64) -> Value {
+fn info_json(
+    info: &Info,
+    files: &[FileRow],
+    lmdb_bytes: u64,
+    (format, upgrade_to): (Option<u32>, Option<u32>),
+) -> Value {
     let segments: Vec<Value> = info
         .segments
         .iter()
@@ -214,6 +237,8 @@ fn info_json(info: &Info, files: &[FileRow], lmdb_bytes: u64) -> Value {
         row_counts(info).into_iter().map(|(name, count)| (name.to_owned(), json!(count))).collect();
     json!({
         "store": info.store.map(|store| store.to_string()),
+        "format": format,
+        "upgrade_to": upgrade_to,
         "seq": info.seq,
         "time": info.time.rfc3339(),
         "journal_bytes": info.journal_bytes,

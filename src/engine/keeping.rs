@@ -14,8 +14,8 @@ use crate::store::{self, Disk, FileKind, Keeper, Kept, Now, Preparer, Sealed, Ta
 const LOOK_US: u64 = 1_000_000;
 /// How long it waits after an error before it tries again, in microseconds.
 const RETRY_US: u64 = 10_000_000;
-/// Bytes a second that history reads and writes at most.
-const HISTORY_BYTES_PER_SECOND: u64 = 32 * 1024 * 1024;
+/// Bytes of the journal a second that history takes in at most: more than a service at full load appends.
+const HISTORY_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
 /// Bytes of rows a second that a snapshot reads at most: no checkpoint can be made meanwhile, so it must not take long.
 const SNAPSHOT_BYTES_PER_SECOND: u64 = 128 * 1024 * 1024;
 /// Longest pause between two looks at whether the service stops, in microseconds.
@@ -164,6 +164,13 @@ impl<D: Disk> Keeping<D> {
                 }
                 Ok(Maintained::Trimmed { files, bytes })
             }
+            Maintenance::Upgrade => {
+                let store::Upgraded { from, to } = self.keeper.upgrade()?;
+                if from < to {
+                    tracing::info!(from, to, "the store was upgraded; the release before cannot read it");
+                }
+                Ok(Maintained::Upgraded { from, to })
+            }
         }
     }
 
@@ -226,12 +233,14 @@ fn pace<'a, D: Disk, T: Tables>(
             if shared.condition.is_disk_low.load(Ordering::Acquire) {
                 return Err(store::Error::Ended { why: "the disk is low" });
             }
+            // Comes first: the journal must not wait for its next segment. What is wrong with it shows when it is
+            // nobody's pause.
+            let is_preparing = matches!(preparer.step(), Ok(store::Prepared::More));
             let left_us = due_us.saturating_sub(shared.clock.monotonic_us());
             if left_us == 0 {
                 return Ok(());
             }
-            // What is wrong with it shows when it is nobody's pause.
-            if !matches!(preparer.step(), Ok(store::Prepared::More)) {
+            if !is_preparing {
                 threads::pause_us(left_us.min(PAUSE_US));
             }
         }

@@ -231,6 +231,8 @@ pub enum Maintenance {
     Snapshot,
     /// Take away now what nobody needs any longer.
     Trim,
+    /// Raise the store to the newest format.
+    Upgrade,
 }
 
 /// What became of it.
@@ -249,6 +251,13 @@ pub enum Maintained {
         files: u64,
         /// Their bytes.
         bytes: u64,
+    },
+    /// The store has the newest format.
+    Upgraded {
+        /// Its format before.
+        from: u32,
+        /// Its format now.
+        to: u32,
     },
 }
 

@@ -18,7 +18,7 @@ use super::chain::{Covered, Listing};
 use super::disk::{Disk, DiskFile};
 use super::error::Error;
 use super::history::{self, HISTORY_FOLDER, History, Pace};
-use super::identity;
+use super::identity::{self, Upgraded};
 use super::open::JOURNAL_FOLDER;
 use super::reader::{JournalReader, Span};
 use super::retention::{
@@ -144,6 +144,14 @@ impl<D: Disk> Keeper<D> {
         Ok(self.files()?.snapshots.last().map_or(0, |snapshot| snapshot.seq))
     }
 
+    /// Raises the store to the newest format; what waited for that may go from now on.
+    ///
+    /// # Errors
+    /// The file that names the store cannot be read or written; then nothing was changed.
+    pub fn upgrade(&mut self) -> Result<Upgraded, Error> {
+        self.reader.upgrade(&self.options)
+    }
+
     /// Tells whether the journal has grown enough for another snapshot: by the bytes of the environment, and at least
     /// by those of a segment. `appended_bytes` are those since the opening.
     ///
@@ -176,7 +184,8 @@ impl<D: Disk> Keeper<D> {
         pace: &mut Pace<'_>,
     ) -> Result<Option<Sealed>, Error> {
         let done = self.write_snapshot(tables, now, pace);
-        if let Ok(Some(_)) = done {
+        // Without one that holds more, nothing has grown either.
+        if done.is_ok() {
             self.grown = Some(Grown { before_bytes: 0, appended_bytes });
         }
         self.seen(done)

@@ -157,6 +157,7 @@ closed_set! {
     Batch = "POST /batch",
     StateSnapshot = "POST /state/snapshot",
     StateTrim = "POST /state/trim",
+    StateUpgrade = "POST /state/upgrade",
     Other = "other",
 }
 

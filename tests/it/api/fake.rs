@@ -275,6 +275,7 @@ impl Service for Fake {
         Ok(match what {
             Maintenance::Snapshot => Maintained::Snapshot { seq: 77, new_bytes: Some(4_096) },
             Maintenance::Trim => Maintained::Trimmed { files: 3, bytes: 1_000 },
+            Maintenance::Upgrade => Maintained::Upgraded { from: 1, to: 2 },
         })
     }
 

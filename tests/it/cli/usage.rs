@@ -32,7 +32,7 @@ fn help_goes_to_stdout_and_wrong_usage_to_stderr_with_2() {
               serve             Run the service until SIGTERM
               workflow          Register specifications, start cases, see and steer them
               workitem          See and do the work of cases
-              state             Look at, verify, repair and trim the state on disk
+              state             Look at, verify, repair, trim and upgrade the state on disk
               config            Show and check the configuration
               performance       Measure what this machine does
               explain           Print what an error code means and what to do

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{create, json_of, ok};
+use super::{create, json_of, ok, told};
 use crate::support::service::Place;
 
 /// Unpacks a golden store into a place.
@@ -54,4 +54,36 @@ fn a_store_of_format_1_holds_its_cases_goes_on_and_stays_of_format_1() {
             assert_eq!(fs::read(&path).unwrap()[8..12], 1_u32.to_le_bytes(), "{}", path.display());
         }
     }
+}
+
+#[test]
+fn a_store_of_format_1_is_upgraded_when_that_was_agreed_to() {
+    let (mut place, cases) = unpack("store-1");
+    let info = json_of(&place, &["state", "info"]);
+    assert_eq!((&info["format"], &info["upgrade_to"]), (&Value::from(1), &Value::from(2)), "{info}");
+    let refused = place.knhk(&["state", "upgrade"]);
+    assert_ne!(refused.status.code(), Some(0), "{}", told(&refused));
+    assert!(told(&refused).contains("upgrading the store to format 2"), "{}", told(&refused));
+    assert_eq!(format(&place.path("state")), 1);
+    let done = json_of(&place, &["state", "upgrade", "--yes"]);
+    assert_eq!(done, serde_json::json!({ "from": 1, "to": 2 }));
+    assert_eq!(format(&place.path("state")), 2);
+    let info = json_of(&place, &["state", "info"]);
+    assert_eq!((&info["format"], &info["upgrade_to"]), (&Value::from(2), &Value::Null), "{info}");
+    // Needs no consent: nothing is to be done. The service has the store here.
+    let mut service = place.start();
+    assert!(ok(&place, &["state", "upgrade"]).contains("nothing was done"));
+    assert_eq!(json_of(&place, &["workflow", "list"]), cases);
+    assert!(service.stop().success());
+    assert_eq!(json_of(&place, &["state", "verify"])["ok"], true);
+}
+
+#[test]
+fn a_running_service_upgrades_its_store() {
+    let (mut place, cases) = unpack("store-1");
+    let mut service = place.start();
+    assert_eq!(json_of(&place, &["state", "upgrade", "--yes"]), serde_json::json!({ "from": 1, "to": 2 }));
+    assert_eq!(format(&place.path("state")), 2);
+    assert_eq!(json_of(&place, &["workflow", "list"]), cases);
+    assert!(service.stop().success());
 }

@@ -325,3 +325,38 @@ fn a_snapshot_is_wanted_when_the_journal_has_grown_by_the_environment_and_a_segm
     assert!(!wants(&mut kept, SEGMENT_BYTES - 1, 0));
     assert!(wants(&mut kept, SEGMENT_BYTES, 0));
 }
+
+#[test]
+fn a_snapshot_is_not_wanted_again_and_again_when_the_environment_holds_nothing_newer() {
+    let mut kept = Keeping::new();
+    kept.append(30);
+    kept.snapshot().unwrap();
+    assert!(kept.keeper.wants_snapshot(SEGMENT_BYTES, 0).unwrap());
+    let (tables, moment) = (Arc::clone(&kept.bench.tables), kept.now().moment);
+    assert_eq!(kept.keeper.snapshot(&*tables, moment, SEGMENT_BYTES, &mut |_| Ok(())).unwrap(), None);
+    assert!(!kept.keeper.wants_snapshot(2 * SEGMENT_BYTES - 1, 0).unwrap());
+    assert!(kept.keeper.wants_snapshot(2 * SEGMENT_BYTES, 0).unwrap());
+}
+
+#[test]
+fn history_is_paced_by_the_bytes_of_the_journal_read_once() {
+    let mut kept = Keeping::new();
+    kept.append(30);
+    let rows = kept.keeper.sheet(kept.now(), Trim::Due).unwrap();
+    let journal_bytes: u64 = rows.iter().map(|row| row.bytes).sum();
+    let (mut paced_bytes, mut calls, mut written) = (0, 0, 0);
+    loop {
+        let now = kept.now();
+        let mut pace = |bytes| {
+            paced_bytes += bytes;
+            calls += 1;
+            Ok(())
+        };
+        match kept.keeper.step(now, Trim::Now, &mut pace).unwrap() {
+            Kept::History { .. } => written += 1,
+            _ => break,
+        }
+    }
+    assert!(written > 3 && calls > 20, "{written} {calls}");
+    assert!(paced_bytes > 0 && paced_bytes <= journal_bytes, "{paced_bytes} of {journal_bytes}");
+}
