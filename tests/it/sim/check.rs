@@ -18,18 +18,48 @@ use super::disk::SimDisk;
 use super::node::{Node, fold};
 use crate::support::interpreter::Interpreter;
 
-/// All durable entries, each with the time of its frame.
+/// All durable entries, of history and the journal, each with the time of its frame.
 pub(crate) struct Journal(Vec<(Time, Entry)>);
 
 impl Journal {
     pub(crate) fn read(node: &Node) -> Result<Self, String> {
-        let mut entries = Vec::new();
+        let mut in_journal = Vec::new();
+        let mut firsts: HashMap<Partition, u64> = HashMap::new();
         node.reader
             .frames(1, &mut |frame| {
-                entries.extend(frame.entries.iter().map(|entry| (frame.time, entry.clone())));
+                for entry in &frame.entries {
+                    firsts.entry(entry.partition).or_insert(entry.n);
+                    in_journal.push((frame.time, entry.clone()));
+                }
                 Ok(true)
             })
             .map_err(|error| format!("reading the journal: {error}"))?;
+        let mut entries = Vec::new();
+        let positions = node.reader.positions();
+        for partition in Partition::all() {
+            let end = firsts.get(&partition).copied().unwrap_or(positions[partition.index()] + 1);
+            if end == 1 {
+                continue;
+            }
+            // History does not keep the times of frames.
+            node.reader
+                .entries(partition, 1, &mut |entry| {
+                    let is_in_history = entry.n < end;
+                    if is_in_history {
+                        entries.push((Time(u64::MAX), entry.clone()));
+                    }
+                    is_in_history
+                })
+                .map_err(|error| format!("reading history: {error}"))?;
+        }
+        entries.append(&mut in_journal);
+        for partition in Partition::all() {
+            let last = entries.iter().rfind(|(_, entry)| entry.partition == partition);
+            let (found, end) = (last.map_or(0, |(_, entry)| entry.n), positions[partition.index()]);
+            if found != end {
+                return Err(format!("entry {found} of {partition:?} is the last, and {end} must be"));
+            }
+        }
         Ok(Self(entries))
     }
 

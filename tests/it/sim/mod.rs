@@ -56,6 +56,10 @@ fn every_seed_keeps_what_was_acknowledged_and_doubles_nothing() {
         total.crashes > 0 && total.acknowledged > 0 && total.failed_appends > 0,
         "nothing was put to the test"
     );
+    assert!(
+        total.histories > 0 && total.snapshots > 0 && total.removed > 0 && total.from_snapshot > 0,
+        "nothing was kept beside the journal"
+    );
 }
 
 /// Runs seeds 0 to `seeds` on all cores. A seed's world has nothing to do with another's, so which core runs it when
