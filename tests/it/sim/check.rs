@@ -13,7 +13,7 @@ use knhk::id::{CaseId, Partition, Time};
 use knhk::net::Net;
 use knhk::store::{self, Entry, Link, MemTables, Options};
 
-use super::client::{Clients, Told};
+use super::client::{Clients, Sent, Told};
 use super::disk::SimDisk;
 use super::node::{Node, fold};
 use crate::support::interpreter::Interpreter;
@@ -93,7 +93,7 @@ impl Journal {
 
 impl Journal {
     /// Every key has at most one entry, and whatever was acknowledged has its own.
-    pub(crate) fn acknowledged_is_there_once(&self, clients: &Clients) -> Result<(), String> {
+    pub(crate) fn acknowledged_is_there_once(&self, sent: &[Sent]) -> Result<(), String> {
         let mut counts: HashMap<Hash16, u32> = HashMap::new();
         let mut created: BTreeSet<CaseId> = BTreeSet::new();
         for (_, entry) in &self.0 {
@@ -105,7 +105,7 @@ impl Journal {
                 return Err(format!("case {} was created twice", CaseId(entry.subject)));
             }
         }
-        for sent in &clients.sent {
+        for sent in sent {
             let count = counts.get(&sent.hash).copied().unwrap_or(0);
             if count > 1 {
                 return Err(format!("done {count} times under one key: {:?}", sent.asked));
@@ -128,6 +128,21 @@ impl Journal {
                 && !created.contains(&view.id)
             {
                 return Err(format!("case {} was acknowledged and is lost", view.id));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Journal {
+    /// Every key is one that somebody sent.
+    pub(crate) fn nothing_is_invented(&self, sent: &[Sent]) -> Result<(), String> {
+        let known: BTreeSet<Hash16> = sent.iter().map(|sent| sent.hash).collect();
+        for (_, entry) in &self.0 {
+            if let Some(key) = Record::decode(&entry.payload)?.key
+                && !known.contains(&key.key)
+            {
+                return Err(format!("entry {} of {:?} has a key that nobody sent", entry.n, entry.partition));
             }
         }
         Ok(())

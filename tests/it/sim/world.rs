@@ -13,6 +13,7 @@ use knhk::store::{Kept, MemTables, Moment, Now, Options, PlantedBug, Trim};
 
 use super::check;
 use super::client::{Asked, Clients};
+use super::copy::Copy;
 use super::disk::{Faults, SimDisk};
 use super::node::{Node, Setting};
 use super::random::Random;
@@ -53,6 +54,7 @@ pub(crate) struct Stats {
     pub(crate) snapshots: u64,
     pub(crate) removed: u64,
     pub(crate) from_snapshot: u64,
+    pub(crate) copies: u64,
 }
 
 impl Stats {
@@ -68,6 +70,7 @@ impl Stats {
         self.snapshots += other.snapshots;
         self.removed += other.removed;
         self.from_snapshot += other.from_snapshot;
+        self.copies += other.copies;
     }
 }
 
@@ -76,7 +79,7 @@ impl fmt::Display for Stats {
         write!(
             f,
             "{} acknowledged, {} repeated, {} refused, {} unknown, {} crashes, {} failed appends, {} checkpoints, \
-             {} history files, {} snapshots, {} files removed, {} openings from a snapshot",
+             {} history files, {} snapshots, {} files removed, {} openings from a snapshot, {} copies",
             self.acknowledged,
             self.repeated,
             self.refused,
@@ -87,7 +90,8 @@ impl fmt::Display for Stats {
             self.histories,
             self.snapshots,
             self.removed,
-            self.from_snapshot
+            self.from_snapshot,
+            self.copies
         )
     }
 }
@@ -103,6 +107,8 @@ pub(crate) struct World {
     latest: u64,
     /// The clock that counts graces.
     moment: Moment,
+    /// The copy of the state folder that is being made.
+    copy: Option<Copy>,
     setting: Setting,
     node: Option<Node>,
     clients: Clients,
@@ -139,6 +145,7 @@ impl World {
             clock: START_US,
             latest: START_US,
             moment: Moment { boot: [0; 16], us: 0 },
+            copy: None,
             setting,
             node: None,
             clients: Clients::default(),
@@ -174,6 +181,9 @@ impl World {
             self.pass(us);
             self.latest = self.latest.max(self.clock);
             self.step()?;
+            if self.copy.is_some() && !self.disk.is_crashed() && self.random.is_one_in(3) {
+                self.copy()?;
+            }
             if self.disk.is_crashed() {
                 self.crash()?;
             }
@@ -202,7 +212,7 @@ impl World {
 
     fn step(&mut self) -> Result<(), String> {
         let now = self.now();
-        match self.random.below(45) {
+        match self.random.below(46) {
             0..=9 => {
                 let node = self.node.as_mut().expect("the service runs");
                 let count = if self.random.is_one_in(5) { 2 + self.random.index(6) } else { 1 };
@@ -241,6 +251,11 @@ impl World {
                 }
             }
             43 => self.snapshot()?,
+            44 if self.copy.is_none() => {
+                let sent = &self.clients.sent;
+                let state = &self.options.state_dir;
+                self.copy = Some(Copy::begin(&mut self.random, state, sent, self.moment));
+            }
             _ => {
                 let after = self.disk.calls() + self.random.below(30);
                 self.disk.crash_at(Some(after));
@@ -258,8 +273,28 @@ impl World {
             Kept::History { .. } => self.stats.histories += 1,
             Kept::Removed { .. } => self.stats.removed += 1,
         }
+        if trim == Trim::Now && matches!(kept, Kept::Removed { .. }) {
+            self.copy = None; // Whoever trims at once is told that copies become incomplete.
+        }
         self.say(|| format!("{trim:?}: {kept:?}"));
         Ok(true)
+    }
+
+    /// Reads some pieces of the copy that is being made, and opens it when it is whole.
+    fn copy(&mut self) -> Result<(), String> {
+        for _ in 0..=self.random.below(12) {
+            let Some(copy) = &mut self.copy else { break };
+            if self.moment.us - copy.began.us > self.options.grace_us {
+                self.copy = None; // It took longer than the grace.
+            } else if !copy.step(&mut self.random, &self.disk) {
+                let copy = self.copy.take().expect("it is there");
+                self.stats.copies += 1;
+                let (now, how) = (self.now(), (&self.options, self.setting));
+                let checked = copy.check(&mut self.random, how, now, &self.clients.sent);
+                checked.map_err(|why| format!("a copy: {why}"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Brings a checkpoint to its end, and writes a snapshot.
@@ -449,6 +484,7 @@ impl World {
 
     fn crash(&mut self) -> Result<(), String> {
         self.stats.crashes += 1;
+        self.copy = None;
         self.node = None;
         self.clients.lose_connections();
         self.disk.crash_at(None);
@@ -511,7 +547,7 @@ impl World {
         node.follow(usize::MAX)?;
         let journal = check::Journal::read(node)?;
         journal.positions_and_chains_are_whole()?;
-        journal.acknowledged_is_there_once(&self.clients)?;
+        journal.acknowledged_is_there_once(&self.clients.sent)?;
         journal.markings_are_the_interpreters(node)?;
         check::shown_is_durable(node, &self.clients)?;
         check::verify_is_clean(&self.disk, &self.tables, &self.options, self.plan.forgets_keys)
