@@ -43,8 +43,11 @@ pub(super) fn anew<D: Disk, T: Tables>(
     beside: &Beside,
     told: &mut Told<'_>,
 ) -> Result<Follower<T>, Error> {
-    for (&seq, meta) in beside.snapshots.range(reader.before().0..=ends.seq).rev() {
-        if let Some(reason) = disbelief(meta, reader, ends)? {
+    let end_seq = if beside.believes_beyond { u64::MAX } else { ends.seq };
+    for (&seq, meta) in beside.snapshots.range(reader.before().0..=end_seq).rev() {
+        if seq <= ends.seq
+            && let Some(reason) = disbelief(meta, reader, ends)?
+        {
             told.warnings.push(format!("the snapshot of frame {seq} is left out: {reason}"));
             continue;
         }

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::Options;
 use super::aside::Aside;
 use super::chain::{Covered, Found};
 use super::disk::Disk;
@@ -17,6 +16,7 @@ use super::identity::FORMAT;
 use super::segment::{End, Segment};
 use super::snapshot::{self, SNAPSHOT_FOLDER, Snapshot};
 use super::tables::Meta;
+use super::{Options, PlantedBug};
 
 /// A history file that can be read.
 #[derive(Debug, Clone)]
@@ -44,12 +44,18 @@ pub(super) struct Beside {
     /// By last frame.
     pub(super) snapshots: BTreeMap<u64, Meta>,
     pub(super) bad: Vec<Bad>,
+    /// Snapshots beyond the journal's end are believed: a planted bug.
+    pub(super) believes_beyond: bool,
 }
 
 impl Beside {
     /// Reads what there is; nothing in a release that knows only the journal.
     pub(super) fn of_format<D: Disk>(disk: &D, options: &Options) -> Result<Self, Error> {
-        if options.format_max < FORMAT { Ok(Self::default()) } else { Self::read(disk, &options.state_dir) }
+        if options.format_max < FORMAT {
+            return Ok(Self::default());
+        }
+        let believes_beyond = options.planted == Some(PlantedBug::SnapshotBeyondJournal);
+        Ok(Self { believes_beyond, ..Self::read(disk, &options.state_dir)? })
     }
 
     /// Reads what there is.
@@ -161,7 +167,8 @@ impl Beside {
         }
         let mut strange = Vec::new();
         for (&seq, meta) in self.snapshots.range(seams.first_seq..) {
-            if !in_chain(meta)? {
+            let is_believed = self.believes_beyond && seq > seams.last_seq;
+            if !is_believed && !in_chain(meta)? {
                 strange.push(seq);
             }
         }

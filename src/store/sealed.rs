@@ -272,7 +272,11 @@ impl<D: Disk> Writer<D> {
         self.sync()?;
         self.disk.rename(&self.temporary, &self.path).map_err(Error::io("rename", &self.temporary))?;
         self.is_finished = true;
-        self.disk.sync_folder(&self.folder).map_err(Error::io("sync", &self.folder))?;
+        if let Err(error) = self.disk.sync_folder(&self.folder) {
+            // A name that may be gone without power must not be taken for a file that is there.
+            let _ = self.disk.unlink(&self.path);
+            return Err(Error::io("sync", &self.folder)(error));
+        }
         Ok(self.written_bytes)
     }
 }
@@ -618,13 +622,15 @@ fn read_places(covered: &[u8], footer: &Footer, header_bytes: u64) -> Option<Vec
         .then_some(places)
 }
 
-/// Makes a folder for sealed files durable, and takes away what was not finished in it.
+/// Makes a folder for sealed files durable, with the names in it, and takes away what was not finished in it.
 pub(super) fn prepare_folder<D: Disk>(disk: &D, folder: &Path) -> Result<(), Error> {
     disk.create_folder(folder).map_err(Error::io("make the folder", folder))?;
     for name in names(disk, folder)?.into_iter().filter(|name| name.ends_with(TEMPORARY)) {
         // What stays is ignored again.
         let _ = disk.unlink(&folder.join(name));
     }
+    // A process may have died between giving a file its name and the sync of that name.
+    disk.sync_folder(folder).map_err(Error::io("sync", folder))?;
     let Some(above) = folder.parent() else { return Ok(()) };
     disk.sync_folder(above).map_err(Error::io("sync", above))
 }

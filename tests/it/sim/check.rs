@@ -13,23 +13,53 @@ use knhk::id::{CaseId, Partition, Time};
 use knhk::net::Net;
 use knhk::store::{self, Entry, Link, MemTables, Options};
 
-use super::client::{Clients, Told};
+use super::client::{Clients, Sent, Told};
 use super::disk::SimDisk;
 use super::node::{Node, fold};
 use crate::support::interpreter::Interpreter;
 
-/// All durable entries, each with the time of its frame.
+/// All durable entries, of history and the journal, each with the time of its frame.
 pub(crate) struct Journal(Vec<(Time, Entry)>);
 
 impl Journal {
     pub(crate) fn read(node: &Node) -> Result<Self, String> {
-        let mut entries = Vec::new();
+        let mut in_journal = Vec::new();
+        let mut firsts: HashMap<Partition, u64> = HashMap::new();
         node.reader
             .frames(1, &mut |frame| {
-                entries.extend(frame.entries.iter().map(|entry| (frame.time, entry.clone())));
+                for entry in &frame.entries {
+                    firsts.entry(entry.partition).or_insert(entry.n);
+                    in_journal.push((frame.time, entry.clone()));
+                }
                 Ok(true)
             })
             .map_err(|error| format!("reading the journal: {error}"))?;
+        let mut entries = Vec::new();
+        let positions = node.reader.positions();
+        for partition in Partition::all() {
+            let end = firsts.get(&partition).copied().unwrap_or(positions[partition.index()] + 1);
+            if end == 1 {
+                continue;
+            }
+            // History does not keep the times of frames.
+            node.reader
+                .entries(partition, 1, &mut |entry| {
+                    let is_in_history = entry.n < end;
+                    if is_in_history {
+                        entries.push((Time(u64::MAX), entry.clone()));
+                    }
+                    is_in_history
+                })
+                .map_err(|error| format!("reading history: {error}"))?;
+        }
+        entries.append(&mut in_journal);
+        for partition in Partition::all() {
+            let last = entries.iter().rfind(|(_, entry)| entry.partition == partition);
+            let (found, end) = (last.map_or(0, |(_, entry)| entry.n), positions[partition.index()]);
+            if found != end {
+                return Err(format!("entry {found} of {partition:?} is the last, and {end} must be"));
+            }
+        }
         Ok(Self(entries))
     }
 
@@ -63,7 +93,7 @@ impl Journal {
 
 impl Journal {
     /// Every key has at most one entry, and whatever was acknowledged has its own.
-    pub(crate) fn acknowledged_is_there_once(&self, clients: &Clients) -> Result<(), String> {
+    pub(crate) fn acknowledged_is_there_once(&self, sent: &[Sent]) -> Result<(), String> {
         let mut counts: HashMap<Hash16, u32> = HashMap::new();
         let mut created: BTreeSet<CaseId> = BTreeSet::new();
         for (_, entry) in &self.0 {
@@ -75,7 +105,7 @@ impl Journal {
                 return Err(format!("case {} was created twice", CaseId(entry.subject)));
             }
         }
-        for sent in &clients.sent {
+        for sent in sent {
             let count = counts.get(&sent.hash).copied().unwrap_or(0);
             if count > 1 {
                 return Err(format!("done {count} times under one key: {:?}", sent.asked));
@@ -98,6 +128,21 @@ impl Journal {
                 && !created.contains(&view.id)
             {
                 return Err(format!("case {} was acknowledged and is lost", view.id));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Journal {
+    /// Every key is one that somebody sent.
+    pub(crate) fn nothing_is_invented(&self, sent: &[Sent]) -> Result<(), String> {
+        let known: BTreeSet<Hash16> = sent.iter().map(|sent| sent.hash).collect();
+        for (_, entry) in &self.0 {
+            if let Some(key) = Record::decode(&entry.payload)?.key
+                && !known.contains(&key.key)
+            {
+                return Err(format!("entry {} of {:?} has a key that nobody sent", entry.n, entry.partition));
             }
         }
         Ok(())

@@ -35,7 +35,7 @@ pub(crate) enum Asked {
 }
 
 /// One request, under one key, however often it was sent.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Sent {
     pub(crate) asked: Asked,
     pub(crate) once: Once,

@@ -171,6 +171,13 @@ impl SimDisk {
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
+    /// Returns another empty disk, on which no inode has the number of one here.
+    pub(crate) fn with_inodes_from(seed: u64, inode: u64) -> Self {
+        let disk = Self::new(seed);
+        disk.lock().inode_count = inode;
+        disk
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }

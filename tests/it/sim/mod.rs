@@ -5,6 +5,7 @@
 mod by_hand;
 mod check;
 mod client;
+mod copy;
 pub(crate) mod disk;
 mod node;
 mod random;
@@ -56,6 +57,11 @@ fn every_seed_keeps_what_was_acknowledged_and_doubles_nothing() {
         total.crashes > 0 && total.acknowledged > 0 && total.failed_appends > 0,
         "nothing was put to the test"
     );
+    assert!(
+        total.histories > 0 && total.snapshots > 0 && total.removed > 0 && total.from_snapshot > 0,
+        "nothing was kept beside the journal"
+    );
+    assert!(total.copies > 0, "no copy came to its end");
 }
 
 /// Runs seeds 0 to `seeds` on all cores. A seed's world has nothing to do with another's, so which core runs it when
@@ -121,6 +127,16 @@ fn trusting_the_last_frame_at_opening_is_found() {
 #[test]
 fn skipping_the_torn_tail_cut_is_found() {
     finds(Plan::with_bug(PlantedBug::SkipTornTailCut), "skip the torn tail cut");
+}
+
+#[test]
+fn a_segment_that_goes_before_the_grace_is_found() {
+    finds(Plan::with_bug(PlantedBug::DropBeforeGrace), "drop before the grace");
+}
+
+#[test]
+fn a_snapshot_beyond_the_journal_that_is_believed_is_found() {
+    finds(Plan::with_bug(PlantedBug::SnapshotBeyondJournal), "a snapshot beyond the journal");
 }
 
 #[test]

@@ -15,8 +15,8 @@ use knhk::engine::writer::{JournalState, Writer};
 use knhk::engine::{HotCores, Options, prepare, queries, record, tables};
 use knhk::id::Time;
 use knhk::store::{
-    self, Checkpoint, Entry, Fold, Follower, Frame, Journal, JournalReader, MemTables, Opened, Preparer,
-    Rows, StoreId,
+    self, Checkpoint, Entry, Fold, Follower, Frame, Journal, JournalReader, Keeper, Kept, MemTables, Now,
+    Opened, Preparer, Rows, StoreId, Trim,
 };
 
 use super::disk::SimDisk;
@@ -93,6 +93,9 @@ pub(crate) struct Node {
     pub(crate) journal: Arc<JournalState>,
     pub(crate) checkpoint: Option<Checkpoint<MemTables>>,
     preparer: Preparer<SimDisk>,
+    pub(crate) keeper: Keeper<SimDisk>,
+    /// What the opening noted.
+    pub(crate) notes: Vec<String>,
     pub(crate) setting: Setting,
 }
 
@@ -110,7 +113,7 @@ impl Node {
         let disk = Arc::new(disk.clone());
         let opened = store::open(disk, Arc::clone(tables), fold, options, start, &mut |_| {})
             .map_err(|error| format!("opening: {error}"))?;
-        let Opened { journal, follower, .. } = opened;
+        let Opened { journal, follower, keeper, report, .. } = opened;
         let registry = Arc::new(Registry::default());
         let progress: Vec<_> = (0..setting.shard_count).map(|_| Arc::new(Progress::default())).collect();
         let reader = journal.reader();
@@ -142,6 +145,8 @@ impl Node {
             journal: state,
             checkpoint: None,
             preparer,
+            keeper,
+            notes: report.notes,
             setting,
         })
     }
@@ -219,6 +224,22 @@ impl Node {
                 Ok(()) => self.follower.end_checkpoint(),
                 Err(_) => self.follower.abort_checkpoint(),
             },
+        }
+    }
+
+    /// Goes one step on with history and trimming. A disk that fails is tried again later; anything else is wrong.
+    pub(crate) fn keep(&mut self, now: Now, trim: Trim) -> Result<Kept, String> {
+        match self.keeper.step(now, trim, &mut |_| Ok(())) {
+            Err(store::Error::Io { .. }) => Ok(Kept::Nothing),
+            kept => kept.map_err(|error| format!("keeping: {error}")),
+        }
+    }
+
+    /// Writes a snapshot of what the last checkpoint wrote; returns whether one was written.
+    pub(crate) fn snapshot(&mut self, tables: &MemTables, now: Now) -> Result<bool, String> {
+        match self.keeper.snapshot(tables, now.moment, 0, &mut |_| Ok(())) {
+            Err(store::Error::Io { .. }) => Ok(false),
+            sealed => Ok(sealed.map_err(|error| format!("a snapshot: {error}"))?.is_some()),
         }
     }
 

@@ -9,16 +9,19 @@ use knhk::engine::request::Message;
 use knhk::engine::service::Operation;
 use knhk::engine::shard::SERVICE_KEY_US;
 use knhk::id::Time;
-use knhk::store::{MemTables, Options, PlantedBug};
+use knhk::store::{Kept, MemTables, Moment, Now, Options, PlantedBug, Trim};
 
 use super::check;
 use super::client::{Asked, Clients};
+use super::copy::Copy;
 use super::disk::{Faults, SimDisk};
 use super::node::{Node, Setting};
 use super::random::Random;
 
 const STEPS: u64 = 260;
-const SEGMENT_BYTES: u64 = 256 * 1024;
+const SEGMENT_BYTES: u64 = 64 * 1024;
+/// Steps within which everything that may go has gone.
+const KEEP_STEPS_MAX: u32 = 500;
 /// A world that has been left alone so long must have come to rest.
 const REST_STEPS_MAX: u32 = 400;
 const START_US: u64 = 1_800_000_000_000_000;
@@ -47,6 +50,11 @@ pub(crate) struct Stats {
     pub(crate) crashes: u64,
     pub(crate) failed_appends: u64,
     pub(crate) checkpoints: u64,
+    pub(crate) histories: u64,
+    pub(crate) snapshots: u64,
+    pub(crate) removed: u64,
+    pub(crate) from_snapshot: u64,
+    pub(crate) copies: u64,
 }
 
 impl Stats {
@@ -58,6 +66,11 @@ impl Stats {
         self.crashes += other.crashes;
         self.failed_appends += other.failed_appends;
         self.checkpoints += other.checkpoints;
+        self.histories += other.histories;
+        self.snapshots += other.snapshots;
+        self.removed += other.removed;
+        self.from_snapshot += other.from_snapshot;
+        self.copies += other.copies;
     }
 }
 
@@ -65,14 +78,20 @@ impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} acknowledged, {} repeated, {} refused, {} unknown, {} crashes, {} failed appends, {} checkpoints",
+            "{} acknowledged, {} repeated, {} refused, {} unknown, {} crashes, {} failed appends, {} checkpoints, \
+             {} history files, {} snapshots, {} files removed, {} openings from a snapshot, {} copies",
             self.acknowledged,
             self.repeated,
             self.refused,
             self.unknown,
             self.crashes,
             self.failed_appends,
-            self.checkpoints
+            self.checkpoints,
+            self.histories,
+            self.snapshots,
+            self.removed,
+            self.from_snapshot,
+            self.copies
         )
     }
 }
@@ -86,6 +105,10 @@ pub(crate) struct World {
     clock: u64,
     /// The latest that the clock ever was; no time in the journal is later.
     latest: u64,
+    /// The clock that counts graces.
+    moment: Moment,
+    /// The copy of the state folder that is being made.
+    copy: Option<Copy>,
     setting: Setting,
     node: Option<Node>,
     clients: Clients,
@@ -108,8 +131,8 @@ impl World {
             segment_bytes: SEGMENT_BYTES,
             hurried_bytes: SEGMENT_BYTES,
             frame_bytes_max: setting.frame_bytes_max,
-            grace_us: 0,
-            keep_us: 0,
+            grace_us: *random.pick(&[0, 1_000_000, 60_000_000]).expect("there are some"),
+            keep_us: SERVICE_KEY_US,
             format_max: knhk::store::FORMAT,
             planted: plan.planted,
         };
@@ -121,6 +144,8 @@ impl World {
             options,
             clock: START_US,
             latest: START_US,
+            moment: Moment { boot: [0; 16], us: 0 },
+            copy: None,
             setting,
             node: None,
             clients: Clients::default(),
@@ -130,6 +155,15 @@ impl World {
 
     fn now(&self) -> Time {
         Time(self.clock)
+    }
+
+    fn pass(&mut self, us: u64) {
+        self.clock += us;
+        self.moment.us += us;
+    }
+
+    fn moment(&self) -> Now {
+        Now { moment: self.moment, time: self.now() }
     }
 
     fn say(&self, what: impl FnOnce() -> String) {
@@ -143,10 +177,13 @@ impl World {
     pub(crate) fn run(mut self) -> Result<Stats, String> {
         self.come_back()?;
         for _ in 0..STEPS {
-            self.clock += self.random.below(2_000);
-            self.clock += self.disk.take_late_us();
+            let us = self.random.below(2_000) + self.disk.take_late_us();
+            self.pass(us);
             self.latest = self.latest.max(self.clock);
             self.step()?;
+            if self.copy.is_some() && !self.disk.is_crashed() && self.random.is_one_in(3) {
+                self.copy()?;
+            }
             if self.disk.is_crashed() {
                 self.crash()?;
             }
@@ -163,6 +200,9 @@ impl World {
         self.repeat_everything()?;
         self.rest()?;
         self.check()?;
+        if self.random.is_one_in(2) {
+            self.keep_everything()?;
+        }
         Ok(self.stats)
     }
 
@@ -172,7 +212,7 @@ impl World {
 
     fn step(&mut self) -> Result<(), String> {
         let now = self.now();
-        match self.random.below(40) {
+        match self.random.below(46) {
             0..=9 => {
                 let node = self.node.as_mut().expect("the service runs");
                 let count = if self.random.is_one_in(5) { 2 + self.random.index(6) } else { 1 };
@@ -204,12 +244,89 @@ impl World {
             36 => self.weather(),
             37 => self.compare()?,
             38 => self.jump(),
+            39..=42 => {
+                let trim = if self.random.is_one_in(6) { Trim::Now } else { Trim::Due };
+                for _ in 0..=self.random.below(4) {
+                    self.keep(trim)?;
+                }
+            }
+            43 => self.snapshot()?,
+            44 if self.copy.is_none() => {
+                let sent = &self.clients.sent;
+                let state = &self.options.state_dir;
+                self.copy = Some(Copy::begin(&mut self.random, state, sent, self.moment));
+            }
             _ => {
                 let after = self.disk.calls() + self.random.below(30);
                 self.disk.crash_at(Some(after));
             }
         }
         Ok(())
+    }
+
+    /// Goes one step on with history and trimming; returns whether something was done.
+    fn keep(&mut self, trim: Trim) -> Result<bool, String> {
+        let now = self.moment();
+        let kept = self.node().keep(now, trim)?;
+        match &kept {
+            Kept::Nothing => return Ok(false),
+            Kept::History { .. } => self.stats.histories += 1,
+            Kept::Removed { .. } => self.stats.removed += 1,
+        }
+        if trim == Trim::Now && matches!(kept, Kept::Removed { .. }) {
+            self.copy = None; // Whoever trims at once is told that copies become incomplete.
+        }
+        self.say(|| format!("{trim:?}: {kept:?}"));
+        Ok(true)
+    }
+
+    /// Reads some pieces of the copy that is being made, and opens it when it is whole.
+    fn copy(&mut self) -> Result<(), String> {
+        for _ in 0..=self.random.below(12) {
+            let Some(copy) = &mut self.copy else { break };
+            if self.moment.us - copy.began.us > self.options.grace_us {
+                self.copy = None; // It took longer than the grace.
+            } else if !copy.step(&mut self.random, &self.disk) {
+                let copy = self.copy.take().expect("it is there");
+                self.stats.copies += 1;
+                let (now, how) = (self.now(), (&self.options, self.setting));
+                let checked = copy.check(&mut self.random, how, now, &self.clients.sent);
+                checked.map_err(|why| format!("a copy: {why}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings a checkpoint to its end, and writes a snapshot.
+    fn snapshot(&mut self) -> Result<(), String> {
+        let (now, tables) = (self.moment(), Arc::clone(&self.tables));
+        let node = self.node();
+        node.checkpoint();
+        if node.checkpoint.is_some() {
+            node.checkpoint();
+        }
+        let is_written = node.snapshot(&tables, now)?;
+        self.stats.snapshots += u64::from(is_written);
+        self.say(|| format!("a snapshot is written: {is_written}"));
+        Ok(())
+    }
+
+    /// Lets everything go that may, and opens what is left without the working environment.
+    fn keep_everything(&mut self) -> Result<(), String> {
+        self.snapshot()?;
+        self.pass(SERVICE_KEY_US + self.options.grace_us);
+        self.clock = self.clock.max(self.latest + SERVICE_KEY_US);
+        self.latest = self.clock;
+        for _ in 0..KEEP_STEPS_MAX {
+            if !self.keep(Trim::Due)? {
+                self.crash_now()?;
+                self.tables = Arc::new(MemTables::default());
+                self.crash_now()?;
+                return Ok(());
+            }
+            self.pass(self.options.grace_us + 1);
+        }
+        Err("what may go does not come to an end".to_owned())
     }
 
     fn write(&mut self) -> Result<(), String> {
@@ -298,7 +415,10 @@ impl World {
         match self.random.below(6) {
             // Nobody waits for days: a key that comes to its end between the sending and the shard's turn is none.
             0 if self.clients.is_waiting() => {}
-            0 => self.clock += self.random.below(2 * super::node::KEY_US),
+            0 => {
+                let us = self.random.below(2 * super::node::KEY_US);
+                self.pass(us);
+            }
             1 => {
                 self.clock = self.clock.saturating_sub(self.random.below(7_200_000_000));
                 // What is still under way may be done, and its key's time begin, by the clock as it is now.
@@ -310,7 +430,14 @@ impl World {
                 let shard = self.random.index(self.setting.shard_count);
                 self.node().inboxes[shard].push_back(Message::Minute);
             }
-            _ => self.clock += self.random.below(60_000_000),
+            3 if !self.clients.is_waiting() => {
+                let us = self.random.below(3 * SERVICE_KEY_US);
+                self.pass(us);
+            }
+            _ => {
+                let us = self.random.below(60_000_000);
+                self.pass(us);
+            }
         }
     }
 
@@ -318,7 +445,7 @@ impl World {
     fn rest(&mut self) -> Result<(), String> {
         for _ in 0..REST_STEPS_MAX {
             let now = self.now();
-            self.clock += 1_000;
+            self.pass(1_000);
             self.latest = self.latest.max(self.clock);
             for shard in 0..self.setting.shard_count {
                 self.node().turn(shard, usize::MAX, now);
@@ -357,6 +484,7 @@ impl World {
 
     fn crash(&mut self) -> Result<(), String> {
         self.stats.crashes += 1;
+        self.copy = None;
         self.node = None;
         self.clients.lose_connections();
         self.disk.crash_at(None);
@@ -367,7 +495,7 @@ impl World {
             self.disk.restart();
         } else {
             self.say(|| "the power is lost".to_owned());
-            self.disk.power_cycle();
+            self.lose_power();
         }
         if self.random.is_one_in(5) {
             // The working environment is derived: it may be gone.
@@ -376,6 +504,13 @@ impl World {
         self.setting.shard_count = 1 + self.random.index(3);
         self.come_back()?;
         self.check()
+    }
+
+    /// The machine begins anew, and so does its clock.
+    fn lose_power(&mut self) {
+        self.disk.power_cycle();
+        let run = u128::from_le_bytes(self.moment.boot) + 1;
+        self.moment = Moment { boot: run.to_le_bytes(), us: self.random.below(1_000_000) };
     }
 
     /// Opens the store, perhaps dying on the way a few times.
@@ -392,12 +527,15 @@ impl World {
                 if self.random.is_one_in(2) {
                     self.disk.restart();
                 } else {
-                    self.disk.power_cycle();
+                    self.lose_power();
                 }
                 continue;
             }
             self.disk.crash_at(None);
-            self.node = Some(opened?);
+            let opened = opened?;
+            let is_of_snapshot = |note: &String| note.starts_with("the rows were loaded from the snapshot");
+            self.stats.from_snapshot += u64::from(opened.notes.iter().any(is_of_snapshot));
+            self.node = Some(opened);
             self.say(|| "the service runs".to_owned());
             return Ok(());
         }
@@ -409,7 +547,7 @@ impl World {
         node.follow(usize::MAX)?;
         let journal = check::Journal::read(node)?;
         journal.positions_and_chains_are_whole()?;
-        journal.acknowledged_is_there_once(&self.clients)?;
+        journal.acknowledged_is_there_once(&self.clients.sent)?;
         journal.markings_are_the_interpreters(node)?;
         check::shown_is_durable(node, &self.clients)?;
         check::verify_is_clean(&self.disk, &self.tables, &self.options, self.plan.forgets_keys)
