@@ -1,17 +1,16 @@
 //! A clock that jumps, forwards and back, while the service works.
 //!
-//! Not the machine's: libfaketime stands between the process and the clock, and reads from a file by how much it is
-//! off. Only the wall clock is touched; the monotonic one never jumps on Linux. A time before 1970 is not tried,
-//! because the kernel refuses it.
+//! Not the machine's: libfaketime reads from a file by how much the process's own is off. A time before 1970 is not
+//! tried, because the kernel refuses it.
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Fault, workers};
+use crate::support::fake_time;
 use crate::support::http::Client;
 use crate::support::load;
 use crate::support::service::{Place, Service};
@@ -29,11 +28,6 @@ const OFFSETS_HOURS: &[i64] = &[1, -2, 72, -72, 0, -24 * 365 * 20, 24 * 365, 0];
 const STEP: u64 = 50;
 /// How exactly the process must be off: the test itself takes its time.
 const SECONDS_OFF_MAX: i64 = 300;
-
-fn library() -> Option<PathBuf> {
-    let folders = fs::read_dir("/usr/lib").ok()?;
-    folders.flatten().map(|entry| entry.path().join("faketime/libfaketime.so.1")).find(|path| path.exists())
-}
 
 fn set_offset(place: &Place, hours: i64) {
     // By renaming, so that no half of it is read.
@@ -72,32 +66,22 @@ fn check_times(client: &mut Client, case: &str) {
 }
 
 /// Starts the service with a clock that is off by what the file says.
-fn start(place: &mut Place, library: &std::path::Path) -> Service {
-    let preload = format!("LD_PRELOAD={}", library.display());
-    let file = format!("FAKETIME_TIMESTAMP_FILE={}", place.path("offset").display());
-    // NO_CACHE: a change is seen at the next look. What files say of their age is the file system's.
-    place.start_under(&[
-        "env",
-        &preload,
-        &file,
-        "FAKETIME_NO_CACHE=1",
-        "DONT_FAKE_MONOTONIC=1",
-        "FAKETIME_DONT_FAKE_MONOTONIC=1",
-        "NO_FAKE_STAT=1",
-    ])
+fn start(place: &mut Place) -> Service {
+    let before = fake_time::under(&format!("FAKETIME_TIMESTAMP_FILE={}", place.path("offset").display()));
+    place.start_under(&before.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 #[test]
 fn a_clock_that_jumps_doubles_no_id_and_loses_no_key() {
     let fault = Fault::begin(FAULT);
-    let Some(library) = library() else {
+    if fake_time::library().is_none() {
         return fault.skip("libfaketime is not here");
-    };
+    }
     let mut random = fault.random();
     // No key's time ends by itself here.
     let mut place = Place::with(&[("idempotency_hours", "8760"), ("checkpoint_seconds", "1")]);
     set_offset(&place, 0);
-    let mut service = start(&mut place, &library);
+    let mut service = start(&mut place);
     load::register(&service);
     let base = time_there(&mut service.client());
     let mut workers = workers(&mut random);
@@ -121,7 +105,7 @@ fn a_clock_that_jumps_doubles_no_id_and_loses_no_key() {
             } else {
                 assert!(service.stop().success(), "{}", place.log());
             }
-            service = start(&mut place, &library);
+            service = start(&mut place);
         }
         load::compare(&service, &mut workers, usize::MAX, &mut random);
         let mut client = service.client();
@@ -156,12 +140,12 @@ fn a_key_is_kept_for_its_time_and_not_for_ever() {
         return;
     }
     let fault = Fault::begin(KEYS_FAULT);
-    let Some(library) = library() else {
+    if fake_time::library().is_none() {
         return fault.skip("libfaketime is not here");
-    };
+    }
     let mut place = Place::with(&[("idempotency_hours", "1")]);
     set_offset(&place, 0);
-    let mut service = start(&mut place, &library);
+    let mut service = start(&mut place);
     load::register(&service);
     let mut client = service.client();
     let body = serde_json::json!({"workflow": "order", "data": {"customer": "Ann"}});

@@ -1,6 +1,7 @@
 //! What several themes share.
 
 pub(crate) mod driver;
+pub(crate) mod fake_time;
 pub(crate) mod http;
 pub(crate) mod interpreter;
 pub(crate) mod load;
