@@ -138,6 +138,7 @@ pub(super) static PAGES: &[(u16, &str)] = &[
     (430, include_str!("../../docs/errors/KN0430.md")),
     (431, include_str!("../../docs/errors/KN0431.md")),
     (432, include_str!("../../docs/errors/KN0432.md")),
+    (433, include_str!("../../docs/errors/KN0433.md")),
     (500, include_str!("../../docs/errors/KN0500.md")),
     (501, include_str!("../../docs/errors/KN0501.md")),
     (502, include_str!("../../docs/errors/KN0502.md")),

@@ -15,7 +15,7 @@ use crate::engine::clock::Clock;
 use crate::engine::fold::EngineFold;
 use crate::engine::tables;
 use crate::engine::threads::become_owner;
-use crate::store::{self, Act, FileRow, Info, Level, LmdbTables, RealDisk, Trim, VerifyReport};
+use crate::store::{self, Act, FileRow, Info, Level, LmdbTables, RealDisk, Tables, Trim, VerifyReport};
 
 /// Look at, verify, repair, trim and upgrade the state on disk
 #[derive(Debug, FromArgs, ArgsInfo)]
@@ -257,7 +257,11 @@ fn repair(context: &mut Context, config: &Config, command: &Repair) -> Result<()
     context.ui.set_json(command.json);
     let disk = Arc::new(RealDisk);
     let now = context.clock.now();
-    let planned = store::repair(&disk, &config.store(), now, Act::Tell)?;
+    // One that cannot be read says nothing of what was lost.
+    let tables = LmdbTables::open_existing(&config.cache_dir).ok().flatten();
+    let folded = tables.and_then(|tables| tables.meta().ok().flatten());
+    let repair = |act| store::repair(&disk, &config.store(), folded.as_ref(), now, act);
+    let planned = repair(Act::Tell)?;
     let Some(damage) = &planned.damage else {
         if context.ui.form() == Form::Json {
             return context.ui.document(&json!({ "repaired": false, "damage": null, "moved": [] }));
@@ -275,7 +279,7 @@ fn repair(context: &mut Context, config: &Config, command: &Repair) -> Result<()
     if !command.yes && context.ui.ask("do it?") != Some(true) {
         return Err(Error::NotAgreed { what });
     }
-    let done = store::repair(&disk, &config.store(), now, Act::Do)?;
+    let done = repair(Act::Do)?;
     if context.ui.form() == Form::Json {
         return context.ui.document(&json!({
             "repaired": true,

@@ -14,6 +14,7 @@ use super::frame::Decoded;
 use super::identity::{FORMAT, FORMAT_OLDEST};
 use super::open::JOURNAL_FOLDER;
 use super::segment::{End, Segment, Step, TEMPORARY, Tail, Walk, parse_name, tail};
+use super::tables::Meta;
 
 /// Most segments in the journal folder.
 pub(super) const SEGMENT_COUNT_MAX: usize = 65_536;
@@ -166,6 +167,25 @@ pub(super) struct Found {
     pub(super) cut: Option<Cut>,
     /// The format that it is written in.
     pub(super) format: u32,
+}
+
+impl Found {
+    /// Returns what is wrong if the working environment holds frames that were durable, and something that is no frame
+    /// lies in their place: it is no unfinished append, because only what is durable is folded. A copy may be older than
+    /// the environment beside it, and a repair leaves nothing behind the end.
+    pub(super) fn lost(&self, folded: &Meta) -> Option<Error> {
+        let head = self.segments.last()?;
+        let is_lost =
+            self.is_torn && !head.is_copy && folded.store == self.store && folded.seq > self.end.seq;
+        let reason = || {
+            format!(
+                "frame {} is bad, and was whole once: the working environment has folded up to frame {}",
+                self.end.seq + 1,
+                folded.seq
+            )
+        };
+        is_lost.then(|| head.damaged(self.end_offset, reason()))
+    }
 }
 
 /// Returns the format that a journal is written in, as its segments tell: that of the newest, and at least what history

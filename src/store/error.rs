@@ -208,6 +208,14 @@ pub enum Error {
         /// Why.
         why: &'static str,
     },
+    /// Nothing of the journal is good, and history or snapshots lie beside it: no repair gives these up.
+    #[error("nothing of the journal can be kept, and history or snapshots in {} hold what was before it", state_dir.display())]
+    NothingKept {
+        /// The state folder.
+        state_dir: PathBuf,
+        /// What is wrong with the journal.
+        source: Box<Error>,
+    },
     /// A row does not fit into a history file or snapshot.
     #[error("a row cannot be put into {}: {reason}", path.display())]
     SealedRow {
@@ -245,6 +253,7 @@ impl Error {
             Self::SealedDamaged { .. } => 430,
             Self::SealedRow { .. } => 431,
             Self::Ended { .. } => 432,
+            Self::NothingKept { .. } => 433,
         })
     }
 
@@ -267,6 +276,7 @@ impl Error {
             | Self::TooManySegments { .. }
             | Self::Astray { .. }
             | Self::ChainBroken { .. }
+            | Self::NothingKept { .. }
             | Self::SealedDamaged { .. } => Kind::Corrupt,
             Self::FrameOrder { .. } | Self::SealedRow { .. } => Kind::Internal,
             Self::RowSize { .. } => Kind::TooLarge,

@@ -295,7 +295,7 @@ fn history_that_is_missing_is_a_missing_segment() {
     fs::remove_file(bench.path(HISTORY_FOLDER, 1)).unwrap();
     assert_eq!(bench.open().err().unwrap().code().0, 404);
     let before = bench.names("journal");
-    let error = repair(&Arc::new(RealDisk), &bench.options, Time(1), Act::Do).unwrap_err();
+    let error = repair(&Arc::new(RealDisk), &bench.options, None, Time(1), Act::Do).unwrap_err();
     assert_eq!((error.code().0, bench.names("journal")), (404, before), "a repair leaves nothing of it");
 }
 
@@ -397,4 +397,17 @@ fn partitions_are_shared_out_by_their_rows() {
     let firsts: Vec<u16> = shares.iter().map(|share| share[0].0).collect();
     assert_eq!(firsts, [0, 2, 7, 8]);
     assert_eq!(shares.concat(), Partition::all().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_journal_of_which_nothing_is_good_is_not_given_up_while_history_holds_what_was_before() {
+    let bench = Bench::sealed(3);
+    bench.trim(3);
+    let files = |bench: &Bench| ["journal", "history", "snapshot"].map(|folder| bench.names(folder));
+    let before = files(&bench);
+    // The first frame of the first segment.
+    flip(&bench.path("journal", 0), 4096 + 20);
+    let error = repair(&Arc::new(RealDisk), &bench.options, None, Time(1), Act::Do).unwrap_err();
+    assert_eq!(error.code().0, 433, "{error}");
+    assert_eq!(files(&bench), before);
 }

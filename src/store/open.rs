@@ -121,6 +121,12 @@ pub fn open<D: Disk, T: Tables>(
     }
     let suspicion = is_suspicious.then(|| "two runs ended within a minute of starting".to_owned());
     let suspicion = suspicion.or(tables.begin()?);
+    // One that cannot be read says nothing.
+    if let (Some(found), Ok(Some(meta))) = (&found, tables.meta())
+        && let Some(lost) = found.lost(&meta)
+    {
+        return Err(lost);
+    }
     let mut opening = Opening { tables, fold, beside, suspicion, report, progress };
     let (mut journal, follower) = match found {
         Some(mut found) => {

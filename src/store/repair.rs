@@ -16,6 +16,7 @@ use super::error::Error;
 use super::identity;
 use super::journal::Journal;
 use super::open::{JOURNAL_FOLDER, take_folders};
+use super::tables::Meta;
 use crate::id::Time;
 
 /// Whether a repair is only told or also done.
@@ -43,15 +44,24 @@ pub struct RepairReport {
 }
 
 /// Cuts a damaged journal at the damage and moves the rest aside; the service must not run. A store of which nothing
-/// can be kept is new when it is opened next.
+/// can be kept is new when it is opened next. `folded` is what the working environment says of itself, if there is one.
 ///
 /// # Errors
-/// A disk that cannot be read or written, or a journal of another format: neither is damage.
-pub fn repair<D: Disk>(disk: &Arc<D>, options: &Options, now: Time, act: Act) -> Result<RepairReport, Error> {
+/// A disk that cannot be read or written, or a journal of another format: neither is damage. And a journal of which
+/// nothing is good while history or snapshots hold what was before: that is not all given up for it.
+pub fn repair<D: Disk>(
+    disk: &Arc<D>,
+    options: &Options,
+    folded: Option<&Meta>,
+    now: Time,
+    act: Act,
+) -> Result<RepairReport, Error> {
     let _lock = take_folders(&**disk, options)?;
     let aside = Aside::new(options, now);
     let listing = Listing::read(&**disk, options)?;
     let (kept, damage) = find(&**disk, options, &listing)?;
+    let lost = || kept.as_ref().zip(folded).and_then(|(kept, folded)| kept.lost(folded));
+    let damage = damage.or_else(lost);
     let mut report = RepairReport {
         damage,
         kept_seq: 0,
@@ -103,6 +113,9 @@ fn find<D: Disk>(
     let (mut found, damage) = match found {
         // The segments are good as far as they go: what came before them is to be put back, not all of it given up.
         (None, Some(error @ Error::SegmentMissing { .. })) if !beside.is_empty() => return Err(error),
+        (None, Some(error)) if !beside.is_empty() => {
+            return Err(Error::NothingKept { state_dir: options.state_dir.clone(), source: Box::new(error) });
+        }
         found => found,
     };
     if let (Some(found), Some(named)) = (&mut found, named) {
