@@ -100,6 +100,8 @@ fn copy_one_store(rounds: Range<u64>, random: &mut Random) {
         ("frame_bytes_max", "65536"),
         ("body_bytes_max", "65536"),
         ("checkpoint_seconds", "1"),
+        // Each operation has a key, and five minutes at full load use more than the default.
+        ("idempotency_keys_max", "100000000"),
         ("checkpoint_bytes", "1048576"),
     ]);
     let mut service = place.start();
@@ -111,7 +113,7 @@ fn copy_one_store(rounds: Range<u64>, random: &mut Random) {
             wait::absent(&format!("hot-tar: {copy:?}, because its program is not here"));
             continue;
         }
-        let restored = Place::with(&[("checkpoint_seconds", "1")]);
+        let restored = Place::with(&[("checkpoint_seconds", "1"), ("idempotency_keys_max", "100000000")]);
         let warm_up = if round == rounds.start { WARM_UP.0 } else { WARM_UP.1 };
         let (before, happened) = clients.while_working(service.address, |clients| {
             clients.wait_for(warm_up);
