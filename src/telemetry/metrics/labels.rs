@@ -107,7 +107,7 @@ closed_set! {
     Helper = "helper",
     /// Questions for lists and searches.
     Queries = "queries",
-    /// Requests for http workers.
+    /// Requests that are being answered or wait for it.
     Http = "http",
     /// Spans for the collector.
     Spans = "spans",
