@@ -91,6 +91,7 @@ fn rows_that_are_missing_are_folded_again_at_the_start() {
     assert_eq!(reads(&place, &case), expected);
     assert_eq!(place.knhk(&["state", "verify"]).status.code(), Some(1));
     let mut service = place.start();
+    service.wait_until_scrubbed();
     assert_eq!(reads(&place, &case), expected);
     assert!(place.log().contains("made anew"), "{}", place.log());
     ok(&place, &["workitem", "complete", &only_item(&place, &case), "--data", r#"{"amount":5}"#]);

@@ -212,6 +212,16 @@ impl Service {
         .unwrap_or_else(|| panic!("no answer from {} within {START_MAX:?}", self.address))
     }
 
+    /// Waits until no row can be missing any more.
+    pub(crate) fn wait_until_scrubbed(&self) {
+        let mut client = self.client();
+        let scrubbed = wait::until(START_MAX, || {
+            let health = client.get("/health").ok()?.text();
+            (!health.contains("scrub running")).then_some(())
+        });
+        scrubbed.expect("the scrub does not end");
+    }
+
     /// Ends the process at once, as a crash would.
     pub(crate) fn kill(&mut self) {
         self.signal(Signal::SIGKILL);
