@@ -33,7 +33,7 @@ impl Scrub {
     pub(super) fn step<D: Disk, T: Tables>(&mut self, shared: &Shared<D, T>) -> bool {
         let Some(table) = self.left.front() else { return false };
         let environment = shared.environment();
-        let tables = shared.read_as_is().tables();
+        let tables = shared.tables();
         match tables.scrub(*table, PIECE_ROWS) {
             Ok(Scrubbed::More) => return true,
             Ok(Scrubbed::Whole) => drop(self.left.pop_front()),

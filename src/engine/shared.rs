@@ -343,7 +343,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
 
     /// Returns the working environment, which only who has [`Self::environment`] may read as a whole.
     pub fn tables(&self) -> Arc<T> {
-        self.follower.read().unwrap_or_else(PoisonError::into_inner).tables()
+        self.read_as_is().tables()
     }
 
     /// Returns the bytes of the working environment's files.

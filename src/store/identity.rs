@@ -9,7 +9,6 @@ use super::bytes::Fields;
 use super::disk::{Disk, DiskFile};
 use super::entry::StoreId;
 use super::error::Error;
-use super::open::lock_alone;
 use super::{OpenReport, Options};
 
 /// The newest format of a store: journal, history and snapshots, where what the latter two hold leaves the journal.
@@ -136,21 +135,6 @@ pub struct Upgraded {
 /// The file that names the store cannot be read, is damaged, or names a format unknown here.
 pub fn format<D: Disk>(disk: &D, options: &Options) -> Result<Option<u32>, Error> {
     Ok(read(disk, options)?.map(|found| found.format))
-}
-
-/// Raises a store to the newest format while nobody has it; `None` where no store says what it is. The release before this
-/// one refuses it from then on. A store that is in use is upgraded by [`JournalReader::upgrade`].
-///
-/// # Errors
-/// Somebody has the store, or its file cannot be read or written; then nothing was changed.
-///
-/// [`JournalReader::upgrade`]: super::JournalReader::upgrade
-pub fn upgrade<D: Disk>(disk: &D, options: &Options) -> Result<Option<Upgraded>, Error> {
-    if read(disk, options)?.is_none() {
-        return Ok(None);
-    }
-    let _lock = lock_alone(disk, options)?;
-    raise(disk, options).map(Some)
 }
 
 /// Makes the file name the newest format.

@@ -10,7 +10,7 @@ use super::sealed::{Moment, prepare_folder};
 use super::snapshot::{self, SNAPSHOT_FOLDER};
 use super::{
     Act, Entry, Error, FORMAT, Fold, Level, Link, Log, MemTables, Opened, Options, RealDisk, Rows, Start,
-    StoreId, Table, Tables, VerifyReport, Work, format, look, open, repair, upgrade, verify,
+    StoreId, Table, Tables, VerifyReport, Work, format, look, open, repair, verify,
 };
 use crate::id::{Partition, Time};
 
@@ -360,7 +360,7 @@ fn a_store_of_format_1_is_written_so_that_the_release_before_reads_it_until_it_i
     bench.goes_on();
     bench.options.format_max = FORMAT;
     bench.goes_on();
-    let upgraded = upgrade(&RealDisk, &bench.options).unwrap().unwrap();
+    let upgraded = bench.open().unwrap().journal.reader().upgrade(&bench.options).unwrap();
     assert_eq!((upgraded.from, upgraded.to), (1, 2));
     let files = bench.names("journal");
     bench.options.format_max = 1;
@@ -380,7 +380,7 @@ fn a_store_is_upgraded_by_who_has_it() {
     drop(bench.open().unwrap());
     bench.options.format_max = FORMAT;
     let store = bench.open().unwrap();
-    assert_eq!(upgrade(&RealDisk, &bench.options).unwrap_err().code().0, 401);
+    assert_eq!(bench.open().err().unwrap().code().0, 401);
     assert_eq!(store.journal.reader().upgrade(&bench.options).unwrap().to, 2);
     assert_eq!(store.journal.reader().format(), 2);
     drop(store);

@@ -54,7 +54,7 @@ pub use entry::{Entry, Frame, Link, Positions, StoreId};
 pub use error::{AppendError, Error};
 pub use follower::{CHECKPOINT_CHANGED_BYTES, Checkpoint, Fold, Follower, Is, Rows};
 pub use frame::FRAME_BYTES_MAX;
-pub use identity::{FORMAT, FORMAT_OLDEST, Upgraded, format, upgrade};
+pub use identity::{FORMAT, FORMAT_OLDEST, Upgraded, format};
 pub use info::{Info, SegmentInfo, info};
 pub use journal::{HURRIED_SEGMENT_BYTES, Journal, Prepared, Preparer};
 pub use keeper::{Keeper, Kept, Now, Sealed, retention};

@@ -172,11 +172,6 @@ pub(super) fn take_folders<D: Disk>(disk: &D, options: &Options) -> Result<Lock,
         disk.create_folder(folder).map_err(Error::io("make the folder", folder))?;
     }
     disk.sync_folder(&options.state_dir).map_err(Error::io("sync", &options.state_dir))?;
-    lock_alone(disk, options)
-}
-
-/// Takes the lock for oneself.
-pub(super) fn lock_alone<D: Disk>(disk: &D, options: &Options) -> Result<Lock, Error> {
     let path = options.state_dir.join(LOCK_NAME);
     let lock = disk.lock(&path).map_err(Error::io("lock", &path))?;
     lock.ok_or_else(|| Error::Locked { holder: disk.lock_holder(&path), path })
