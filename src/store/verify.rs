@@ -15,6 +15,7 @@ use super::follower::{Fold, check_sums};
 use super::history::{HISTORY_FOLDER, History};
 use super::open::JOURNAL_FOLDER;
 use super::segment::Segment;
+use super::shelf::is_gone;
 use super::snapshot::{self, SNAPSHOT_FOLDER, Snapshot};
 use super::tables::{Meta, TABLE_COUNT_MAX, Table, Tables};
 use super::{Options, identity};
@@ -62,10 +63,30 @@ pub struct VerifyReport {
 }
 
 /// Verifies a store; `tables` is its working environment, if there is one. `progress` hears the number of each frame.
+/// When a running service takes a file away that was about to be read, it begins anew.
 pub fn verify<D: Disk, T: Tables>(
     disk: &D,
     tables: Option<&T>,
     fold: Arc<dyn Fold>,
+    options: &Options,
+    level: Level,
+    progress: &mut dyn FnMut(u64),
+) -> VerifyReport {
+    let mut tries = 0;
+    // Ends: tries are counted.
+    loop {
+        let report = verify_once(disk, tables, &fold, options, level, progress);
+        tries += 1;
+        if tries == FIND_COUNT_MAX || !report.findings.iter().any(is_gone) {
+            return report;
+        }
+    }
+}
+
+fn verify_once<D: Disk, T: Tables>(
+    disk: &D,
+    tables: Option<&T>,
+    fold: &Arc<dyn Fold>,
     options: &Options,
     level: Level,
     progress: &mut dyn FnMut(u64),
@@ -98,7 +119,7 @@ pub fn verify<D: Disk, T: Tables>(
     };
     let done = match level {
         Level::Quick => verify_end(disk, &ground.segments, &mut report),
-        Level::Full => verify_all(disk, options, &mut ground, environment, &fold, &mut report, progress),
+        Level::Full => verify_all(disk, options, &mut ground, environment, fold, &mut report, progress),
     };
     match done {
         // An opening goes on before it.
@@ -190,9 +211,8 @@ impl Ground {
 /// Returns whether a running service may have taken a file away that was just seen.
 pub(super) fn may_have_moved(error: &Error) -> bool {
     match error {
-        Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
         Error::SegmentMissing { .. } | Error::DamagedCopy { .. } => true,
-        _ => false,
+        error => is_gone(error),
     }
 }
 

@@ -360,3 +360,25 @@ fn history_is_paced_by_the_bytes_of_the_journal_read_once() {
     assert!(written > 3 && calls > 20, "{written} {calls}");
     assert!(paced_bytes > 0 && paced_bytes <= journal_bytes, "{paced_bytes} of {journal_bytes}");
 }
+
+#[test]
+fn a_verification_begins_anew_when_what_it_reads_is_trimmed_and_a_snapshot_is_sealed_meanwhile() {
+    let mut kept = Keeping::new();
+    kept.append(30);
+    kept.settle(Trim::Due);
+    kept.snapshot().unwrap();
+    kept.us += 10 * GRACE_US;
+    let (disk, options) = (kept.bench.disk.clone(), kept.bench.options.clone());
+    let tables = Arc::clone(&kept.bench.tables);
+    let mut removed = Vec::new();
+    let report =
+        knhk::store::verify(&disk, Some(&*tables), Arc::new(Chains), &options, Level::Full, &mut |_| {
+            if removed.is_empty() {
+                kept.append(3);
+                kept.snapshot().unwrap();
+                removed = kept.settle(Trim::Due).1;
+            }
+        });
+    assert!(removed.contains(&FileKind::Segment), "nothing was in the way: {removed:?}");
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+}
