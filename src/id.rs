@@ -100,11 +100,11 @@ impl CaseId {
 
 impl fmt::Display for CaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for place in (0..CASE_TEXT_LEN).rev() {
-            let digit = (self.0 >> (5 * place)) & 31;
-            f.write_str(char::from(ALPHABET[digit as usize]).encode_utf8(&mut [0; 4]))?;
+        let mut text = [0; CASE_TEXT_LEN];
+        for (at, place) in (0..CASE_TEXT_LEN).rev().enumerate() {
+            text[at] = ALPHABET[((self.0 >> (5 * place)) & 31) as usize];
         }
-        Ok(())
+        f.write_str(std::str::from_utf8(&text).expect("invariant: the alphabet is ASCII"))
     }
 }
 

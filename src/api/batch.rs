@@ -1,6 +1,6 @@
 //! Many operations in one request: a line each, in and out, in order; all go to the engine in one call.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 
 use super::answer::{Answered, OFFER_LINES, choose};
 use super::body::{self, Members};
@@ -8,7 +8,7 @@ use super::header::{self, Media};
 use super::problem::Problem;
 use super::query::{Query, shorten};
 use super::{Error, Limits, Request, cases, fingerprint, items, nearest, show};
-use crate::engine::service::{Answer, CaseAct, IsNew, ItemAct, Once, Operation, Refusal, Service};
+use crate::engine::service::{Answer, CaseAct, ItemAct, Once, Operation, Refusal, Service};
 
 /// Every operation of a batch line.
 const OPERATIONS: [&str; 10] =
@@ -38,9 +38,9 @@ pub(super) fn run(service: &dyn Service, request: &Request, limits: &Limits) -> 
 }
 
 /// Writes one line an operation, in the order of the request.
-fn written(read: Vec<Result<(), Error>>, answers: Vec<Result<Answer, Refusal>>) -> String {
+fn written(read: Vec<Result<(), Error>>, answers: Vec<Result<Answer, Refusal>>) -> Vec<u8> {
     let mut answers = answers.into_iter();
-    let mut out = String::new();
+    let mut out = Vec::with_capacity(read.len() * show::DOCUMENT_BYTES);
     for line in read {
         let answer = match line {
             Err(error) => Err(error.into()),
@@ -49,22 +49,15 @@ fn written(read: Vec<Result<(), Error>>, answers: Vec<Result<Answer, Refusal>>) 
                 Some(answer) => answer.map_err(Problem::from),
             },
         };
-        let (status, body) = match answer {
-            Ok(answer) => shown(&answer),
-            Err(problem) => (problem.status(), show::text(&problem.document())),
-        };
-        writeln!(out, "{{\"status\":{status},\"body\":{body}}}").expect("invariant: a string takes all");
+        let status = answer.as_ref().map_or_else(Problem::status, cases::status);
+        write!(out, "{{\"status\":{status},\"body\":").expect("invariant: memory takes all");
+        match answer {
+            Ok(answer) => show::answer(&mut out, &answer),
+            Err(problem) => show::write(&mut out, &problem.document()),
+        }
+        out.extend_from_slice(b"}\n");
     }
     out
-}
-
-/// Returns status and document of an answer of the engine.
-pub(super) fn shown(answer: &Answer) -> (u16, String) {
-    match answer {
-        Answer::Created(case, IsNew::Yes) => (201, show::text(&show::case(case))),
-        Answer::Created(case, IsNew::No) | Answer::Case(case) => (200, show::text(&show::case(case))),
-        Answer::Item(item, state) => (200, show::text(&show::item_done(item, *state))),
-    }
 }
 
 /// Reads one line.

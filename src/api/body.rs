@@ -4,47 +4,118 @@
 //! then hands out what the route knows.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
-use serde_json::{Map, Value};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
 
 use super::{Error, JSON_DEPTH_MAX, REASON_BYTES_MAX, data, header, nearest};
 use crate::engine::service::Fragment;
 
-/// The members of a body's one object.
+/// The members of a body's one object, in their order.
 #[derive(Debug)]
-pub(super) struct Members(Map<String, Value>);
+pub(super) struct Members(Vec<(&'static str, Value)>);
 
 /// Reads a body as one JSON object with no other members than `known`; an empty body is an empty object.
-pub(super) fn object(body: &[u8], known: &[&str]) -> Result<Members, Error> {
-    if body.trim_ascii().is_empty() {
-        return Ok(Members(Map::new()));
+pub(super) fn object(body: &[u8], known: &[&'static str]) -> Result<Members, Error> {
+    let text = body.trim_ascii_start();
+    if text.is_empty() {
+        return Ok(Members(Vec::new()));
     }
     check_shape(body)?;
-    let value: Value = serde_json::from_slice(body).map_err(|error| Error::Json {
-        line: error.line(),
-        column: error.column(),
-        message: without_position(&error),
-    })?;
-    let Value::Object(members) = value else {
+    if !text.starts_with(b"{") {
+        serde_json::from_slice::<Value>(body).map_err(|error| no_json(&error))?;
         return Err(Error::Json { line: 1, column: 1, message: "expected an object".to_owned() });
-    };
-    if let Some(member) = members.keys().find(|member| !known.contains(&member.as_str())) {
-        let hint = nearest::hint(member, known);
-        return Err(Error::UnknownMember { member: super::query::shorten(member), hint });
     }
-    Ok(Members(members))
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let read = Object(known).deserialize(&mut reader).and_then(|read| reader.end().map(|()| read));
+    match read.map_err(|error| no_json(&error))? {
+        (members, None) => Ok(members),
+        (_, Some(member)) => {
+            let hint = nearest::hint(&member, known);
+            Err(Error::UnknownMember { member: super::query::shorten(&member), hint })
+        }
+    }
 }
 
-/// Returns the message of a JSON error without the place at its end, which the answer names by itself.
-fn without_position(error: &serde_json::Error) -> String {
+/// Reads an object; of the members that are not known it keeps the name of the first.
+struct Object<'a>(&'a [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for Object<'_> {
+    type Value = (Members, Option<String>);
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Object<'_> {
+    type Value = (Members, Option<String>);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members: Vec<(&'static str, Value)> = Vec::new();
+        let mut unknown = None;
+        while let Some(name) = map.next_key_seed(Name(self.0))? {
+            let value = map.next_value()?;
+            match name {
+                Err(name) => {
+                    unknown.get_or_insert(name);
+                }
+                // Twice only when one of them is written with escapes.
+                Ok(name) => match members.iter_mut().find(|member| member.0 == name) {
+                    Some(member) => member.1 = value,
+                    None => members.push((name, value)),
+                },
+            }
+        }
+        Ok((Members(members), unknown))
+    }
+}
+
+/// Reads the name of a member: one that is known, or any other.
+struct Name<'a>(&'a [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for Name<'_> {
+    type Value = Result<&'static str, String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name<'_> {
+    type Value = Result<&'static str, String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().find(|known| **known == name).copied().ok_or_else(|| name.to_owned()))
+    }
+}
+
+/// Returns what is wrong with JSON, and where.
+fn no_json(error: &serde_json::Error) -> Error {
     let text = error.to_string();
-    text.rfind(" at line ").map_or(text.as_str(), |at| &text[..at]).to_owned()
+    // The answer names the place by itself.
+    let message = text.rfind(" at line ").map_or(text.as_str(), |at| &text[..at]).to_owned();
+    Error::Json { line: error.line(), column: error.column(), message }
 }
 
 impl Members {
+    fn take(&mut self, member: &str) -> Option<Value> {
+        let at = self.0.iter().position(|entry| entry.0 == member)?;
+        Some(self.0.remove(at).1)
+    }
+
     /// Returns a text that may be missing.
     pub(super) fn text(&mut self, member: &'static str) -> Result<Option<String>, Error> {
-        match self.0.remove(member) {
+        match self.take(member) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(Error::Member { member, wanted: "a string".to_owned() }),
@@ -82,14 +153,14 @@ impl Members {
             None => Ok(()),
             Some((member, _)) => {
                 let hint = "this operation does not take it".to_owned();
-                Err(Error::UnknownMember { member: super::query::shorten(&member), hint })
+                Err(Error::UnknownMember { member: member.to_owned(), hint })
             }
         }
     }
 
     /// Returns case data: one value a parameter.
     pub(super) fn data(&mut self) -> Result<Vec<(String, Fragment)>, Error> {
-        match self.0.remove("data") {
+        match self.take("data") {
             None | Some(Value::Null) => Ok(Vec::new()),
             Some(Value::Object(members)) => data::from_json(members),
             Some(_) => Err(Error::Member {
@@ -108,13 +179,13 @@ struct Scan<'a> {
     line_start: usize,
 }
 
-impl Scan<'_> {
+impl<'a> Scan<'a> {
     fn column(&self) -> usize {
         self.at - self.line_start + 1
     }
 
     /// Steps over a string whose first quote is at `at`; returns what is between the quotes.
-    fn string(&mut self) -> &[u8] {
+    fn string(&mut self) -> &'a [u8] {
         let start = self.at + 1;
         self.at = start;
         while let Some(&byte) = self.body.get(self.at) {
@@ -135,11 +206,35 @@ impl Scan<'_> {
     }
 }
 
+/// The names in an object: few are compared one by one, more are looked up.
+#[derive(Default)]
+struct Names<'a> {
+    few: Vec<&'a [u8]>,
+    many: BTreeSet<&'a [u8]>,
+}
+
+/// Most names of an object that are compared one by one.
+const FEW_NAMES_MAX: usize = 16;
+
+impl<'a> Names<'a> {
+    /// Adds a name; tells whether it is new.
+    fn add(&mut self, name: &'a [u8]) -> bool {
+        if self.few.contains(&name) {
+            return false;
+        }
+        if self.few.len() < FEW_NAMES_MAX {
+            self.few.push(name);
+            return true;
+        }
+        self.many.insert(name)
+    }
+}
+
 /// Checks depth and that no object names a member twice (as written: escapes are not resolved). Anything else
 /// that is wrong is left to the parser, which says it better.
 fn check_shape(body: &[u8]) -> Result<(), Error> {
     let mut scan = Scan { body, at: 0, line: 1, line_start: 0 };
-    let mut open: Vec<BTreeSet<Vec<u8>>> = Vec::new();
+    let mut open: Vec<Names<'_>> = Vec::new();
     while let Some(&byte) = body.get(scan.at) {
         match byte {
             b'\n' => {
@@ -151,19 +246,19 @@ fn check_shape(body: &[u8]) -> Result<(), Error> {
                     let (line, column) = (scan.line, scan.column());
                     return Err(Error::JsonTooDeep { line, column, limit: JSON_DEPTH_MAX });
                 }
-                open.push(BTreeSet::new());
+                open.push(Names::default());
             }
             b'}' | b']' => {
                 open.pop();
             }
             b'"' => {
                 let (line, column) = (scan.line, scan.column());
-                let text = scan.string().to_vec();
-                if let Some(members) = open.last_mut().filter(|_| scan.colon_follows()) {
-                    let member = super::query::shorten(&String::from_utf8_lossy(&text));
-                    if !members.insert(text) {
-                        return Err(Error::JsonTwice { member, line, column });
-                    }
+                let name = scan.string();
+                if let Some(names) = open.last_mut().filter(|_| scan.colon_follows())
+                    && !names.add(name)
+                {
+                    let member = super::query::shorten(&String::from_utf8_lossy(name));
+                    return Err(Error::JsonTwice { member, line, column });
                 }
             }
             _ => {}

@@ -79,10 +79,16 @@ pub(super) fn operate(
     Ok(answers.pop().ok_or(Error::NoAnswer)??)
 }
 
+/// Returns the status of what the engine answers.
+pub(super) fn status(answer: &Answer) -> u16 {
+    if matches!(answer, Answer::Created(_, IsNew::Yes)) { 201 } else { 200 }
+}
+
 /// Turns what the engine answers into what the client gets.
 pub(super) fn answer(answer: &Answer) -> Answered {
-    let (status, document) = super::batch::shown(answer);
-    let answered = Answered::new(status, JSON, document);
+    let mut document = Vec::with_capacity(show::DOCUMENT_BYTES);
+    show::answer(&mut document, answer);
+    let answered = Answered::new(status(answer), JSON, document);
     match answer {
         Answer::Created(case, IsNew::Yes) => answered.with("location", format!("/cases/{}", case.id)),
         _ => answered,

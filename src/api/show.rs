@@ -1,16 +1,21 @@
 //! The JSON forms of what the service shows.
 
-use serde::Serialize;
+use std::fmt::Display;
+
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json, json};
 
 use super::data;
 use crate::engine::service::{
-    CaseState, CaseSummary, CaseView, Detail, HistoryView, IncidentView, ItemView, NetView, Page,
+    Answer, CaseState, CaseSummary, CaseView, Detail, HistoryView, IncidentView, ItemView, NetView, Page,
     SpecificationView,
 };
 use crate::id::{CaseId, ItemId, Time};
 use crate::net::{Net, Task, TaskKind};
 use crate::spec::tree::{Builtin, DataType, Gate};
+
+/// Room for a work item with little data; what takes more only moves.
+pub(super) const DOCUMENT_BYTES: usize = 512;
 
 /// Said of every specification until soundness is judged.
 const NOT_CHECKED: &str = "soundness not checked";
@@ -99,8 +104,10 @@ pub(super) fn summary(case: &CaseSummary) -> Json {
 /// A work item; it is what most answers are, so it is written without a tree in between.
 #[derive(Serialize)]
 pub(super) struct Item<'a> {
-    id: String,
-    case: String,
+    #[serde(serialize_with = "displayed")]
+    id: ItemId,
+    #[serde(serialize_with = "displayed")]
+    case: CaseId,
     workflow: &'a str,
     task: &'a str,
     name: Option<&'a str>,
@@ -117,8 +124,8 @@ pub(super) struct Item<'a> {
 /// Returns a work item.
 pub(super) fn item(item: &ItemView) -> Item<'_> {
     Item {
-        id: item.id.to_string(),
-        case: item.id.case.to_string(),
+        id: item.id,
+        case: item.id.case,
         workflow: &item.workflow,
         task: &item.task,
         name: item.name.as_deref(),
@@ -137,9 +144,28 @@ pub(super) fn item_done(view: &ItemView, state: CaseState) -> Item<'_> {
     Item { case_state: Some(state.name()), ..item(view) }
 }
 
+fn displayed<S: Serializer>(shown: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(shown)
+}
+
+/// Writes what the engine answers to an operation.
+pub(super) fn answer(out: &mut Vec<u8>, answer: &Answer) {
+    match answer {
+        Answer::Created(view, _) | Answer::Case(view) => write(out, &case(view)),
+        Answer::Item(item, state) => write(out, &item_done(item, *state)),
+    }
+}
+
+/// Writes a document as text.
+pub(super) fn write(out: &mut Vec<u8>, document: &impl Serialize) {
+    serde_json::to_writer(out, document).expect("invariant: what is shown has a JSON form");
+}
+
 /// Returns a document as text.
-pub(super) fn text(document: &impl Serialize) -> String {
-    serde_json::to_string(document).expect("invariant: what is shown has a JSON form")
+pub(super) fn text(document: &impl Serialize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(DOCUMENT_BYTES);
+    write(&mut out, document);
+    out
 }
 
 /// Returns one line of a case's history; items by their whole ids, as everywhere else.

@@ -3,6 +3,7 @@
 //! The facts of one command are one payload. A later format takes another first byte, so that all of them can
 //! be read side by side; the order of an enum's variants and of a struct's fields is part of a format.
 
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -51,9 +52,43 @@ impl Row for ItemRow {
     }
 }
 
+/// The payload of the facts of one command in the making: each is encoded once, when it is known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Payload {
+    count: usize,
+    facts: Vec<u8>,
+}
+
+impl Payload {
+    /// Adds a fact.
+    pub fn push(&mut self, event: &Event) {
+        self.count += 1;
+        self.facts = append(event, std::mem::take(&mut self.facts));
+    }
+
+    /// Returns how many bytes the facts take.
+    pub fn facts_len(&self) -> usize {
+        self.facts.len()
+    }
+
+    /// Returns the payload.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // A count takes ten bytes at the most.
+        let mut bytes = Vec::with_capacity(1 + 10 + self.facts.len());
+        bytes.push(FORMAT);
+        let mut bytes = append(&self.count, bytes);
+        bytes.extend_from_slice(&self.facts);
+        bytes
+    }
+}
+
 /// Returns the payload of the facts of one command.
 pub fn events_to_bytes(events: &[Event]) -> Vec<u8> {
-    to_bytes(&events)
+    let mut payload = Payload::default();
+    for event in events {
+        payload.push(event);
+    }
+    payload.to_bytes()
 }
 
 /// Reads a payload of facts.
@@ -83,7 +118,36 @@ pub fn event_len(event: &Event) -> usize {
 }
 
 fn to_bytes(value: &impl Serialize) -> Vec<u8> {
-    postcard::to_extend(value, vec![FORMAT]).expect("invariant: facts and rows can be encoded")
+    append(value, vec![FORMAT])
+}
+
+/// Returns bytes with the stored form of a value behind them.
+///
+/// # Panics
+/// If the value is of a type that has no stored form; none of ours is.
+pub fn append(value: &impl Serialize, bytes: Vec<u8>) -> Vec<u8> {
+    postcard::serialize_with_flavor(value, Appended(bytes)).expect("invariant: the value has a stored form")
+}
+
+/// What postcard's own way of appending does, a slice at a time.
+struct Appended(Vec<u8>);
+
+impl Flavor for Appended {
+    type Output = Vec<u8>;
+
+    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn try_push(&mut self, data: u8) -> postcard::Result<()> {
+        self.0.push(data);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
+    }
 }
 
 fn from_bytes<T: DeserializeOwned>(bytes: &[u8], what: &'static str) -> Result<T, Error> {

@@ -1,5 +1,6 @@
 //! The engine as clients' requests see it: the one implementation of [`Service`] over running threads.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -31,6 +32,8 @@ use crate::telemetry::metrics::labels::{self, Cache, Queue};
 /// How long whoever asks something of the state on disk waits for it, in microseconds; then it goes on alone.
 const MAINTENANCE_US: u64 = 20_000_000;
 
+/// The number of this process; the system is asked once.
+static PROCESS: LazyLock<u32> = LazyLock::new(std::process::id);
 /// Counts keys that this process made.
 static KEY_COUNT: AtomicU64 = AtomicU64::new(0);
 
@@ -81,7 +84,7 @@ impl<D: Disk, T: Tables> Engine<D, T> {
     /// Makes a key for a client that gave none; it hears of it only when the outcome is unknown.
     fn own_key(&self) -> String {
         let count = KEY_COUNT.fetch_add(1, Ordering::Relaxed);
-        prepare::own_key(self.shared().clock.now(), std::process::id(), count)
+        prepare::own_key(self.shared().clock.now(), *PROCESS, count)
     }
 
     /// Turns an operation into a request of its shard.

@@ -28,10 +28,7 @@ pub struct Prepared {
 
 /// Returns a key for a client that gave none: different for every call of every process.
 pub fn own_key(now: Time, process: u32, count: u64) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let hash = hash16(&[&now.0.to_le_bytes(), &process.to_le_bytes(), &count.to_le_bytes()]);
-    let digits = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|half| DIGITS[usize::from(half)]);
-    "knhk-".chars().chain(digits.map(char::from)).collect()
+    format!("knhk-{:x}-{process:x}-{count:x}", now.0)
 }
 
 /// Returns the key of a request within its scope: the same text names other requests in another scope.

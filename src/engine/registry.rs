@@ -1,7 +1,9 @@
 //! Compiled specifications, shared by everyone who needs one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
+
+use foldhash::HashMap;
 
 use super::turn;
 use crate::id::{SpecNumber, Time};

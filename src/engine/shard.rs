@@ -14,9 +14,11 @@ mod room;
 mod told;
 mod work;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use super::answers;
 use super::record::{Act, Body, Hash16, Maker, Record};
@@ -26,8 +28,7 @@ use super::service::{Answer, IsNew};
 use super::tables::KeyRow;
 use super::turn::{self, Cases, Limits, Outcome, Timer};
 use crate::case;
-use crate::case::encode;
-use crate::case::event::Event;
+use crate::case::encode::Payload;
 use crate::case::row::Link;
 use crate::id::{CaseId, PARTITION_COUNT, Partition, Time};
 use crate::store::{self, Entry};
@@ -359,7 +360,7 @@ impl Shard {
         // A client's key is kept also when there was nothing to do, so that a repeat is answered as the first was.
         let is_kept = client.as_ref().is_some_and(|client| client.key.maker == Maker::Client);
         if !done.events.is_empty() || is_kept {
-            self.stage_events(turn, case, client.as_ref(), &done.events);
+            self.stage_events(turn, case, client.as_ref(), &done.payload);
             turn.count(&done.tally);
         }
         if let Some(client) = client {
@@ -380,9 +381,9 @@ impl Shard {
         }
     }
 
-    fn stage_events(&mut self, turn: &mut Turn, case: CaseId, client: Option<&Client>, events: &[Event]) {
+    fn stage_events(&mut self, turn: &mut Turn, case: CaseId, client: Option<&Client>, facts: &Payload) {
         let partition = case.partition();
-        let payload = encode::events_to_bytes(events);
+        let payload = facts.to_bytes();
         let record = Record {
             at: turn.now,
             key: client.map(|client| client.key.fact(client.act)),
@@ -390,8 +391,7 @@ impl Shard {
         };
         let previous = self.cases.get(case).map_or_else(Link::default, |case| case.existing().last);
         let link = self.stage(turn, partition, case.0, previous, record.encode());
-        self.cases.link(case, link);
-        self.cases.stage(case, turn.undo.batch);
+        self.cases.stage(case, link, turn.undo.batch);
         turn.undo.cases.insert(case);
         let Some(client) = client else { return };
         if let Some(hash) = client.business {

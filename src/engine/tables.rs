@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::record::{Act, Hash16};
+use crate::case::encode::append;
 use crate::case::row::ItemState;
 use crate::case::view::CaseState;
 use crate::id::{CaseId, Partition, SpecNumber, Time};
@@ -153,7 +154,7 @@ pub fn day_key(closed: Time, case: CaseId) -> [u8; 12] {
 
 /// Returns the stored form of a small row of this module.
 pub fn encode(row: &impl Serialize) -> Vec<u8> {
-    postcard::to_extend(row, vec![1]).expect("invariant: rows have a stored form")
+    append(row, vec![1])
 }
 
 /// Reads a small row of this module.

@@ -12,10 +12,12 @@ mod slabs;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt};
+
 use crate::case::command::{Command, Error};
+use crate::case::encode::Payload;
 use crate::case::event::{End, Event, InstanceNumber, ItemNumber};
 use crate::case::row::{CaseRow, InstanceRow, ItemRow, ItemState, Link};
 use crate::case::state::{Case, Instance};
@@ -115,6 +117,8 @@ pub enum Outcome {
 pub struct Done {
     /// The facts, already folded; to be written as one frame's part.
     pub events: Vec<Event>,
+    /// The same in their stored form.
+    pub payload: Payload,
     /// What the client is to see once they are durable.
     pub answer: Answer,
     /// State of the case after it.
@@ -346,10 +350,13 @@ impl Cases {
         self.take_in(id, rows, registered, IsSettled::Yes).expect("invariant: what was encoded here fits");
     }
 
-    /// Notes the batch that holds something of a case; it stays at work until [`Cases::shrink`] is told of it.
-    pub fn stage(&mut self, id: CaseId, batch: u64) {
-        if let Some(entry) = self.memory.get_mut(id) {
-            entry.batch = batch;
+    /// Notes the newest journal entry of a case and the batch that holds it; the case stays at work until
+    /// [`Cases::shrink`] is told that the batch is durable.
+    pub fn stage(&mut self, id: CaseId, last: Link, batch: u64) {
+        let Some(entry) = self.memory.get_mut(id) else { return };
+        entry.batch = batch;
+        if let Some(row) = &mut entry.case.row {
+            row.last = last;
         }
     }
 
@@ -383,7 +390,7 @@ impl Cases {
     /// Drops a case from memory.
     pub fn forget(&mut self, id: CaseId) {
         self.memory.forget_encoded(id);
-        if let Some(entry) = self.memory.take(id) {
+        if let Some(entry) = self.memory.remove(id) {
             for instance in &entry.case.instances {
                 self.slabs.free(instance.slot);
             }
@@ -395,13 +402,6 @@ impl Cases {
         match self.memory.get(id) {
             Some(entry) => entry.rows(&self.slabs),
             None => self.memory.encoded_rows(id),
-        }
-    }
-
-    /// Notes the newest journal entry of a case.
-    pub fn link(&mut self, id: CaseId, last: Link) {
-        if let Some(row) = self.memory.get_mut(id).and_then(|entry| entry.case.row.as_mut()) {
-            row.last = last;
         }
     }
 

@@ -4,8 +4,9 @@
 //! Rows hang on entries of their own partition only, so that a pass over everything for each share of the partitions
 //! keeps memory bounded. The chains of subjects are followed on the way.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt};
 
 use super::Options;
 use super::beside::Beside;

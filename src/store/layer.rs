@@ -23,9 +23,12 @@ pub trait RowValue: Any + Send + Sync {
     fn bytes(&self) -> usize;
 }
 
-/// A key as four numbers, which compare as its bytes do: padded with zeros, the length last.
+/// A key as two numbers, which compare as its bytes do: padded with zeros, the length last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key([u64; 4]);
+pub(super) struct Key(u128, u128);
+
+/// Bytes of one of a key's numbers.
+const NUMBER_BYTES: usize = (KEY_BYTES_MAX + 1) / 2;
 
 impl Key {
     /// Returns the key of these bytes, of which there are at most [`KEY_BYTES_MAX`].
@@ -34,17 +37,18 @@ impl Key {
         padded[..bytes.len()].copy_from_slice(bytes);
         padded[KEY_BYTES_MAX] =
             u8::try_from(bytes.len()).expect("invariant: a key's length is checked before");
-        let (numbers, _) = padded.as_chunks::<8>();
-        let mut key = [0; 4];
-        key.iter_mut().zip(numbers).for_each(|(number, bytes)| *number = u64::from_be_bytes(*bytes));
-        Self(key)
+        let number = |at: usize| {
+            let mut number = [0; NUMBER_BYTES];
+            number.copy_from_slice(&padded[at..at + NUMBER_BYTES]);
+            u128::from_be_bytes(number)
+        };
+        Self(number(0), number(NUMBER_BYTES))
     }
 
     fn bytes(self) -> KeyBytes {
         let mut padded = [0; KEY_BYTES_MAX + 1];
-        for (place, number) in padded.chunks_exact_mut(8).zip(self.0) {
-            place.copy_from_slice(&number.to_be_bytes());
-        }
+        padded[..NUMBER_BYTES].copy_from_slice(&self.0.to_be_bytes());
+        padded[NUMBER_BYTES..].copy_from_slice(&self.1.to_be_bytes());
         KeyBytes(padded)
     }
 }

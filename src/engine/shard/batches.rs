@@ -1,7 +1,9 @@
 //! What a turn stages: batches that each fit a frame, so that the journal takes a batch whole or not at all.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
+
+use foldhash::HashSet;
 
 use super::keys::Expired;
 use super::work::{Client, Work};

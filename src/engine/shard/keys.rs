@@ -1,6 +1,8 @@
 //! The keys that a shard remembers: hashes only, each with when and where it was used.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+
+use foldhash::HashMap;
 
 use crate::engine::record::Hash16;
 use crate::engine::tables::KeyRow;

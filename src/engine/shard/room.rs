@@ -1,6 +1,8 @@
 //! How much a shard holds, and how it lets go of cases that nobody has asked for lately.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::HashSet;
 
 use super::{Held, Shard};
 use crate::engine::turn::AT_WORK_SHARE;

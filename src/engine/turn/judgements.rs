@@ -1,6 +1,8 @@
 //! Verdicts on OR-joins, kept by what they depend on: net, task and the part of the marking that matters.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::HashMap;
 
 use crate::id::SpecNumber;
 use crate::net::Net;

@@ -7,7 +7,7 @@ use super::slabs::{Fired, Slabs};
 use super::{Answer, Done, Entry, Job, Limits, Outcome, Question, Tally, What};
 use crate::case::command::{Command, Error};
 use crate::case::duty::{Duty, Markings, Touched, duty, incident};
-use crate::case::encode::event_len;
+use crate::case::encode::Payload;
 use crate::case::event::{Event, IncidentKind, InstanceNumber, ItemNumber, TaskNumber};
 use crate::case::fold::fold;
 use crate::case::plan::{Plan, Step, facts_bytes, plan};
@@ -53,7 +53,7 @@ struct Work {
     at: usize,
     asked: Asked,
     events: Vec<Event>,
-    bytes: usize,
+    payload: Payload,
     touched: Touched,
 }
 
@@ -137,10 +137,14 @@ impl Line {
     }
 
     fn begin(&mut self, at: usize, job: Job, turn: &mut Turn<'_>) {
-        let case = &self.entry.case;
-        let mut work =
-            Work { at, asked: Asked::Nobody, events: Vec::new(), bytes: 0, touched: Touched::all(case) };
-        let is_there = case.row.is_some();
+        let mut work = Work {
+            at,
+            asked: Asked::Nobody,
+            events: Vec::new(),
+            payload: Payload::default(),
+            touched: Touched::default(),
+        };
+        let is_there = self.entry.case.row.is_some();
         let command = match job.what {
             What::Command(command) => command,
             What::Continue | What::Judged(..) if !is_there => {
@@ -148,11 +152,13 @@ impl Line {
                 return;
             }
             What::Continue => {
+                work.touched = Touched::all(&self.entry.case);
                 self.work = Some(work);
                 return;
             }
             What::Judged(question, judgement) => {
                 learn(turn.judgements, &question, judgement);
+                work.touched = Touched::all(&self.entry.case);
                 self.work = Some(work);
                 return;
             }
@@ -163,8 +169,8 @@ impl Line {
         }
         work.asked = self.asked(&command);
         self.entry.chain = 0;
-        if self.entry.is_settled && !matches!(command, Command::Execute) {
-            work.touched = Touched::default();
+        if !self.entry.is_settled || matches!(command, Command::Execute) {
+            work.touched = Touched::all(&self.entry.case);
         }
         self.work = Some(work);
         let is_cancel = matches!(command, Command::Cancel(_));
@@ -207,7 +213,7 @@ impl Line {
     /// Derives what the case has to do next, and does what moves no tokens.
     fn go_on(&mut self, turn: &mut Turn<'_>) {
         let work = self.work.as_mut().expect("invariant: there is a job at work");
-        let is_full = !work.events.is_empty() && work.bytes >= turn.limits.frame_bytes;
+        let is_full = !work.events.is_empty() && work.payload.facts_len() >= turn.limits.frame_bytes;
         let mut reader = Reader {
             slabs: turn.slabs,
             judgements: turn.judgements,
@@ -252,7 +258,7 @@ impl Line {
             let mut live = Live { case: &mut self.entry.case, keeper: &mut *turn.slabs };
             let folded = fold(&mut live, &event, turn.now);
             assert!(folded.is_ok(), "invariant: facts fit the rows they were made from: {folded:?}");
-            work.bytes += event_len(&event);
+            work.payload.push(&event);
             match &event {
                 Event::Stepped { instance, .. } | Event::Opened { instance, .. } => {
                     work.touched.add(*instance);
@@ -299,6 +305,7 @@ impl Line {
             state: view::state(self.entry.case.existing()),
             tally: Tally::of(&work.events),
             events: work.events,
+            payload: work.payload,
             unfinished: matches!(ending, Ending::Unfinished),
             parked: match ending {
                 Ending::Parked(question) => Some(question),

@@ -2,8 +2,10 @@
 //! that nobody has asked for lately as the bytes of their rows. Beyond a limit the idle ones are encoded, and the ones
 //! that were encoded longest ago leave. It knows no journal: whoever calls it says which cases must stay as they are.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::mem::size_of;
+
+use foldhash::HashMap;
 
 use super::slabs::Slabs;
 use super::{Entry, Registered, Rows};
@@ -31,7 +33,8 @@ const MARKING_BYTES: usize = 32;
 /// All cases of a shard that are in memory.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    at_work: HashMap<CaseId, Box<Entry>>,
+    /// A case that was taken out leaves its place empty until it is put back.
+    at_work: HashMap<CaseId, Option<Box<Entry>>>,
     at_work_bytes: usize,
     /// Cases at work in the order in which they are looked at; a case that is no longer at work is passed over.
     ring: VecDeque<CaseId>,
@@ -68,7 +71,7 @@ impl Encoded {
 
 impl Memory {
     pub(super) fn contains(&self, id: CaseId) -> bool {
-        self.at_work.contains_key(&id) || self.encoded.contains_key(&id)
+        self.get(id).is_some() || self.encoded.contains_key(&id)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -81,17 +84,24 @@ impl Memory {
     }
 
     pub(super) fn get(&self, id: CaseId) -> Option<&Entry> {
-        self.at_work.get(&id).map(|entry| &**entry)
+        self.at_work.get(&id)?.as_deref()
     }
 
     /// Returns a case at work for a change that leaves its size as it is.
     pub(super) fn get_mut(&mut self, id: CaseId) -> Option<&mut Entry> {
-        self.at_work.get_mut(&id).map(|entry| &mut **entry)
+        self.at_work.get_mut(&id)?.as_deref_mut()
     }
 
-    /// Takes a case at work out; whoever does puts it back or ends its markings.
+    /// Takes a case at work out, to be put back.
     pub(super) fn take(&mut self, id: CaseId) -> Option<Box<Entry>> {
-        let entry = self.at_work.remove(&id)?;
+        let entry = self.at_work.get_mut(&id)?.take()?;
+        self.at_work_bytes -= entry.bytes;
+        Some(entry)
+    }
+
+    /// Takes a case at work out for good; whoever does ends its markings.
+    pub(super) fn remove(&mut self, id: CaseId) -> Option<Box<Entry>> {
+        let entry = self.at_work.remove(&id)??;
         self.at_work_bytes -= entry.bytes;
         Some(entry)
     }
@@ -105,7 +115,7 @@ impl Memory {
             entry.is_in_ring = true;
             self.ring.push_back(id);
         }
-        let before = self.at_work.insert(id, entry);
+        let before = self.at_work.entry(id).or_default().replace(entry);
         assert!(before.is_none(), "invariant: a case is in memory once");
     }
 
@@ -146,7 +156,7 @@ impl Memory {
                 break;
             }
             let Some(id) = self.ring.pop_front() else { break };
-            let Some(entry) = self.at_work.get_mut(&id) else { continue };
+            let Some(Some(entry)) = self.at_work.get_mut(&id) else { continue };
             if entry.is_used || is_busy(entry) || must_stay(entry) {
                 entry.is_used = false;
                 self.ring.push_back(id);
@@ -168,12 +178,12 @@ impl Memory {
 
     /// Returns all cases that could leave.
     pub(super) fn idle(&self, must_stay: &mut dyn FnMut(&Entry) -> bool) -> Vec<CaseId> {
-        let at_work = self.at_work.values().filter(|entry| !is_busy(entry) && !must_stay(entry));
+        let at_work = self.at_work.values().flatten().filter(|entry| !is_busy(entry) && !must_stay(entry));
         at_work.map(|entry| entry.case.id).chain(self.encoded.keys().copied()).collect()
     }
 
     fn encode(&mut self, slabs: &mut Slabs, id: CaseId) {
-        let entry = self.take(id).expect("invariant: the case is at work");
+        let entry = self.remove(id).expect("invariant: the case is at work");
         let rows = entry.rows(slabs).expect("invariant: the case was created");
         for instance in &entry.case.instances {
             slabs.free(instance.slot);

@@ -3,8 +3,9 @@
 //! A case knows its marking by a number ([`Instance::slot`](crate::case::state::Instance)); here is what the
 //! number stands for. Nothing else in `engine` speaks to the kernel.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use crate::case::event::{Phase, PlaceNumber};
 use crate::case::fold::move_counts;

@@ -5,7 +5,9 @@
 //! stop when the actual marking is above one. Where a task may put on several sets of places, the largest set
 //! stands for all: a marking with more tokens covers what one with fewer does, also in a reset net.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::{HashMap, HashMapExt};
 
 use super::{Judgement, OrJoin};
 use crate::net::{Gate, Net};
