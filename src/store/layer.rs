@@ -28,7 +28,7 @@ pub trait RowValue: Any + Send + Sync {
 pub(super) struct Key(u128, u128);
 
 /// Bytes of one of a key's numbers.
-const NUMBER_BYTES: usize = (KEY_BYTES_MAX + 1) / 2;
+const NUMBER_BYTES: usize = KEY_BYTES_MAX.div_ceil(2);
 
 impl Key {
     /// Returns the key of these bytes, of which there are at most [`KEY_BYTES_MAX`].
