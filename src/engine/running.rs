@@ -314,7 +314,7 @@ fn run_shard<D: Disk, T: Tables>(
     loop {
         // Of many clients one is always about to ask; of few, each waits for this thread to wake up.
         let is_quiet = shared.inboxes[number].open() <= SPIN_REQUESTS_MAX;
-        let spun = if is_quiet { spin(&shared.clock, inbox, shard.next_turn()) } else { None };
+        let spun = if is_quiet { spin(&*shared.clock, inbox, shard.next_turn()) } else { None };
         let first = spun.map_or_else(|| first_message(inbox, shard.next_turn()), |message| Ok(vec![message]));
         let Ok(mut messages) = first else { break };
         while messages.len() < TURN_MESSAGES_MAX
@@ -351,7 +351,7 @@ fn run_shard<D: Disk, T: Tables>(
 }
 
 /// Looks for a message for a while without giving the core back, but lets others have it in between.
-fn spin(clock: &Clock, inbox: &Receiver<Message>, next: NextTurn) -> Option<Message> {
+fn spin(clock: &dyn Clock, inbox: &Receiver<Message>, next: NextTurn) -> Option<Message> {
     if next != NextTurn::OnMessage {
         return None;
     }

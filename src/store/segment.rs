@@ -347,6 +347,8 @@ pub(super) enum Tail {
     Good(u64),
 }
 
+const ZEROS: [u8; FRAME_ALIGN_BYTES] = [0; FRAME_ALIGN_BYTES];
+
 /// Looks at everything from `from` on, where a walk found something bad.
 pub(super) fn tail<F: DiskFile>(segment: &Segment, file: &F, from: u64) -> Result<Tail, Error> {
     let mut chunk = vec![0; SEARCH_BYTES];
@@ -356,9 +358,10 @@ pub(super) fn tail<F: DiskFile>(segment: &Segment, file: &F, from: u64) -> Resul
         let count = file.read_at(offset, &mut chunk).map_err(Error::io("read", &segment.path))?;
         for place in (0..count).step_by(FRAME_ALIGN_BYTES) {
             let sector = &chunk[place..count.min(place + FRAME_ALIGN_BYTES)];
-            if sector.iter().any(|&byte| byte != 0) {
-                found = Tail::Torn;
+            if *sector == ZEROS[..sector.len()] {
+                continue;
             }
+            found = Tail::Torn;
             let at = offset + place as u64;
             if sector.starts_with(&segment.tag) && read_frame(segment, file, at)?.is_ok() {
                 return Ok(Tail::Good(at));
