@@ -103,8 +103,9 @@ fn lock(start: usize, bytes: usize) -> bool {
     unsafe { mlock(start, bytes) }.is_ok()
 }
 
-/// Asks for huge pages where a region is large enough to have some whole.
-fn advise(region: Region) {
+/// Asks for huge pages where a region is large enough to have some whole: with small ones a random marking among
+/// millions costs a look-up of its page's address as well.
+pub fn advise(region: Region) {
     const PAGE_BYTES: usize = 4_096;
     if region.reserved_bytes < HUGE_REGION_BYTES_MIN {
         return;

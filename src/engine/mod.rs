@@ -30,6 +30,7 @@ pub mod ticket;
 pub mod turn;
 pub mod writer;
 
+pub use locked::advise;
 pub use meter::ticks;
 pub use threads::HotCores;
 

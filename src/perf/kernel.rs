@@ -5,6 +5,7 @@
 //! the first of them runs, so that choosing a step does not bring its marking into the cache just before.
 
 use super::load::{Held, Load};
+use crate::engine::advise;
 use crate::kernel::{Kernel, Step, WAVE_STEPS_MAX, Wave, Way, run};
 
 /// Waves whose steps are chosen together.
@@ -64,7 +65,10 @@ pub fn measure(options: &Options, mut read_ticks: impl FnMut() -> u64) -> Figure
         options.cases > 0 && options.wave_steps > 0 && options.waves > 0,
         "invariant: something to measure"
     );
-    let kernel = Kernel::with_way(options.way.unwrap_or_else(Way::best));
+    let mut kernel = Kernel::with_way(options.way.unwrap_or_else(Way::best));
+    // As a shard does before it has a case.
+    kernel.reserve(options.cases);
+    kernel.regions().into_iter().for_each(advise);
     let mut load = Load::new(kernel, options.cases, options.held, options.seed);
     let wave_steps = options.wave_steps.min(WAVE_STEPS_MAX).min(options.cases);
     let ahead = (options.cases / 2 / wave_steps).clamp(1, WAVES_AHEAD_MAX);
