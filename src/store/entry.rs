@@ -9,6 +9,8 @@ pub type Positions = [u64; PARTITION_COUNT];
 
 /// Bytes of an entry besides its payload: subject, previous position and hash, payload length.
 pub(super) const ENTRY_HEAD_BYTES: usize = 8 + 8 + 16 + 4;
+/// Bytes that are hashed besides the payload: partition, position, subject, previous position and hash.
+const HASHED_HEAD_BYTES: usize = 2 + 8 + 8 + 8 + 16;
 
 /// Identity of one store, made once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,7 +50,7 @@ impl Entry {
     /// Returns the hash that the next entry of the chain carries: the first half of BLAKE3 over everything here.
     pub fn hash(&self) -> [u8; 16] {
         // In one piece: hashing what is short costs more to begin and to end than to do.
-        let mut whole = Vec::with_capacity(2 + ENTRY_HEAD_BYTES + self.payload.len());
+        let mut whole = Vec::with_capacity(HASHED_HEAD_BYTES + self.payload.len());
         whole.extend_from_slice(&self.partition.0.to_le_bytes());
         whole.extend_from_slice(&self.n.to_le_bytes());
         whole.extend_from_slice(&self.subject.to_le_bytes());
