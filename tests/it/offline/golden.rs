@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use expect_test::expect_file;
 use serde_json::Value;
 
-use super::{create, files, json_of, ok, told};
+use super::{create, json_of, ok, told};
 use crate::support::fake_time;
-use crate::support::service::Place;
+use crate::support::service::{Place, files};
 
 /// What fills the data of the cases of the second one; what it said was recorded without.
 const FILLING_CHARS: usize = 8_000;
@@ -110,7 +110,9 @@ fn said_2(place: &Place) -> String {
     let mut said = String::new();
     for question in recorded.lines().filter(|line| line.starts_with("$ knhk ")) {
         let arguments: Vec<&str> = question.split(' ').skip(2).collect();
-        said += &format!("{question}\n{}", ok(place, &arguments));
+        said += question;
+        said += "\n";
+        said += &ok(place, &arguments);
     }
     said.replace(&"x".repeat(FILLING_CHARS), "...")
 }
@@ -122,7 +124,7 @@ fn check_said_2(place: &Place) {
 }
 
 /// Returns the names of a folder of the state, in order.
-fn names(place: &Place, folder: &str) -> Vec<String> {
+pub(super) fn names(place: &Place, folder: &str) -> Vec<String> {
     let entries = fs::read_dir(place.path("state").join(folder)).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
