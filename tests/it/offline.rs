@@ -2,6 +2,7 @@
 //! serve, and that cannot be served.
 
 mod damaged;
+mod document;
 mod golden;
 
 use std::collections::BTreeMap;
