@@ -137,16 +137,16 @@ pub fn format<D: Disk>(disk: &D, options: &Options) -> Result<Option<u32>, Error
     Ok(read(disk, options)?.map(|found| found.format))
 }
 
-/// Makes the file name the newest format.
-pub(super) fn raise<D: Disk>(disk: &D, options: &Options) -> Result<Upgraded, Error> {
-    let found = read(disk, options)?;
+/// Makes the file name the newest format, for a process that goes by format `from`. What the file says does not count:
+/// it may say so since a try that failed before it was durable.
+pub(super) fn raise<D: Disk>(disk: &D, options: &Options, from: u32) -> Result<Upgraded, Error> {
     let gone = || Error::io("open", path(options))(std::io::ErrorKind::NotFound.into());
-    let found = found.ok_or_else(gone)?;
+    let found = read(disk, options)?.ok_or_else(gone)?;
     let to = options.format_max;
-    if found.format < to {
+    if from < to {
         write(disk, &options.state_dir, Identity { format: to, ..found })?;
     }
-    Ok(Upgraded { from: found.format, to })
+    Ok(Upgraded { from, to })
 }
 
 fn path(options: &Options) -> PathBuf {

@@ -117,4 +117,6 @@ pub enum PlantedBug {
     DropBeforeGrace,
     /// An opening takes a snapshot that is beyond the journal's end.
     SnapshotBeyondJournal,
+    /// Files go from a store that the release before still reads.
+    TrimBeforeUpgrade,
 }

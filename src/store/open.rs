@@ -186,6 +186,10 @@ pub(super) fn find<D: Disk>(
     report: &mut OpenReport,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Option<Found>, Error> {
+    // A later format comes before damage: what looks like damage may be what that format is about.
+    if let Err(error @ Error::Format { .. }) = identity::read(disk, options) {
+        return Err(error);
+    }
     let Some(head) = listing.head(disk, options)? else {
         return match identity::read(disk, options)? {
             Some(_) => Err(Error::JournalMissing { path: options.state_dir.join(JOURNAL_FOLDER) }),

@@ -158,7 +158,7 @@ impl<D: Disk> JournalReader<D> {
     /// The file that names the store cannot be read or written; then its format is as before, or the next opening says
     /// the new one.
     pub fn upgrade(&self, options: &Options) -> Result<Upgraded, Error> {
-        let upgraded = identity::raise(&*self.shared.disk, options)?;
+        let upgraded = identity::raise(&*self.shared.disk, options, self.format())?;
         self.shared.format.fetch_max(upgraded.to, Ordering::AcqRel);
         Ok(upgraded)
     }

@@ -125,7 +125,8 @@ pub(super) struct Files {
 /// What decides when a file goes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
-    pub(super) format: u32,
+    /// Nothing goes: the release before reads the store.
+    is_whole: bool,
     /// What is counted from where no moment of this run of the machine is known.
     pub(super) opened: Moment,
     pub(super) now: Now,
@@ -139,7 +140,8 @@ impl Rules {
         let grace_us = if trim == Trim::Now { 0 } else { options.grace_us };
         let segment_grace_us =
             if options.planted == Some(PlantedBug::DropBeforeGrace) { 0 } else { grace_us };
-        Self { format, opened, now, grace_us, keep_us: options.keep_us, segment_grace_us }
+        let is_whole = format < FORMAT && options.planted != Some(PlantedBug::TrimBeforeUpgrade);
+        Self { is_whole, opened, now, grace_us, keep_us: options.keep_us, segment_grace_us }
     }
 
     /// Returns how much of a grace that began at `since` is left.
@@ -201,7 +203,7 @@ impl Files {
         for (kind, name, bytes) in &self.unreadable {
             out.push(row(*kind, name, *bytes, When::Not(Until::Read)));
         }
-        if rules.format < FORMAT {
+        if rules.is_whole {
             for row in out.iter_mut().filter(|row| matches!(row.when, When::In(_))) {
                 row.when = When::Not(Until::Upgrade);
             }

@@ -11,6 +11,7 @@ mod image;
 mod killed;
 mod limits;
 mod read_only;
+mod release;
 
 use std::io::Write;
 use std::time::Duration;

@@ -2,6 +2,7 @@
 //! serve, and that cannot be served.
 
 mod damaged;
+mod document;
 mod golden;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::{Value, json};
 
-use crate::support::service::{Place, Service};
+use crate::support::service::{Place, Service, files};
 
 /// Cases that a service makes while its store is read.
 const CASE_COUNT: usize = 200;
@@ -47,26 +48,6 @@ fn only_item(place: &Place, case: &str) -> String {
     let list = json_of(place, &["workitem", "list", "--case", case]);
     assert_eq!(list["items"].as_array().unwrap().len(), 1, "{list}");
     list["items"][0]["id"].as_str().unwrap().to_owned()
-}
-
-/// Returns every file below a folder with a hash of what is in it.
-fn files(folder: &Path) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let Ok(entries) = fs::read_dir(&folder) else { continue };
-        for entry in entries {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                found.insert(path.display().to_string(), "folder".to_owned());
-                folders.push(path);
-            } else {
-                let hash = blake3::hash(&fs::read(&path).unwrap()).to_hex().to_string();
-                found.insert(path.display().to_string(), hash);
-            }
-        }
-    }
-    found
 }
 
 fn state(place: &Place) -> [BTreeMap<String, String>; 2] {

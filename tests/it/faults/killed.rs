@@ -27,7 +27,7 @@ const START_CUT_US_MAX: u64 = 60_000;
 const MINUTES_AHEAD: u64 = 15;
 
 /// Makes a place in which upkeep never rests.
-fn place() -> Place {
+pub(super) fn place() -> Place {
     Place::with(&[
         ("segment_bytes", "65536"),
         ("frame_bytes_max", "32768"),
@@ -46,13 +46,13 @@ fn pause(random: &mut Random, most_us: u64) {
 
 /// Starts the service, the wall clock of which is ahead by more with each start: no segment of an earlier run is so
 /// young that it has to stay.
-fn start(place: &mut Place, run: u64) -> Service {
+pub(super) fn start(place: &mut Place, run: u64) -> Service {
     let before = fake_time::under(&format!("FAKETIME=+{}m", run * MINUTES_AHEAD));
     place.start_under(&before.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// All upkeep that can be asked for.
-const UPKEEP: [&[&str]; 2] = [&["state", "snapshot"], &["state", "trim", "--now", "--yes"]];
+pub(super) const UPKEEP: [&[&str]; 2] = [&["state", "snapshot"], &["state", "trim", "--now", "--yes"]];
 
 /// Begins to ask for it, beside the service.
 fn ask_for_upkeep(place: &Place) -> Vec<Child> {
@@ -77,7 +77,7 @@ fn load_and_kill(place: &Place, service: &mut Service, workers: &mut [load::Work
 }
 
 /// The last run's upkeep is carried out to its end; returns what all of it came to.
-fn upkeep_done(place: &Place) -> String {
+pub(super) fn upkeep_done(place: &Place) -> String {
     for arguments in UPKEEP {
         let output = place.knhk(arguments);
         assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), place.log());

@@ -1,6 +1,6 @@
 //! Single failures of the engine's state machines, driven one call at a time.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,9 +15,9 @@ use knhk::engine::writer::{JournalState, Writer};
 use knhk::engine::{queries, tables};
 use knhk::error::Kind;
 use knhk::id::{CaseId, Partition, Time};
-use knhk::store::{AppendError, Entry, Link, MemTables, Options, Table};
+use knhk::store::{AppendError, Entry, FORMAT, FORMAT_OLDEST, Link, MemTables, Options, Table};
 
-use super::disk::SimDisk;
+use super::disk::{Faults, SimDisk};
 use super::node::{Node, Setting};
 
 const SEQUENCE: &[u8] = include_bytes!("../../data/spec/sequence.yawl");
@@ -40,7 +40,7 @@ fn store_options() -> Options {
         frame_bytes_max: Setting::default().frame_bytes_max,
         grace_us: 0,
         keep_us: 0,
-        format_max: knhk::store::FORMAT,
+        format_max: FORMAT,
         planted: None,
     }
 }
@@ -417,4 +417,23 @@ fn a_start_takes_only_cases_into_memory_that_have_something_to_do() {
         (0, 1),
         "nobody went on with it"
     );
+}
+
+#[test]
+fn an_upgrade_that_was_told_outlives_a_loss_of_power_though_tries_before_it_failed() {
+    const TRIES_MAX: usize = 100;
+    let mut failed = 0;
+    for seed in 0..50 {
+        let (disk, tables) = (SimDisk::new(seed), Arc::new(MemTables::default()));
+        let former = Options { format_max: FORMAT_OLDEST, ..store_options() };
+        drop(Node::open(&disk, &tables, &former, Setting::default(), START).unwrap());
+        let mut node = Bench::open(&disk, &tables, START);
+        disk.set_faults(Faults { sync_errors: 500, ..Faults::default() });
+        failed += (0..TRIES_MAX).position(|_| node.keeper.upgrade().is_ok()).expect("it fails each time");
+        disk.set_faults(Faults::default());
+        disk.power_cycle();
+        let named = disk.contents(Path::new("/state/store"));
+        assert_eq!(named[8..12], FORMAT.to_le_bytes(), "seed {seed}");
+    }
+    assert!(failed > 0);
 }

@@ -9,6 +9,7 @@ mod copy;
 pub(crate) mod disk;
 mod node;
 mod random;
+mod stats;
 mod world;
 
 use std::io::Write;
@@ -17,7 +18,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use knhk::store::PlantedBug;
-use world::{Plan, Stats, World};
+use stats::Stats;
+use world::{Plan, World};
 
 /// Seeds in the suite.
 const SEEDS: u64 = 2_000;
@@ -62,6 +64,10 @@ fn every_seed_keeps_what_was_acknowledged_and_doubles_nothing() {
         "nothing was kept beside the journal"
     );
     assert!(total.copies > 0, "no copy came to its end");
+    assert!(
+        total.former > 0 && total.upgrades > 0 && total.refusals > 0,
+        "the release before had nothing to do with it"
+    );
 }
 
 /// Runs seeds 0 to `seeds` on all cores. A seed's world has nothing to do with another's, so which core runs it when
@@ -137,6 +143,11 @@ fn a_segment_that_goes_before_the_grace_is_found() {
 #[test]
 fn a_snapshot_beyond_the_journal_that_is_believed_is_found() {
     finds(Plan::with_bug(PlantedBug::SnapshotBeyondJournal), "a snapshot beyond the journal");
+}
+
+#[test]
+fn a_store_that_is_trimmed_before_its_upgrade_is_found() {
+    finds(Plan::with_bug(PlantedBug::TrimBeforeUpgrade), "trim before the upgrade");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! One simulated world: a disk, a clock, clients and a service that dies and comes back, all from one seed.
 
-use std::fmt;
+mod past;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use knhk::engine::request::Message;
 use knhk::engine::service::Operation;
 use knhk::engine::shard::SERVICE_KEY_US;
 use knhk::id::Time;
-use knhk::store::{Kept, MemTables, Moment, Now, Options, PlantedBug, Trim};
+use knhk::store::{FORMAT, Kept, MemTables, Moment, Now, Options, PlantedBug, Trim};
 
 use super::check;
 use super::client::{Asked, Clients};
@@ -17,6 +18,8 @@ use super::copy::Copy;
 use super::disk::{Faults, SimDisk};
 use super::node::{Node, Setting};
 use super::random::Random;
+use super::stats::Stats;
+use past::Past;
 
 const STEPS: u64 = 260;
 const SEGMENT_BYTES: u64 = 64 * 1024;
@@ -24,6 +27,8 @@ const SEGMENT_BYTES: u64 = 64 * 1024;
 const KEEP_STEPS_MAX: u32 = 500;
 /// A world that has been left alone so long must have come to rest.
 const REST_STEPS_MAX: u32 = 400;
+/// One world in so many begins with a store of the release before.
+const PAST_WORLDS: u64 = 8;
 const START_US: u64 = 1_800_000_000_000_000;
 
 /// What a world is set up with.
@@ -40,62 +45,6 @@ impl Plan {
     }
 }
 
-/// What happened, to show that things did happen.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Stats {
-    pub(crate) acknowledged: u64,
-    pub(crate) repeated: u64,
-    pub(crate) refused: u64,
-    pub(crate) unknown: u64,
-    pub(crate) crashes: u64,
-    pub(crate) failed_appends: u64,
-    pub(crate) checkpoints: u64,
-    pub(crate) histories: u64,
-    pub(crate) snapshots: u64,
-    pub(crate) removed: u64,
-    pub(crate) from_snapshot: u64,
-    pub(crate) copies: u64,
-}
-
-impl Stats {
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.acknowledged += other.acknowledged;
-        self.repeated += other.repeated;
-        self.refused += other.refused;
-        self.unknown += other.unknown;
-        self.crashes += other.crashes;
-        self.failed_appends += other.failed_appends;
-        self.checkpoints += other.checkpoints;
-        self.histories += other.histories;
-        self.snapshots += other.snapshots;
-        self.removed += other.removed;
-        self.from_snapshot += other.from_snapshot;
-        self.copies += other.copies;
-    }
-}
-
-impl fmt::Display for Stats {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} acknowledged, {} repeated, {} refused, {} unknown, {} crashes, {} failed appends, {} checkpoints, \
-             {} history files, {} snapshots, {} files removed, {} openings from a snapshot, {} copies",
-            self.acknowledged,
-            self.repeated,
-            self.refused,
-            self.unknown,
-            self.crashes,
-            self.failed_appends,
-            self.checkpoints,
-            self.histories,
-            self.snapshots,
-            self.removed,
-            self.from_snapshot,
-            self.copies
-        )
-    }
-}
-
 pub(crate) struct World {
     random: Random,
     plan: Plan,
@@ -109,6 +58,8 @@ pub(crate) struct World {
     moment: Moment,
     /// The copy of the state folder that is being made.
     copy: Option<Copy>,
+    /// What the release before has to do with the store.
+    past: Option<Past>,
     setting: Setting,
     node: Option<Node>,
     clients: Clients,
@@ -133,7 +84,7 @@ impl World {
             frame_bytes_max: setting.frame_bytes_max,
             grace_us: *random.pick(&[0, 1_000_000, 60_000_000]).expect("there are some"),
             keep_us: SERVICE_KEY_US,
-            format_max: knhk::store::FORMAT,
+            format_max: FORMAT,
             planted: plan.planted,
         };
         Self {
@@ -146,6 +97,7 @@ impl World {
             latest: START_US,
             moment: Moment { boot: [0; 16], us: 0 },
             copy: None,
+            past: (seed % PAST_WORLDS == PAST_WORLDS - 1).then(Past::new),
             setting,
             node: None,
             clients: Clients::default(),
@@ -201,6 +153,7 @@ impl World {
         self.rest()?;
         self.check()?;
         if self.random.is_one_in(2) {
+            self.go_forth()?;
             self.keep_everything()?;
         }
         Ok(self.stats)
@@ -212,6 +165,9 @@ impl World {
 
     fn step(&mut self) -> Result<(), String> {
         let now = self.now();
+        if self.may_upgrade() && self.random.is_one_in(25) {
+            return self.upgrade();
+        }
         match self.random.below(46) {
             0..=9 => {
                 let node = self.node.as_mut().expect("the service runs");
@@ -266,11 +222,17 @@ impl World {
 
     /// Goes one step on with history and trimming; returns whether something was done.
     fn keep(&mut self, trim: Trim) -> Result<bool, String> {
+        if self.options.format_max < FORMAT {
+            return Ok(false); // That release knows nothing of it.
+        }
         let now = self.moment();
         let kept = self.node().keep(now, trim)?;
         match &kept {
             Kept::Nothing => return Ok(false),
             Kept::History { .. } => self.stats.histories += 1,
+            Kept::Removed { .. } if self.past.as_ref().is_some_and(|past| !past.is_upgraded()) => {
+                return Err(format!("the release before needs it: {kept:?}"));
+            }
             Kept::Removed { .. } => self.stats.removed += 1,
         }
         if trim == Trim::Now && matches!(kept, Kept::Removed { .. }) {
@@ -299,6 +261,9 @@ impl World {
 
     /// Brings a checkpoint to its end, and writes a snapshot.
     fn snapshot(&mut self) -> Result<(), String> {
+        if self.options.format_max < FORMAT {
+            return Ok(());
+        }
         let (now, tables) = (self.moment(), Arc::clone(&self.tables));
         let node = self.node();
         node.checkpoint();
@@ -516,6 +481,8 @@ impl World {
     /// Opens the store, perhaps dying on the way a few times.
     fn come_back(&mut self) -> Result<(), String> {
         for _ in 0..20 {
+            self.choose_release()?;
+            let before = past::kept(&self.disk, &self.options.state_dir);
             if self.random.is_one_in(4) {
                 let after = self.disk.calls() + self.random.below(20);
                 self.disk.crash_at(Some(after));
@@ -536,6 +503,15 @@ impl World {
             let is_of_snapshot = |note: &String| note.starts_with("the rows were loaded from the snapshot");
             self.stats.from_snapshot += u64::from(opened.notes.iter().any(is_of_snapshot));
             self.node = Some(opened);
+            if let Some(past) = &mut self.past {
+                past.opened();
+                let is_gone = |path: &&PathBuf| !self.disk.files(path).contains(path);
+                if !past.is_upgraded()
+                    && let Some(path) = before.iter().find(is_gone)
+                {
+                    return Err(format!("the opening took {} away", path.display()));
+                }
+            }
             self.say(|| "the service runs".to_owned());
             return Ok(());
         }

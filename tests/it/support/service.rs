@@ -119,14 +119,19 @@ impl Place {
 
     /// Starts the process and waits for nothing.
     pub(crate) fn spawn(&self, before: &[&str]) -> Service {
+        let mut command = self.command(before);
+        command.arg("serve");
+        self.spawn_command(command)
+    }
+
+    /// Starts a process that serves this place, whatever its program, and waits for nothing.
+    pub(crate) fn spawn_command(&self, mut command: Command) -> Service {
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let child = self
-            .command(before)
-            .arg("serve")
+        let child = command
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
-            .unwrap_or_else(|error| panic!("{before:?} {}: {error}", Self::binary().display()));
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Service { child, address: self.address, socket: self.path("knhk.sock") }
     }
 
@@ -171,6 +176,26 @@ fn ordinary(folder: &Path) -> BTreeMap<String, String> {
 /// Returns the folder of the project.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Returns every file below a folder with a hash of what is in it.
+pub(crate) fn files(folder: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                found.insert(path.display().to_string(), "folder".to_owned());
+                folders.push(path);
+            } else {
+                let hash = blake3::hash(&fs::read(&path).unwrap()).to_hex().to_string();
+                found.insert(path.display().to_string(), hash);
+            }
+        }
+    }
+    found
 }
 
 fn free_address() -> SocketAddr {

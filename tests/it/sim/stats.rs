@@ -1,0 +1,69 @@
+//! What happened in worlds, counted.
+
+use std::fmt;
+
+/// What happened, to show that things did happen.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Stats {
+    pub(crate) acknowledged: u64,
+    pub(crate) repeated: u64,
+    pub(crate) refused: u64,
+    pub(crate) unknown: u64,
+    pub(crate) crashes: u64,
+    pub(crate) failed_appends: u64,
+    pub(crate) checkpoints: u64,
+    pub(crate) histories: u64,
+    pub(crate) snapshots: u64,
+    pub(crate) removed: u64,
+    pub(crate) from_snapshot: u64,
+    pub(crate) copies: u64,
+    pub(crate) former: u64,
+    pub(crate) upgrades: u64,
+    pub(crate) refusals: u64,
+}
+
+impl Stats {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.acknowledged += other.acknowledged;
+        self.repeated += other.repeated;
+        self.refused += other.refused;
+        self.unknown += other.unknown;
+        self.crashes += other.crashes;
+        self.failed_appends += other.failed_appends;
+        self.checkpoints += other.checkpoints;
+        self.histories += other.histories;
+        self.snapshots += other.snapshots;
+        self.removed += other.removed;
+        self.from_snapshot += other.from_snapshot;
+        self.copies += other.copies;
+        self.former += other.former;
+        self.upgrades += other.upgrades;
+        self.refusals += other.refusals;
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} acknowledged, {} repeated, {} refused, {} unknown, {} crashes, {} failed appends, {} checkpoints, \
+             {} history files, {} snapshots, {} files removed, {} openings from a snapshot, {} copies, \
+             {} openings by the release before, {} upgrades, {} refusals by the release before",
+            self.acknowledged,
+            self.repeated,
+            self.refused,
+            self.unknown,
+            self.crashes,
+            self.failed_appends,
+            self.checkpoints,
+            self.histories,
+            self.snapshots,
+            self.removed,
+            self.from_snapshot,
+            self.copies,
+            self.former,
+            self.upgrades,
+            self.refusals
+        )
+    }
+}
