@@ -47,8 +47,8 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         if shared.condition.is_stopping.load(Ordering::Acquire) {
             return Err(answers::read_only("it is stopping"));
         }
-        if shared.journal.is_failing.load(Ordering::Acquire) {
-            return Err(answers::read_only("the journal cannot be written"));
+        if let Some(why) = shared.journal.why_failing() {
+            return Err(answers::read_only(&why));
         }
         if shared.condition.is_disk_low.load(Ordering::Acquire) {
             return Err(answers::read_only("the disk is below its reserve"));
@@ -320,7 +320,8 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
             }
         };
         failing(condition.is_stopping.load(Ordering::Acquire), "stopping");
-        failing(shared.journal.is_failing.load(Ordering::Acquire), "the journal cannot be written");
+        let why = shared.journal.why_failing();
+        failing(why.is_some(), why.as_deref().unwrap_or_default());
         failing(self.is_journal_stuck(), "the journal does not move");
         failing(condition.is_disk_low.load(Ordering::Acquire), "the disk is below its reserve");
         failing(
