@@ -1,5 +1,6 @@
 //! The engine as clients' requests see it: the one implementation of [`Service`] over running threads.
 
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -335,6 +336,9 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         if condition.is_scrubbing.load(Ordering::Acquire) {
             health.degraded.push("scrub running".to_owned());
         }
+        let damages = condition.damages.lock().unwrap_or_else(PoisonError::into_inner);
+        health.degraded.extend(damages.iter().cloned());
+        drop(damages);
         let unlocked_bytes = condition.unlocked_bytes.load(Ordering::Acquire);
         if unlocked_bytes > 0 {
             let all_bytes = unlocked_bytes + condition.locked_bytes.load(Ordering::Acquire);

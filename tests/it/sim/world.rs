@@ -272,6 +272,8 @@ impl World {
             Kept::Nothing => return Ok(false),
             Kept::History { .. } => self.stats.histories += 1,
             Kept::Removed { .. } => self.stats.removed += 1,
+            Kept::Checked { .. } => {}
+            Kept::Damaged { name, why, .. } => return Err(format!("{name} is damaged: {why}")),
         }
         if trim == Trim::Now && matches!(kept, Kept::Removed { .. }) {
             self.copy = None; // Whoever trims at once is told that copies become incomplete.
