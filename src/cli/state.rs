@@ -257,10 +257,10 @@ fn repair(context: &mut Context, config: &Config, command: &Repair) -> Result<()
     context.ui.set_json(command.json);
     let disk = Arc::new(RealDisk);
     let now = context.clock.now();
-    // One that cannot be read says nothing of what was lost.
+    // One that cannot be read is made anew by the next opening in any case.
     let tables = LmdbTables::open_existing(&config.cache_dir).ok().flatten();
-    let folded = tables.and_then(|tables| tables.meta().ok().flatten());
-    let repair = |act| store::repair(&disk, &config.store(), folded.as_ref(), now, act);
+    let tables = tables.as_ref().map(|tables| tables as &dyn Tables);
+    let repair = |act| store::repair(&disk, &config.store(), tables, now, act);
     let planned = repair(Act::Tell)?;
     let Some(damage) = &planned.damage else {
         if context.ui.form() == Form::Json {

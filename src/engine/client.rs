@@ -1,8 +1,8 @@
 //! The engine as clients' requests see it: the one implementation of [`Service`] over running threads.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{LazyLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::answers;
@@ -50,8 +50,8 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         if shared.condition.is_stopping.load(Ordering::Acquire) {
             return Err(answers::read_only("it is stopping"));
         }
-        if shared.journal.is_failing.load(Ordering::Acquire) {
-            return Err(answers::read_only("the journal cannot be written"));
+        if let Some(why) = shared.journal.why_failing() {
+            return Err(answers::read_only(&why));
         }
         if shared.condition.is_disk_low.load(Ordering::Acquire) {
             return Err(answers::read_only("the disk is below its reserve"));
@@ -323,7 +323,8 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
             }
         };
         failing(condition.is_stopping.load(Ordering::Acquire), "stopping");
-        failing(shared.journal.is_failing.load(Ordering::Acquire), "the journal cannot be written");
+        let why = shared.journal.why_failing();
+        failing(why.is_some(), why.as_deref().unwrap_or_default());
         failing(self.is_journal_stuck(), "the journal does not move");
         failing(condition.is_disk_low.load(Ordering::Acquire), "the disk is below its reserve");
         failing(
@@ -337,6 +338,9 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         if condition.is_scrubbing.load(Ordering::Acquire) {
             health.degraded.push("scrub running".to_owned());
         }
+        let damages = condition.damages.lock().unwrap_or_else(PoisonError::into_inner);
+        health.degraded.extend(damages.iter().cloned());
+        drop(damages);
         let unlocked_bytes = condition.unlocked_bytes.load(Ordering::Acquire);
         if unlocked_bytes > 0 {
             let all_bytes = unlocked_bytes + condition.locked_bytes.load(Ordering::Acquire);

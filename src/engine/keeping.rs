@@ -1,6 +1,7 @@
 //! History, snapshots and trimming, as `cold` drives them: one thing at a time, at a pace that leaves the disk to the
 //! journal, and never in the way of a checkpoint for long.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender};
 
@@ -16,6 +17,8 @@ const LOOK_US: u64 = 1_000_000;
 const RETRY_US: u64 = 10_000_000;
 /// Bytes of the journal a second that history takes in at most: more than a service at full load appends.
 const HISTORY_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
+/// Bytes a second of history and snapshots that are read when files are about to go because of them.
+const CHECK_BYTES_PER_SECOND: u64 = HISTORY_BYTES_PER_SECOND;
 /// Bytes of rows a second that a snapshot reads at most: no checkpoint can be made meanwhile, so it must not take long.
 const SNAPSHOT_BYTES_PER_SECOND: u64 = 128 * 1024 * 1024;
 /// Longest pause between two looks at whether the service stops, in microseconds.
@@ -65,6 +68,7 @@ impl<D: Disk> Keeping<D> {
                 if std::mem::replace(&mut self.is_broken, false) {
                     tracing::info!("history and snapshots are written again");
                 }
+                self.tell_damages(shared);
                 if is_done {
                     self.tell_figures(shared);
                     self.next_us = now_us + LOOK_US;
@@ -86,13 +90,14 @@ impl<D: Disk> Keeping<D> {
         shared: &Shared<D, T>,
         preparer: &mut Preparer<D>,
     ) -> Result<bool, store::Error> {
-        let now = now(shared);
         if shared.condition.is_disk_low.load(Ordering::Acquire) {
-            let kept = self.keeper.remove(now, Trim::Due)?;
-            tell(&kept);
+            let kept = self.remove(shared, preparer, Trim::Due)?;
             return Ok(kept == Kept::Nothing);
         }
-        let kept = self.keeper.step(now, Trim::Due, &mut pace(shared, preparer, HISTORY_BYTES_PER_SECOND))?;
+        let kept = {
+            let mut pace = pace(shared, preparer, HISTORY_BYTES_PER_SECOND, WhenLow::End);
+            self.keeper.step(now(shared), Trim::Due, &mut pace)?
+        };
         tell(&kept);
         if kept != Kept::Nothing {
             return Ok(false);
@@ -102,6 +107,19 @@ impl<D: Disk> Keeping<D> {
             self.snapshot(shared, preparer)?;
         }
         Ok(true)
+    }
+
+    /// Takes away at most one file, or checks one, though the disk is low.
+    fn remove<T: Tables>(
+        &mut self,
+        shared: &Shared<D, T>,
+        preparer: &mut Preparer<D>,
+        trim: Trim,
+    ) -> Result<Kept, store::Error> {
+        let mut pace = pace(shared, preparer, CHECK_BYTES_PER_SECOND, WhenLow::GoOn);
+        let kept = self.keeper.remove(now(shared), trim, &mut pace)?;
+        tell(&kept);
+        Ok(kept)
     }
 
     fn snapshot<T: Tables>(
@@ -114,7 +132,7 @@ impl<D: Disk> Keeping<D> {
         let tables = shared.tables();
         let appended_bytes = shared.appended_bytes.load(Ordering::Acquire);
         let started_us = shared.clock.monotonic_us();
-        let mut pace = pace(shared, preparer, SNAPSHOT_BYTES_PER_SECOND);
+        let mut pace = pace(shared, preparer, SNAPSHOT_BYTES_PER_SECOND, WhenLow::End);
         let sealed = self.keeper.snapshot(&*tables, shared.clock.moment(), appended_bytes, &mut pace);
         match &sealed {
             Ok(Some(Sealed { seq, bytes })) => {
@@ -147,19 +165,20 @@ impl<D: Disk> Keeping<D> {
                 let (mut files, mut bytes) = (0, 0);
                 for _ in 0..TRIM_STEPS_MAX {
                     let kept = if shared.condition.is_disk_low.load(Ordering::Acquire) {
-                        self.keeper.remove(now(shared), Trim::Now)?
+                        self.remove(shared, preparer, Trim::Now)?
                     } else {
-                        let mut pace = pace(shared, preparer, HISTORY_BYTES_PER_SECOND);
-                        self.keeper.step(now(shared), Trim::Now, &mut pace)?
+                        let mut pace = pace(shared, preparer, HISTORY_BYTES_PER_SECOND, WhenLow::End);
+                        let kept = self.keeper.step(now(shared), Trim::Now, &mut pace)?;
+                        tell(&kept);
+                        kept
                     };
-                    tell(&kept);
                     match kept {
                         Kept::Nothing => break,
                         Kept::Removed { bytes: freed, .. } => {
                             files += 1;
                             bytes += freed;
                         }
-                        Kept::History { .. } => {}
+                        Kept::History { .. } | Kept::Checked { .. } | Kept::Damaged { .. } => {}
                     }
                 }
                 Ok(Maintained::Trimmed { files, bytes })
@@ -172,6 +191,12 @@ impl<D: Disk> Keeping<D> {
                 Ok(Maintained::Upgraded { from, to })
             }
         }
+    }
+
+    /// Lets /health say which files are damaged.
+    fn tell_damages<T: Tables>(&mut self, shared: &Shared<D, T>) {
+        let Ok(damages) = self.keeper.damages() else { return };
+        *shared.condition.damages.lock().unwrap_or_else(PoisonError::into_inner) = damages;
     }
 
     fn tell_figures<T: Tables>(&mut self, shared: &Shared<D, T>) {
@@ -196,6 +221,10 @@ fn now<D: Disk, T: Tables>(shared: &Shared<D, T>) -> Now {
 fn tell(kept: &Kept) {
     match kept {
         Kept::Nothing => {}
+        Kept::Checked { name } => tracing::debug!(file = name, "a file is whole"),
+        Kept::Damaged { name, why, .. } => {
+            tracing::warn!(file = name, "{why}; what it covers stays, and is written anew where it can be");
+        }
         Kept::History { name, seq, bytes } => {
             tracing::info!(file = name, frame = seq, bytes, "history was written");
         }
@@ -214,12 +243,22 @@ fn word(kind: FileKind) -> &'static str {
     }
 }
 
+/// What becomes of long work when the disk is low.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WhenLow {
+    /// It ends: it would write.
+    End,
+    /// It goes on: it makes room.
+    GoOn,
+}
+
 /// Returns what long work calls: it pauses so that no more than `bytes_per_second` go by, prepares the next segment of
 /// the journal meanwhile, and ends the work when the service stops or the disk is low.
 fn pace<'a, D: Disk, T: Tables>(
     shared: &'a Shared<D, T>,
     preparer: &'a mut Preparer<D>,
     bytes_per_second: u64,
+    when_low: WhenLow,
 ) -> impl FnMut(u64) -> Result<(), store::Error> + 'a {
     let started_us = shared.clock.monotonic_us();
     let mut done_bytes = 0_u64;
@@ -230,7 +269,7 @@ fn pace<'a, D: Disk, T: Tables>(
             if shared.condition.is_stopping.load(Ordering::Acquire) {
                 return Err(store::Error::Ended { why: "the service stops" });
             }
-            if shared.condition.is_disk_low.load(Ordering::Acquire) {
+            if when_low == WhenLow::End && shared.condition.is_disk_low.load(Ordering::Acquire) {
                 return Err(store::Error::Ended { why: "the disk is low" });
             }
             // Comes first: the journal must not wait for its next segment. What is wrong with it shows when it is

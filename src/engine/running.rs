@@ -440,7 +440,7 @@ fn hand_on<D: Disk, T: Tables>(
         shared.metrics.journal_failures.increment();
         if !was_failing {
             shared.metrics.workflow_errors.increment();
-            let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            let cause = error.cause();
             tracing::error!(%cause, "the journal failed: {error}: {cause}; the service is read-only until it goes on");
         }
     } else if was_failing && !is_failing {

@@ -151,6 +151,8 @@ pub struct Condition {
     pub is_disk_low: AtomicBool,
     /// The follower cannot fold, or makes the working environment anew: it answers nothing.
     pub is_follower_broken: AtomicBool,
+    /// What is wrong with each history file and snapshot that is known to be damaged.
+    pub damages: Mutex<Vec<String>>,
     /// Batches that wait for the journal.
     pub staged_count: AtomicUsize,
     /// Questions that wait for the helper.

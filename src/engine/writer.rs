@@ -6,7 +6,7 @@
 //! again, which [`Writer::probe`] tries.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::answers;
 use super::registry::Registry;
@@ -26,6 +26,22 @@ pub struct JournalState {
     pub is_failing: AtomicBool,
     /// Appends that failed, ever.
     pub failure_count: AtomicU64,
+    /// What the disk said to the last append that failed.
+    cause: Mutex<String>,
+}
+
+impl JournalState {
+    /// Tells why nothing can be written, if so.
+    pub fn why_failing(&self) -> Option<String> {
+        let cause = || self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_failing = self.is_failing.load(Ordering::Acquire);
+        is_failing.then(|| format!("the journal cannot be written: {}", cause()))
+    }
+
+    fn failed(&self, error: &AppendError) {
+        *self.cause.lock().unwrap_or_else(PoisonError::into_inner) = error.cause();
+        self.is_failing.store(true, Ordering::Release);
+    }
 }
 
 /// What a step of the writer brought.
@@ -105,7 +121,10 @@ impl<L: Log> Writer<L> {
         if self.state.is_failing.load(Ordering::Acquire) {
             match self.log.append(now, Vec::new()) {
                 Ok(frame) => self.durable(frame, &mut written),
-                Err(error) => written.failed = Some(error),
+                Err(error) => {
+                    self.state.failed(&error);
+                    written.failed = Some(error);
+                }
             }
         }
         written
@@ -157,7 +176,7 @@ impl<L: Log> Writer<L> {
             written.rejected = Some(error);
             return;
         }
-        self.state.is_failing.store(true, Ordering::Release);
+        self.state.failed(&error);
         self.state.failure_count.fetch_add(1, Ordering::AcqRel);
         let reason = format!("the journal failed while this was written: {error}");
         for (answerer, _) in group.into_iter().flat_map(|batch| batch.replies) {

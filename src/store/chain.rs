@@ -170,17 +170,17 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Returns what is wrong if the working environment holds frames that were durable, and something that is no frame
+    /// Returns what is wrong if the working environment holds frames that were durable, and something else, or nothing,
     /// lies in their place: it is no unfinished append, because only what is durable is folded. A copy may be older than
-    /// the environment beside it, and a repair leaves nothing behind the end.
+    /// the environment beside it, and a repair leaves no environment.
     pub(super) fn lost(&self, folded: &Meta) -> Option<Error> {
         let head = self.segments.last()?;
-        let is_lost =
-            self.is_torn && !head.is_copy && folded.store == self.store && folded.seq > self.end.seq;
+        let is_lost = !head.is_copy && folded.store == self.store && folded.seq > self.end.seq;
         let reason = || {
             format!(
-                "frame {} is bad, and was whole once: the working environment has folded up to frame {}",
+                "frame {} is {}, and was whole once: the working environment has folded up to frame {}",
                 self.end.seq + 1,
+                if self.is_torn { "bad" } else { "missing" },
                 folded.seq
             )
         };

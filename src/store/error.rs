@@ -369,6 +369,14 @@ impl AppendError {
         }
     }
 
+    /// Returns what the disk said, in a few words.
+    pub fn cause(&self) -> String {
+        let text = std::error::Error::source(self).map_or_else(|| self.to_string(), ToString::to_string);
+        let text = text.split(" (os error").next().unwrap_or_default();
+        let mut letters = text.chars();
+        letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+    }
+
     /// Returns whether the frame may come to light at the next opening, so that its clients must hear "unknown".
     pub fn is_outcome_unknown(&self) -> bool {
         matches!(self, Self::Full(_) | Self::Io(_))

@@ -163,6 +163,7 @@ pub(super) fn seal<D: Disk>(
     disk: &Arc<D>,
     folder: &Path,
     spans: &[Span],
+    generation: u32,
     sealed: Moment,
     pace: &mut Pace<'_>,
 ) -> Result<(About, u64), Error> {
@@ -171,7 +172,7 @@ pub(super) fn seal<D: Disk>(
         [first, ..] => (first, &spans[spans.len() - 1]),
     };
     let header = &first.segment.header;
-    let about = About { generation: 1, before: header.before.clone(), after: last.after.clone(), sealed };
+    let about = About { generation, before: header.before.clone(), after: last.after.clone(), sealed };
     let mut rows = Rows::begin(disk, folder, header.store, &about)?;
     let mut bytes = 0;
     for span in spans {

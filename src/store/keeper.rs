@@ -7,14 +7,22 @@
 //! began anew the grace begins with the opening. A store of format 1 loses nothing, because the release before knows
 //! only the journal from its first frame.
 //!
+//! Nothing goes on the word of a file that was not read whole: directly before the first file goes because of it, every
+//! byte of it is checked, once an opening. One that is damaged covers nothing. So what it covers stays, and as long as
+//! its segments are there, history is written anew from them in its place, and another snapshot is made. Where they are
+//! gone already, what the file held is lost, and holding back later segments would not bring it back: these go on to
+//! leave on the word of their own history and snapshot, and the damaged file is told until somebody repairs the store.
+//!
 //! It does one bounded thing a call, and whoever calls it again after an error goes on where it was. Start at
 //! [`Keeper::step`]; [`super::retention`] says what may go when.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Options;
-use super::chain::{Covered, Listing};
+use super::beside::Beside;
+use super::chain::Listing;
 use super::disk::{Disk, DiskFile};
 use super::error::Error;
 use super::history::{self, HISTORY_FOLDER, History, Pace};
@@ -22,7 +30,7 @@ use super::identity::{self, Upgraded};
 use super::open::JOURNAL_FOLDER;
 use super::reader::{JournalReader, Span};
 use super::retention::{
-    FileKind, FileRow, Files, HistoryFile, Rules, SegmentFile, SnapshotFile, Trim, VoidFile, When,
+    BadFile, FileKind, FileRow, Files, HistoryFile, Rules, SegmentFile, SnapshotFile, Trim, VoidFile, When,
 };
 use super::sealed::{Moment, prepare_folder};
 use super::segment;
@@ -58,6 +66,20 @@ pub enum Kept {
         /// Its length.
         bytes: u64,
     },
+    /// A file was read whole, and others may go because of it.
+    Checked {
+        /// Its name.
+        name: String,
+    },
+    /// A file is damaged, and none goes because of it.
+    Damaged {
+        /// What it is.
+        kind: FileKind,
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A file that nobody needs was taken away.
     Removed {
         /// What it was.
@@ -89,6 +111,8 @@ pub struct Keeper<D: Disk> {
     files: Option<Files>,
     /// By how much the journal had grown when the last snapshot was written.
     grown: Option<Grown>,
+    /// By name, the files that were read whole since the opening, and what is wrong with each.
+    checked: BTreeMap<String, Option<(FileKind, String)>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -102,28 +126,46 @@ struct Grown {
 impl<D: Disk> Keeper<D> {
     /// Returns a keeper of an open store; it looks at nothing yet.
     pub fn new(disk: Arc<D>, reader: JournalReader<D>, options: &Options) -> Self {
-        Self { disk, reader, options: options.clone(), opened: None, files: None, grown: None }
+        Self {
+            disk,
+            reader,
+            options: options.clone(),
+            opened: None,
+            files: None,
+            grown: None,
+            checked: BTreeMap::new(),
+        }
     }
 
-    /// Does at most one thing: takes away one file that may go, or else writes one history file.
+    /// Does at most one thing: takes away one file that may go, or checks one because of which it may, or else writes
+    /// one history file.
     ///
     /// # Errors
     /// A file cannot be read, written or taken away. Nothing is lost; the next call looks at the folders anew.
     pub fn step(&mut self, now: Now, trim: Trim, pace: &mut Pace<'_>) -> Result<Kept, Error> {
-        let done = match self.remove_one(now, trim) {
+        let done = match self.remove_one(now, trim, pace) {
             Ok(Kept::Nothing) => self.write_history(now.moment, trim, pace),
             done => done,
         };
         self.seen(done)
     }
 
-    /// Takes away at most one file that may go, and writes nothing: for when the disk is low.
+    /// Takes away at most one file that may go, or checks one because of which it may, and writes nothing: for when the
+    /// disk is low.
     ///
     /// # Errors
     /// A file cannot be read or taken away.
-    pub fn remove(&mut self, now: Now, trim: Trim) -> Result<Kept, Error> {
-        let done = self.remove_one(now, trim);
+    pub fn remove(&mut self, now: Now, trim: Trim, pace: &mut Pace<'_>) -> Result<Kept, Error> {
+        let done = self.remove_one(now, trim, pace);
         self.seen(done)
+    }
+
+    /// Returns what is wrong with each file that is known to be damaged.
+    ///
+    /// # Errors
+    /// The folders cannot be read.
+    pub fn damages(&mut self) -> Result<Vec<String>, Error> {
+        Ok(self.files()?.bad.iter().map(|bad| bad.why.clone()).collect())
     }
 
     /// Returns which files there are, and when each goes.
@@ -168,7 +210,11 @@ impl<D: Disk> Keeper<D> {
             *self.grown.insert(Grown { before_bytes, appended_bytes: 0 })
         };
         let bytes = grown.before_bytes + appended_bytes.saturating_sub(grown.appended_bytes);
-        Ok(bytes >= environment_bytes.max(self.options.segment_bytes))
+        // A damaged one is replaced at once.
+        let last = snapshot::name(self.snapshot_seq()?);
+        let is_newest_bad =
+            self.files()?.bad.iter().any(|bad| bad.kind == FileKind::Snapshot && bad.name > last);
+        Ok(is_newest_bad || bytes >= environment_bytes.max(self.options.segment_bytes))
     }
 
     /// Writes a snapshot of the environment, which nobody may change meanwhile. `None` when it holds nothing yet, or
@@ -205,7 +251,11 @@ impl<D: Disk> Keeper<D> {
         let sealed = snapshot::seal(&self.disk, &folder, tables, now, pace)?;
         let Some((about, bytes)) = sealed else { return Ok(None) };
         let seq = about.meta.seq;
-        self.files()?.snapshots.push(SnapshotFile { name: snapshot::name(seq), bytes, seq, sealed: now });
+        let name = snapshot::name(seq);
+        self.checked.remove(&name);
+        let files = self.files()?;
+        files.bad.retain(|bad| bad.name != name);
+        files.snapshots.push(SnapshotFile { name, bytes, seq, sealed: now });
         Ok(Some(Sealed { seq, bytes }))
     }
 
@@ -222,7 +272,7 @@ impl<D: Disk> Keeper<D> {
     fn files(&mut self) -> Result<&mut Files, Error> {
         let mut files = match self.files.take() {
             Some(files) => files,
-            None => look(&*self.disk, &self.reader, &self.options)?,
+            None => self.look()?,
         };
         let known = files.segments.last().and_then(|last| last.last).map_or(0, |(seq, _)| seq);
         for span in self.reader.spans(known + 1) {
@@ -231,12 +281,63 @@ impl<D: Disk> Keeper<D> {
         Ok(self.files.insert(files))
     }
 
-    fn remove_one(&mut self, now: Now, trim: Trim) -> Result<Kept, Error> {
+    /// Looks at what lies in the folders; what was found damaged before is so still.
+    fn look(&mut self) -> Result<Files, Error> {
+        let mut files = look(&*self.disk, &self.reader, &self.options)?;
+        for (name, damage) in &self.checked {
+            let is_there = files.history.iter().map(|file| &file.name).any(|other| other == name)
+                || files.snapshots.iter().map(|file| &file.name).any(|other| other == name);
+            if let Some((kind, why)) = damage.as_ref().filter(|_| is_there) {
+                files.set_bad(*kind, name, why);
+            }
+        }
+        Ok(files)
+    }
+
+    /// Reads a file whole.
+    fn check(&mut self, kind: FileKind, name: String, pace: &mut Pace<'_>) -> Result<Kept, Error> {
+        let disk = &*self.disk;
+        let checked = if kind == FileKind::History {
+            let folder = self.options.state_dir.join(HISTORY_FOLDER);
+            History::open(disk, &folder, &name).and_then(|file| file.sealed.check(pace))
+        } else {
+            let folder = self.options.state_dir.join(SNAPSHOT_FOLDER);
+            let seq = snapshot::parse_name(&name).unwrap_or_default();
+            Snapshot::open(disk, &folder, seq).and_then(|file| file.check(pace))
+        };
+        match checked {
+            Ok(()) => {
+                self.checked.insert(name.clone(), None);
+                Ok(Kept::Checked { name })
+            }
+            Err(error) if is_damage(&error) => {
+                let why = error.to_string();
+                self.checked.insert(name.clone(), Some((kind, why.clone())));
+                self.files()?.set_bad(kind, &name, &why);
+                Ok(Kept::Damaged { kind, name, why })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remove_one(&mut self, now: Now, trim: Trim, pace: &mut Pace<'_>) -> Result<Kept, Error> {
         let sheet = self.sheet(now, trim)?;
         let Some(due) = sheet.into_iter().find(|row| row.when == When::In(0)) else {
             return Ok(Kept::Nothing);
         };
         let FileRow { kind, name, bytes, .. } = due;
+        let unchecked = {
+            let Self { files, checked, .. } = self;
+            let relied_on = files.as_ref().map(|files| files.relied_on(kind, &name)).unwrap_or_default();
+            let mut relied_on = relied_on.into_iter();
+            relied_on
+                .find(|(_, name)| !checked.contains_key(*name))
+                .map(|(kind, name)| (kind, name.to_owned()))
+        };
+        if let Some((kind, name)) = unchecked {
+            return self.check(kind, name, pace);
+        }
+        self.checked.remove(&name);
         let folder = self.options.state_dir.join(match kind {
             FileKind::Segment | FileKind::Void => JOURNAL_FOLDER,
             FileKind::History => HISTORY_FOLDER,
@@ -270,18 +371,21 @@ impl<D: Disk> Keeper<D> {
 
     fn write_history(&mut self, now: Moment, trim: Trim, pace: &mut Pace<'_>) -> Result<Kept, Error> {
         let least_bytes = if trim == Trim::Now { 1 } else { self.options.segment_bytes / HISTORY_SHARE };
-        let (end, wanted) = {
+        let (end, wanted, generation) = {
             let files = self.files()?;
             let end = files.history_end();
+            let next = files.next_history(end);
             let mut bytes = 0;
             let waiting = files.segments.iter().filter(|segment| segment.first_seq > end);
             let taken = waiting.take_while(|segment| {
-                let is_wanted = bytes < least_bytes;
-                bytes += segment.bytes;
+                let is_wanted = bytes < least_bytes && next.is_none_or(|next| segment.first_seq < next);
+                bytes += if is_wanted { segment.bytes } else { 0 };
                 is_wanted
             });
             let wanted = taken.last().map(|last| last.first_seq);
-            (end, wanted.filter(|_| bytes >= least_bytes))
+            // What is missing before a later file is written whatever its size.
+            let is_much = bytes >= least_bytes || next.is_some();
+            (end, wanted.filter(|_| is_much), files.generation(end + 1))
         };
         let Some(last_first_seq) = wanted else { return Ok(Kept::Nothing) };
         let mut spans = self.reader.spans(end + 1);
@@ -289,24 +393,32 @@ impl<D: Disk> Keeper<D> {
         let folder = self.options.state_dir.join(HISTORY_FOLDER);
         match spans.first() {
             Some(first) if first.segment.header.first_seq() == end + 1 => {}
-            // What is missing between lies in a file that cannot be read.
-            _ => return self.gap(&folder).map_or(Ok(Kept::Nothing), Err),
+            // History ends within a segment: nothing can be written in the place of what is missing.
+            Some(first) => {
+                let until = first.segment.header.before.seq;
+                return Err(Error::HistoryMissing { path: folder, seq: end + 1, until });
+            }
+            None => return Ok(Kept::Nothing),
         }
-        let (about, bytes) = history::seal(&self.disk, &folder, &spans, now, pace)?;
+        let (about, bytes) = history::seal(&self.disk, &folder, &spans, generation, now, pace)?;
         let (name, seq) = (about.name(), about.after.seq);
+        // It may have taken the place of a damaged one.
+        self.reader.shared.shelf.close(&name);
+        self.checked.remove(&name);
         let files = self.files()?;
-        files.unreadable.retain(|(_, other, _)| *other != name);
+        files.bad.retain(|bad| bad.name != name);
         files.history.push(history_file(&about, bytes));
         files.history.sort_by_key(|file| (file.first_seq, file.generation));
-        self.reader.shared.shelf.look_again();
         Ok(Kept::History { name, seq, bytes })
     }
+}
 
-    fn gap(&self, folder: &Path) -> Option<Error> {
-        let files = self.files.as_ref()?;
-        let unreadable = files.unreadable.iter().filter(|(kind, ..)| *kind == FileKind::History);
-        let mut opened = unreadable.map(|(_, name, _)| History::open(&*self.disk, folder, name));
-        opened.find_map(Result::err)
+/// Returns whether a history file or snapshot is what is wrong, for as long as it is the same file.
+fn is_damage(error: &Error) -> bool {
+    match error {
+        Error::SealedDamaged { .. } | Error::Format { .. } => true,
+        Error::Io { what: "read", source, .. } => source.kind() != std::io::ErrorKind::NotFound,
+        _ => false,
     }
 }
 
@@ -362,7 +474,7 @@ pub(super) fn look_at_sealed<D: Disk>(disk: &D, options: &Options) -> Result<Fil
         for name in generations.into_iter().map(|generation| history::name(first_seq, generation)) {
             match History::open(disk, &folder, &name) {
                 Ok(file) => files.history.push(history_file(&file.about, file.sealed.bytes)),
-                Err(error) => unreadable(disk, &mut files, FileKind::History, &folder, name, error)?,
+                Err(error) => bad(disk, &mut files, FileKind::History, &folder, name, error)?,
             }
         }
     }
@@ -374,7 +486,7 @@ pub(super) fn look_at_sealed<D: Disk>(disk: &D, options: &Options) -> Result<Fil
                 let (bytes, sealed) = (file.sealed.bytes, file.about.sealed);
                 files.snapshots.push(SnapshotFile { name, bytes, seq, sealed });
             }
-            Err(error) => unreadable(disk, &mut files, FileKind::Snapshot, &folder, name, error)?,
+            Err(error) => bad(disk, &mut files, FileKind::Snapshot, &folder, name, error)?,
         }
     }
     Ok(files)
@@ -389,10 +501,7 @@ pub fn retention<D: Disk>(disk: &D, options: &Options, now: Now, trim: Trim) -> 
     let listing = Listing::read(disk, options)?;
     let Some(format) = identity::format(disk, options)? else { return Ok(Vec::new()) };
     let mut files = look_at_sealed(disk, options)?;
-    let mut covered = Covered::default();
-    for file in files.history_that_counts().take_while(|file| file.last_seq <= files.history_end()) {
-        covered.ends.insert(file.last_seq, file.after_hash);
-    }
+    let covered = Beside::read(disk, &options.state_dir)?.covered();
     let chain = listing.chain(disk, options, &covered, listing.highest_n())?;
     let journal = options.state_dir.join(JOURNAL_FOLDER);
     for (n, name) in &listing.names {
@@ -409,8 +518,8 @@ pub fn retention<D: Disk>(disk: &D, options: &Options, now: Now, trim: Trim) -> 
     Ok(files.sheet(&Rules::new(options, format, now.moment, now, trim)))
 }
 
-/// A damaged file covers nothing; it stays until somebody has looked at it.
-fn unreadable<D: Disk>(
+/// A damaged file covers nothing.
+fn bad<D: Disk>(
     disk: &D,
     files: &mut Files,
     kind: FileKind,
@@ -420,9 +529,9 @@ fn unreadable<D: Disk>(
 ) -> Result<(), Error> {
     match error {
         error if is_gone(&error) => Ok(()),
-        Error::SealedDamaged { .. } | Error::Format { .. } => {
+        error if is_damage(&error) => {
             let bytes = file_bytes(disk, &folder.join(&name))?;
-            files.unreadable.push((kind, name, bytes));
+            files.bad.push(BadFile { kind, name, bytes, why: error.to_string() });
             Ok(())
         }
         error => Err(error),

@@ -87,7 +87,7 @@ impl Bench {
         }
         for span in &store.journal.reader().spans(1)[..count] {
             let spans = std::slice::from_ref(span);
-            history::seal(&disk, &self.folder(HISTORY_FOLDER), spans, MOMENT, &mut |_| Ok(())).unwrap();
+            history::seal(&disk, &self.folder(HISTORY_FOLDER), spans, 1, MOMENT, &mut |_| Ok(())).unwrap();
         }
         snapshot::seal(&disk, &self.folder(SNAPSHOT_FOLDER), &*self.tables, MOMENT, &mut |_| Ok(())).unwrap();
     }

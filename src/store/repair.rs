@@ -16,7 +16,7 @@ use super::error::Error;
 use super::identity;
 use super::journal::Journal;
 use super::open::{JOURNAL_FOLDER, take_folders};
-use super::tables::Meta;
+use super::tables::Tables;
 use crate::id::Time;
 
 /// Whether a repair is only told or also done.
@@ -44,7 +44,8 @@ pub struct RepairReport {
 }
 
 /// Cuts a damaged journal at the damage and moves the rest aside; the service must not run. A store of which nothing
-/// can be kept is new when it is opened next. `folded` is what the working environment says of itself, if there is one.
+/// can be kept is new when it is opened next. The working environment, if there is one, is emptied after a cut: it may
+/// hold what is cut off.
 ///
 /// # Errors
 /// A disk that cannot be read or written, or a journal of another format: neither is damage. And a journal of which
@@ -52,7 +53,7 @@ pub struct RepairReport {
 pub fn repair<D: Disk>(
     disk: &Arc<D>,
     options: &Options,
-    folded: Option<&Meta>,
+    tables: Option<&dyn Tables>,
     now: Time,
     act: Act,
 ) -> Result<RepairReport, Error> {
@@ -60,7 +61,9 @@ pub fn repair<D: Disk>(
     let aside = Aside::new(options, now);
     let listing = Listing::read(&**disk, options)?;
     let (kept, damage) = find(&**disk, options, &listing)?;
-    let lost = || kept.as_ref().zip(folded).and_then(|(kept, folded)| kept.lost(folded));
+    // One that cannot be read says nothing of what was lost.
+    let folded = tables.and_then(|tables| tables.meta().ok().flatten());
+    let lost = || kept.as_ref().zip(folded.as_ref()).and_then(|(kept, folded)| kept.lost(folded));
     let damage = damage.or_else(lost);
     let mut report = RepairReport {
         damage,
@@ -88,6 +91,8 @@ pub fn repair<D: Disk>(
     }
     if act == Act::Do {
         aside.take(&**disk, JOURNAL_FOLDER, &moved)?;
+        // Last: without it nothing tells any more that frames are missing.
+        tables.map_or(Ok(()), Tables::clear)?;
     }
     report.moved = moved.iter().map(|name| format!("{JOURNAL_FOLDER}/{name}")).collect();
     Ok(report)

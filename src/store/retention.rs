@@ -1,5 +1,6 @@
 //! Which file may leave when, and why not yet. Pure: from what lies in the folders and what time it is.
 
+use super::history;
 use super::identity::FORMAT;
 use super::keeper::Now;
 use super::sealed::Moment;
@@ -50,7 +51,7 @@ pub enum Until {
     Newer,
     /// The store is upgraded from the format that the release before reads.
     Upgrade,
-    /// It cannot be read, and somebody looks at why.
+    /// It is damaged: what it covers is written anew, or somebody repairs the store.
     Read,
 }
 
@@ -108,6 +109,16 @@ pub(super) struct SnapshotFile {
     pub(super) sealed: Moment,
 }
 
+/// A history file or snapshot that covers nothing, because it cannot be read or is not whole.
+#[derive(Debug, Clone)]
+pub(super) struct BadFile {
+    pub(super) kind: FileKind,
+    pub(super) name: String,
+    pub(super) bytes: u64,
+    /// What is wrong with it.
+    pub(super) why: String,
+}
+
 /// What lies in the folders.
 #[derive(Debug, Default)]
 pub(super) struct Files {
@@ -118,8 +129,7 @@ pub(super) struct Files {
     pub(super) history: Vec<HistoryFile>,
     /// By last frame.
     pub(super) snapshots: Vec<SnapshotFile>,
-    /// Files that cannot be read, with their lengths.
-    pub(super) unreadable: Vec<(FileKind, String, u64)>,
+    pub(super) bad: Vec<BadFile>,
 }
 
 /// What decides when a file goes.
@@ -163,16 +173,79 @@ impl Files {
             .map(|(file, _)| file)
     }
 
-    /// Returns the last frame up to which history holds everything, from the first frame on.
+    /// Returns the last frame up to which history holds everything that still lies in the journal. What is damaged of
+    /// what was there before is lost with its file, and holding back what came later does not bring it back.
     pub(super) fn history_end(&self) -> u64 {
+        let gone = self.segments.first().map_or(0, |first| first.first_seq.saturating_sub(1));
         let mut end = (0, [0; 32]);
         for file in self.history_that_counts() {
-            if file.first_seq != end.0 + 1 || file.before_hash != end.1 {
+            let continues = file.first_seq == end.0 + 1 && file.before_hash == end.1;
+            if !continues && file.first_seq > gone + 1 {
                 break;
             }
             end = (file.last_seq, file.after_hash);
         }
-        end.0
+        end.0.max(gone)
+    }
+
+    /// Returns the first frame of the next history file behind `end`, good or bad: one that is written in a gap before
+    /// it ends there.
+    pub(super) fn next_history(&self, end: u64) -> Option<u64> {
+        let bad = self.bad.iter().filter_map(|bad| history::parse_name(&bad.name));
+        let firsts =
+            self.history.iter().map(|file| file.first_seq).chain(bad.map(|(first_seq, _)| first_seq));
+        firsts.filter(|&first_seq| first_seq > end + 1).min()
+    }
+
+    /// Returns the generation of the damaged history file that begins with a frame, which takes its place when it is
+    /// written anew; the first one if there is none.
+    pub(super) fn generation(&self, first_seq: u64) -> u32 {
+        let bad = self.bad.iter().filter_map(|bad| history::parse_name(&bad.name));
+        bad.filter(|bad| bad.0 == first_seq).map(|(_, generation)| generation).max().unwrap_or(1)
+    }
+
+    /// Returns the files because of which a file may go.
+    pub(super) fn relied_on(&self, kind: FileKind, name: &str) -> Vec<(FileKind, &str)> {
+        match kind {
+            // A later segment holds what it held.
+            FileKind::Void => Vec::new(),
+            FileKind::Segment => {
+                let segment = self.segments.iter().find(|segment| segment.name == name);
+                let Some((last_seq, _)) = segment.and_then(|segment| segment.last) else { return Vec::new() };
+                let covers = |file: &&HistoryFile| file.first_seq <= last_seq && last_seq <= file.last_seq;
+                let history = self.history_that_counts().find(covers);
+                let history = history.map(|file| (FileKind::History, file.name.as_str()));
+                let snapshot = self.snapshots.iter().find(|snapshot| snapshot.seq >= last_seq);
+                let snapshot = snapshot.map(|file| (FileKind::Snapshot, file.name.as_str()));
+                history.into_iter().chain(snapshot).collect()
+            }
+            FileKind::History => {
+                let file = self.history.iter().find(|file| file.name == name);
+                let newest =
+                    self.history.iter().rfind(|other| file.is_some_and(|f| f.first_seq == other.first_seq));
+                newest.into_iter().map(|file| (FileKind::History, file.name.as_str())).collect()
+            }
+            FileKind::Snapshot => {
+                let newer = self.snapshots.iter().skip_while(|file| file.name != name).nth(1);
+                newer.into_iter().map(|file| (FileKind::Snapshot, file.name.as_str())).collect()
+            }
+        }
+    }
+
+    /// Takes a file that is not whole out of those that cover something.
+    pub(super) fn set_bad(&mut self, kind: FileKind, name: &str, why: &str) {
+        let mut bytes = 0;
+        self.history.retain(|file| {
+            let is_it = kind == FileKind::History && file.name == name;
+            bytes += if is_it { file.bytes } else { 0 };
+            !is_it
+        });
+        self.snapshots.retain(|file| {
+            let is_it = kind == FileKind::Snapshot && file.name == name;
+            bytes += if is_it { file.bytes } else { 0 };
+            !is_it
+        });
+        self.bad.push(BadFile { kind, name: name.to_owned(), bytes, why: why.to_owned() });
     }
 
     /// Says of each file when it goes: void segments, the others, history, snapshots, each oldest first.
@@ -200,8 +273,8 @@ impl Files {
                 .map_or(When::Not(Until::Newer), |newer| When::In(rules.left(rules.grace_us, newer.sealed)));
             out.push(row(FileKind::Snapshot, &file.name, file.bytes, when));
         }
-        for (kind, name, bytes) in &self.unreadable {
-            out.push(row(*kind, name, *bytes, When::Not(Until::Read)));
+        for bad in &self.bad {
+            out.push(row(bad.kind, &bad.name, bad.bytes, When::Not(Until::Read)));
         }
         if rules.is_whole {
             for row in out.iter_mut().filter(|row| matches!(row.when, When::In(_))) {

@@ -289,7 +289,7 @@ fn history_holds_what_its_segments_held_and_finds_each_entry() {
     let mut seen: BTreeSet<(Partition, u64)> = BTreeSet::new();
     let mut after = None;
     for some in [&spans[..1], &spans[1..]] {
-        let (about, bytes) = history::seal(&disk, &bench.history, some, MOMENT, &mut |_| Ok(())).unwrap();
+        let (about, bytes) = history::seal(&disk, &bench.history, some, 1, MOMENT, &mut |_| Ok(())).unwrap();
         let file = History::open(&RealDisk, &bench.history, &about.name()).unwrap();
         assert_eq!((&file.about, file.sealed.bytes, about.generation), (&about, bytes, 1));
         assert_eq!(about.before, some[0].segment.header.before);
@@ -334,7 +334,7 @@ fn a_history_written_anew_leaves_out_the_subjects_that_are_gone() {
     bench.fill(1);
     let disk = Arc::new(RealDisk);
     let spans = bench.store.journal.reader().spans(1);
-    let (about, bytes) = history::seal(&disk, &bench.history, &spans, MOMENT, &mut |_| Ok(())).unwrap();
+    let (about, bytes) = history::seal(&disk, &bench.history, &spans, 1, MOMENT, &mut |_| Ok(())).unwrap();
     let file = History::open(&RealDisk, &bench.history, &about.name()).unwrap();
     let later = Moment { us: 77, ..MOMENT };
     let rewrite = |is_gone: &dyn Fn(Partition, u64) -> bool| {
@@ -372,7 +372,7 @@ fn work_that_is_ended_by_its_pace_leaves_nothing() {
         // Nothing more is read: the file is being written.
         if bytes == 0 { Err(Error::TablesFull) } else { Ok(()) }
     };
-    let ended = history::seal(&Arc::new(RealDisk), &bench.history, &spans, MOMENT, &mut pace);
+    let ended = history::seal(&Arc::new(RealDisk), &bench.history, &spans, 1, MOMENT, &mut pace);
     assert!(matches!(ended, Err(Error::TablesFull)) && told.get() > 100_000, "{}", told.get());
     assert_eq!(std::fs::read_dir(&bench.history).unwrap().count(), 0);
 }

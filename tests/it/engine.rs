@@ -155,7 +155,8 @@ fn when_the_disk_fails_the_service_is_read_only_says_so_and_goes_on_by_itself() 
     let refusal = service.create(Some("later")).unwrap_err();
     assert_eq!((refusal.kind, refusal.code.0), (Kind::Unavailable, 303), "{refusal}");
     let health = service.engine.health();
-    assert!(health.failing.iter().any(|why| why.contains("journal")), "{health:?}");
+    assert_eq!(health.failing, ["the journal cannot be written: told to fail"]);
+    assert!(refusal.to_string().contains("the journal cannot be written: told to fail"), "{refusal}");
     assert_eq!(service.engine.case(before).unwrap().id, before, "reads go on");
     service.disk.fail(false);
     wait_for(|| service.engine.health().failing.is_empty());

@@ -99,19 +99,32 @@ fn wait_for_health(service: &Service, status: u16) -> serde_json::Value {
     found.unwrap_or_else(|| panic!("/health is not {status} after {HEALTH_MAX:?}"))
 }
 
-/// Waits until `/health` is 503, and returns why.
+/// What `/health` says before the cause when the journal cannot be written.
+const NOT_WRITTEN: &str = "the journal cannot be written: ";
+
+/// Waits until `/health` is 503, and returns why. What the disk says must be one of `causes`.
 #[track_caller]
-fn wait_for_refusal(service: &Service) -> String {
+fn wait_for_refusal(service: &Service, causes: &[&str]) -> String {
     let health = wait_for_health(service, 503);
     let reasons: Vec<_> =
         health["failing"].as_array().unwrap().iter().filter_map(|why| why.as_str()).collect();
     assert!(!reasons.is_empty(), "{health}");
+    check_cause(&reasons.join("; "), causes);
     reasons.join("; ")
+}
+
+/// Where something says that the journal cannot be written, it says why.
+#[track_caller]
+fn check_cause(said: &str, causes: &[&str]) {
+    if let Some((_, cause)) = said.split_once(NOT_WRITTEN.trim_end_matches(": ")) {
+        let is_known = |&known: &&str| cause.strip_prefix(": ").is_some_and(|cause| cause.starts_with(known));
+        assert!(causes.iter().any(is_known), "{said}: none of {causes:?}");
+    }
 }
 
 /// Changes are refused with a reason, and reads are answered.
 #[track_caller]
-fn check_read_only(service: &Service) -> String {
+fn check_read_only(service: &Service, causes: &[&str]) -> String {
     let mut client = service.client();
     let case = serde_json::json!({"workflow": "order", "data": {"customer": "nobody"}});
     // A key that no worker has, so that it is no repeat; and it must not be carried out.
@@ -119,6 +132,7 @@ fn check_read_only(service: &Service) -> String {
     assert_eq!(refused.status, 503, "{}", refused.text());
     let detail = refused.json()["detail"].as_str().unwrap_or_default().to_owned();
     assert!(!detail.is_empty(), "{}", refused.text());
+    check_cause(&detail, causes);
     client.get("/cases?limit=10").unwrap().expect(200);
     client.get("/workitems?limit=10").unwrap().expect(200);
     let metrics = client.get("/metrics").unwrap().text();

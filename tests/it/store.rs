@@ -174,6 +174,15 @@ impl Bench {
         report
     }
 
+    /// Changes a byte of the rows of a sealed file: its header, which says how long it is, stays whole.
+    fn flip(&self, folder: &str, name: &str) {
+        self.disk.damage(&self.options.state_dir.join(folder).join(name), |bytes| {
+            let about_bytes = u32::from_le_bytes(bytes[28..32].try_into().unwrap());
+            let rows_at = 32 + usize::try_from(about_bytes).unwrap() + 4;
+            bytes[rows_at + 16] ^= 1;
+        });
+    }
+
     fn segments(&self) -> Vec<PathBuf> {
         let files = self.disk.files(Path::new("/state/journal"));
         files.into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "jnl")).collect()

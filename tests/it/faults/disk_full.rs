@@ -11,6 +11,8 @@ use crate::support::service::Place;
 const FAULT: &str = "disk full";
 const AT_START: &str = "disk full at the start";
 const BYTES: u64 = 48 << 20;
+/// What such a disk says.
+const FULL: &[&str] = &["no space left on device"];
 /// Acknowledged requests before the disk is filled: at least, and at most so many more.
 const BEFORE: (u64, u64) = (40, 120);
 /// Acknowledged requests after it was freed.
@@ -47,8 +49,8 @@ fn a_full_disk_stops_changes_until_there_is_room_again() {
         acknowledged += load::while_working(service.address, &mut workers, |progress| {
             progress.wait_for(BEFORE.0 + random.below(BEFORE.1));
             let filler = image.fill();
-            said.insert(wait_for_refusal(&service));
-            said.insert(check_read_only(&service));
+            said.insert(wait_for_refusal(&service, FULL));
+            said.insert(check_read_only(&service, FULL));
             fs::remove_file(filler).unwrap();
             wait_for_health(&service, 200);
             progress.wait_for(AFTER);
@@ -92,8 +94,8 @@ fn a_service_that_starts_on_a_full_disk_says_so_and_starts_when_there_is_room() 
             assert!(error.contains("KN"), "{}", &log[before..]);
             said.insert(format!("refused to start: {}", without_paths(error)));
         } else {
-            said.insert(format!("starts: {}", wait_for_refusal(&refused)));
-            check_read_only(&refused);
+            said.insert(format!("starts: {}", wait_for_refusal(&refused, FULL)));
+            check_read_only(&refused, FULL);
             refused.kill();
         }
         fs::remove_file(filler).unwrap();

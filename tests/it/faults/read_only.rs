@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::image::Image;
-use super::{Fault, check_read_only, rounds, wait_for_health, wait_for_refusal, workers};
+use super::{Fault, NOT_WRITTEN, check_read_only, rounds, wait_for_health, wait_for_refusal, workers};
 use crate::support::load;
 use crate::support::service::Place;
 use crate::support::wait;
@@ -16,6 +16,9 @@ use crate::support::wait;
 const FAULT: &str = "read-only by an error";
 const REFUSED: &str = "system calls refused";
 const BYTES: u64 = 48 << 20;
+/// What a file system says that is read-only, and one that is not whole.
+const READ_ONLY: &[&str] = &["read-only file system"];
+const FAILED: &[&str] = &["read-only file system", "input/output error", "structure needs cleaning"];
 /// Acknowledged requests before it happens: at least, and at most so many more.
 const BEFORE: (u64, u64) = (40, 120);
 /// Acknowledged requests afterwards.
@@ -51,8 +54,8 @@ fn a_file_system_that_turns_read_only_stops_changes_and_loses_nothing() {
             assert!(refused.contains("busy"), "{refused}");
             progress.wait_for(AFTER);
             image.fail();
-            why = wait_for_refusal(&service);
-            detail = check_read_only(&service);
+            why = wait_for_refusal(&service, FAILED);
+            detail = check_read_only(&service, FAILED);
         });
         let status = service.stop();
         assert!(status.code().is_some(), "a signal ended it: {status}\n{}", place.log());
@@ -94,8 +97,9 @@ fn calls_that_say_read_only_stop_changes_until_they_no_longer_do() {
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            why = wait_for_refusal(&service);
-            detail = check_read_only(&service);
+            why = wait_for_refusal(&service, READ_ONLY);
+            assert!(why.starts_with(NOT_WRITTEN), "{why}");
+            detail = check_read_only(&service, READ_ONLY);
             let tracer = nix::unistd::Pid::from_raw(i32::try_from(strace.id()).unwrap());
             nix::sys::signal::kill(tracer, nix::sys::signal::Signal::SIGINT).unwrap();
             assert!(wait::until(DETACH_MAX, || strace.try_wait().unwrap()).is_some(), "strace stays");

@@ -234,6 +234,8 @@ impl World {
                 return Err(format!("the release before needs it: {kept:?}"));
             }
             Kept::Removed { .. } => self.stats.removed += 1,
+            Kept::Checked { .. } => {}
+            Kept::Damaged { name, why, .. } => return Err(format!("{name} is damaged: {why}")),
         }
         if trim == Trim::Now && matches!(kept, Kept::Removed { .. }) {
             self.copy = None; // Whoever trims at once is told that copies become incomplete.

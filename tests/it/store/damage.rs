@@ -37,11 +37,9 @@ pub(super) fn refusal(bench: &mut Bench) -> String {
 fn repaired(bench: &mut Bench, expected: Expect) {
     let disk = Arc::new(bench.disk.clone());
     let before = bench.disk.files(&PathBuf::from("/state"));
-    let told =
-        repair(&disk, &bench.options, bench.tables.meta().unwrap().as_ref(), Time(5), Act::Tell).unwrap();
+    let told = repair(&disk, &bench.options, Some(&*bench.tables), Time(5), Act::Tell).unwrap();
     assert_eq!(bench.disk.files(&PathBuf::from("/state")), before, "telling changes nothing");
-    let done =
-        repair(&disk, &bench.options, bench.tables.meta().unwrap().as_ref(), Time(5), Act::Do).unwrap();
+    let done = repair(&disk, &bench.options, Some(&*bench.tables), Time(5), Act::Do).unwrap();
     assert_eq!((told.kept_seq, &told.moved), (done.kept_seq, &done.moved));
     let text = format!(
         "{}\nkept up to {}\nmoved {:?}\n",
@@ -60,8 +58,7 @@ fn repaired(bench: &mut Bench, expected: Expect) {
     bench.check(&store).unwrap();
     bench.append(&mut store).unwrap();
     bench.check(&store).unwrap();
-    let again =
-        repair(&disk, &bench.options, bench.tables.meta().unwrap().as_ref(), Time(6), Act::Tell).unwrap();
+    let again = repair(&disk, &bench.options, Some(&*bench.tables), Time(6), Act::Tell).unwrap();
     assert!(again.damage.is_none() && again.moved.is_empty(), "{again:?}");
     assert!(bench.verify(Level::Full).findings.is_empty());
 }
@@ -86,8 +83,8 @@ fn a_torn_tail_is_cut() {
         .assert_eq(&refusal(&mut bench));
 }
 
-#[test]
-fn a_last_frame_that_was_folded_is_no_torn_tail_and_repair_says_what_is_lost() {
+/// Makes a store whose environment has folded its last frame, and changes that frame.
+fn last_frame_changed(change: impl Fn(&mut [u8])) -> (Bench, PathBuf, u64) {
     let mut bench = Bench::new(20);
     let mut store = bench.open().unwrap();
     for _ in 0..3 {
@@ -100,24 +97,33 @@ fn a_last_frame_that_was_folded_is_no_torn_tail_and_repair_says_what_is_lost() {
     let head = bench.segments().pop().unwrap();
     bench.disk.damage(&head, |bytes| {
         let last = *frames(bytes).last().unwrap();
-        bytes[last + 100] ^= 1;
+        change(&mut bytes[last..]);
     });
-    // Again and again: no try makes the next one forget.
-    for _ in 0..4 {
-        let told = refusal(&mut bench);
-        let name = head.file_name().unwrap().to_string_lossy().into_owned();
-        for part in ["KN0402", &name, &format!("frame {folded} is bad, and was whole once")] {
-            assert!(told.contains(part), "{part} is not in {told}");
+    (bench, head, folded)
+}
+
+#[test]
+fn a_last_frame_that_was_folded_is_no_torn_tail_and_repair_says_what_is_lost() {
+    type Change = fn(&mut [u8]);
+    let changes: [(Change, &str); 2] = [(|bytes| bytes[100] ^= 1, "bad"), (|bytes| bytes.fill(0), "missing")];
+    for (change, is) in changes {
+        let (mut bench, head, folded) = last_frame_changed(change);
+        // Again and again: no try makes the next one forget.
+        for _ in 0..4 {
+            let told = refusal(&mut bench);
+            let name = head.file_name().unwrap().to_string_lossy().into_owned();
+            for part in ["KN0402", &name, &format!("frame {folded} is {is}, and was whole once")] {
+                assert!(told.contains(part), "{part} is not in {told}");
+            }
         }
+        let disk = Arc::new(bench.disk.clone());
+        let done = repair(&disk, &bench.options, Some(&*bench.tables), Time(5), Act::Do).unwrap();
+        assert_eq!(done.kept_seq, folded - 1);
+        assert!(done.damage.unwrap().to_string().contains(&format!("folded up to frame {folded}")));
+        let store = bench.open().unwrap();
+        bench.acknowledged.clear();
+        bench.check(&store).unwrap();
     }
-    let disk = Arc::new(bench.disk.clone());
-    let meta = bench.tables.meta().unwrap();
-    let done = repair(&disk, &bench.options, meta.as_ref(), Time(5), Act::Do).unwrap();
-    assert_eq!(done.kept_seq, folded - 1);
-    assert!(done.damage.unwrap().to_string().contains(&format!("folded up to frame {folded}")));
-    let store = bench.open().unwrap();
-    bench.acknowledged.clear();
-    bench.check(&store).unwrap();
 }
 
 #[test]
@@ -191,8 +197,7 @@ fn a_header_that_is_not_its_own_is_damage() {
     bench.disk.damage(&head, |bytes| bytes[8] = 9);
     expect!["KN0405: /state/journal/00000000000000000010-0000000003.jnl has format 9, and this release reads formats up to 2"].assert_eq(&refusal(&mut bench));
     let disk = Arc::new(bench.disk.clone());
-    let error =
-        repair(&disk, &bench.options, bench.tables.meta().unwrap().as_ref(), Time(5), Act::Do).unwrap_err();
+    let error = repair(&disk, &bench.options, Some(&*bench.tables), Time(5), Act::Do).unwrap_err();
     assert_eq!(error.code().0, 405, "another format is no damage");
     bench.disk.damage(&head, |bytes| bytes.truncate(1000));
     repaired(
@@ -333,7 +338,7 @@ proptest! {
         let _ = info(&bench.disk, Some(&*bench.tables), &bench.options);
         let opened = bench.open().map(|store| store.journal.seq());
         let disk = Arc::new(bench.disk.clone());
-        let report = repair(&disk, &bench.options, bench.tables.meta().unwrap().as_ref(), Time(1), Act::Do).unwrap();
+        let report = repair(&disk, &bench.options, Some(&*bench.tables), Time(1), Act::Do).unwrap();
         if let Ok(seq) = opened {
             assert!(report.damage.is_none() || report.kept_seq <= seq);
         }

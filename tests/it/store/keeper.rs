@@ -44,6 +44,8 @@ impl Keeping {
                 Kept::Nothing => return (written, removed),
                 Kept::History { .. } => written += 1,
                 Kept::Removed { kind, .. } => removed.push(kind),
+                Kept::Checked { .. } => {}
+                Kept::Damaged { name, why, .. } => panic!("{name}: {why}"),
             }
         }
         panic!("it never settles");
@@ -117,6 +119,101 @@ fn segments_go_a_grace_after_both_history_and_a_snapshot_cover_them() {
     kept.bench.check_entries(&kept.store).unwrap();
 }
 
+impl Keeping {
+    /// Steps until there is nothing to do; returns what was done, each as one word and a name.
+    fn steps(&mut self) -> String {
+        let mut text = String::new();
+        for _ in 0..1_000 {
+            match self.keeper.step(self.now(), Trim::Due, &mut |_| Ok(())).unwrap() {
+                Kept::Nothing => return text,
+                Kept::History { name, .. } => writeln!(text, "wrote {name}").unwrap(),
+                Kept::Checked { name } => writeln!(text, "checked {name}").unwrap(),
+                Kept::Damaged { name, .. } => writeln!(text, "damaged {name}").unwrap(),
+                Kept::Removed { name, .. } => writeln!(text, "removed {name}").unwrap(),
+            }
+        }
+        panic!("it never settles");
+    }
+}
+
+#[test]
+fn nothing_goes_on_the_word_of_a_damaged_history_file_which_is_written_anew() {
+    let mut kept = Keeping::new();
+    kept.append(30);
+    kept.settle(Trim::Due);
+    kept.snapshot().unwrap();
+    let (segments, history) = (kept.names("journal"), kept.names("history"));
+    kept.bench.flip("history", &history[2]);
+    kept.us += GRACE_US;
+    let done = kept.steps();
+    let third = format!("damaged {}\nwrote {}\n", history[2], history[2]);
+    assert!(done.contains(&third), "{done}");
+    // Those before it are gone, and its own stay a grace longer, as those behind it.
+    let removed = done.lines().filter(|line| line.starts_with("removed")).count();
+    assert_eq!((removed, kept.names("journal")), (2, segments[2..].to_vec()), "{done}");
+    assert_eq!(kept.names("history"), history);
+    assert!(kept.keeper.damages().unwrap().is_empty());
+    kept.us += GRACE_US - 1;
+    assert_eq!(kept.steps(), "");
+    kept.us += 1;
+    kept.settle(Trim::Due);
+    assert_eq!(kept.names("journal").len(), 1);
+    kept.bench.check_entries(&kept.store).unwrap();
+    assert!(kept.bench.verify(Level::Full).findings.is_empty());
+}
+
+#[test]
+fn what_comes_later_leaves_though_history_of_what_is_gone_is_damaged() {
+    let mut kept = Keeping::new();
+    kept.append(30);
+    kept.settle(Trim::Due);
+    kept.snapshot().unwrap();
+    kept.settle(Trim::Now);
+    let history = kept.names("history");
+    // One that cannot even be opened, and one that is damaged inside; another keeper finds both.
+    kept.bench.flip("history", &history[1]);
+    let path = kept.bench.options.state_dir.join("history").join(&history[2]);
+    kept.bench.disk.damage(&path, |bytes| bytes[0] ^= 1);
+    let reader = kept.store.journal.reader();
+    kept.keeper = Keeper::new(Arc::new(kept.bench.disk.clone()), reader, &kept.bench.options);
+    kept.append(60);
+    kept.settle(Trim::Due);
+    kept.snapshot().unwrap();
+    kept.us += 2 * GRACE_US;
+    kept.settle(Trim::Due);
+    assert_eq!(kept.names("journal").len(), 1, "the disk would fill for ever");
+    let damages = kept.keeper.damages().unwrap();
+    assert!(damages.len() == 1 && damages[0].contains(&history[2]), "{damages:?}");
+}
+
+#[test]
+fn nothing_goes_on_the_word_of_a_damaged_snapshot_and_another_is_made() {
+    let mut kept = Keeping::new();
+    kept.append(30);
+    kept.settle(Trim::Due);
+    let first = kept.snapshot().unwrap();
+    kept.append(3);
+    let second = kept.snapshot().unwrap();
+    let names = kept.names("snapshot");
+    kept.bench.flip("snapshot", &names[1]);
+    let before = kept.names("journal").len();
+    kept.us += GRACE_US;
+    let done = kept.steps();
+    // The first covers most of the journal, and stays as long as the second is all that there is behind it.
+    assert!(done.contains(&format!("damaged {}", names[1])), "{done}");
+    assert!(done.contains("removed") && kept.names("journal").len() < before, "{done}");
+    assert_eq!(kept.names("snapshot"), names, "{done}");
+    assert!(kept.keeper.damages().unwrap()[0].contains(&names[1]));
+    assert_eq!(kept.keeper.snapshot_seq().unwrap(), first);
+    assert!(kept.keeper.wants_snapshot(0, u64::MAX).unwrap());
+    assert_eq!(kept.snapshot(), Some(second));
+    assert!(!kept.keeper.wants_snapshot(0, u64::MAX).unwrap());
+    assert!(kept.keeper.damages().unwrap().is_empty());
+    kept.us += GRACE_US;
+    assert!(kept.steps().contains(&format!("removed {}", names[0])));
+    assert!(kept.bench.verify(Level::Full).findings.is_empty());
+}
+
 #[test]
 fn a_snapshot_covers_nothing_behind_it_and_an_older_one_goes_a_grace_after_a_newer() {
     let mut kept = Keeping::new();
@@ -184,9 +281,13 @@ fn after_the_machine_began_anew_the_grace_begins_with_the_opening() {
         let mut keeper = Keeper::new(Arc::new(kept.bench.disk.clone()), reader, &kept.bench.options);
         let mut now = Now { moment: Moment { boot, us }, ..kept.now() };
         let mut removed = |now| {
-            let step = |_| match keeper.step(now, Trim::Due, &mut |_| Ok(())).unwrap() {
-                Kept::Removed { .. } => true,
-                other => panic!("{other:?}"),
+            let mut step = || keeper.step(now, Trim::Due, &mut |_| Ok(())).unwrap();
+            let step = |_| loop {
+                match step() {
+                    Kept::Removed { .. } => return true,
+                    Kept::Checked { .. } => {}
+                    other => panic!("{other:?}"),
+                }
             };
             (0..expected).all(step) && expected > 0
         };
