@@ -1,13 +1,16 @@
 //! Copies of the state folder, taken while the service works as hard as it can: everything acknowledged before the
 //! copy began is in it, once, and nothing that nobody sent.
 //!
-//! Segments are small, checkpoints are frequent, a snapshot is asked for every second, and the grace is little longer than
-//! a copy takes, so that during each copy segments are sealed, history and snapshots written, and segments and
-//! snapshots trimmed. (No history file is trimmed yet: none is written anew.) Segments also stay until keys that the
-//! service made itself are ten minutes old, by the wall clock: libfaketime lets that one run ahead by two minutes a
-//! second. The monotonic clock, by which the grace, timeouts and pauses are measured, is left alone, and so it is in
-//! seconds of the copy that the grace passes. `KNHK_HOT_TAR_ROUNDS` and `KNHK_HOT_TAR_SEED` say how often and with
-//! which choices; scripts/hot-tar sets them.
+//! Segments are small, checkpoints are frequent, a snapshot is asked for every second, and the grace is little longer
+//! than a copy takes, so that all the time segments are sealed, history and snapshots written, and segments and
+//! snapshots trimmed. Each copy stops midway until each of these has happened since it began. No history file is
+//! trimmed, because none is written anew yet.
+//!
+//! Segments also stay until keys that the service made itself are ten minutes old, by the wall clock: libfaketime lets
+//! that one run ahead by two minutes a second. The monotonic clock is left alone. So the grace passes in seconds of the
+//! copy, and no timeout of the service is shortened.
+//!
+//! `KNHK_HOT_TAR_ROUNDS` and `KNHK_HOT_TAR_SEED` say how often and with which choices; scripts/hot-tar sets them.
 
 mod clients;
 mod copy;
@@ -34,8 +37,8 @@ const ROUNDS_PER_STORE: u64 = 2;
 const TRIES_MAX: u32 = 3;
 /// Connections that send batches.
 const CLIENTS: u64 = 3;
-/// Acknowledged operations before the first copy begins, and before each later one.
-const WARM_UP: (u64, u64) = (3_000, 1_000);
+/// Acknowledged operations before a copy begins, at least.
+const WARM_UP: u64 = 3_000;
 
 fn number(name: &str, otherwise: u64) -> u64 {
     wait::variable(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
@@ -71,21 +74,20 @@ fn copy_one_store(rounds: Range<u64>, random: &mut Random) {
     load::register(&service);
     let mut clients = Clients::new(CLIENTS, random);
     let mut upkeep = Upkeep::new(&place);
-    for round in rounds.clone() {
+    for round in rounds {
         let copy = Copy::of_round(round);
         if !copy.is_possible() {
             wait::absent(&format!("hot-tar: {copy:?}, because its program is not here"));
             continue;
         }
-        let warm_up = if round == rounds.start { WARM_UP.0 } else { WARM_UP.1 };
         let taken = clients.while_working(service.address, |clients| {
-            clients.wait_for(warm_up);
+            clients.wait_for(WARM_UP);
             upkeep.while_busy(|| {
                 upkeep::wait_until_trimming(&place);
                 take(copy, &place, clients, random)
             })
         });
-        taken.happened.check(copy);
+        assert!(taken.happened.is_all(), "{copy:?}: {:?}\n{}", taken.happened, place.log());
         let found = restored::check(taken.restored, &taken.known, &clients.known(), random);
         let mut out = std::io::stdout();
         let _ = writeln!(out, "hot-tar: round {}, {copy:?}, {:?}, {found}", round + 1, taken.happened);
@@ -109,7 +111,7 @@ fn take(copy: Copy, place: &Place, clients: &Working<'_>, random: &mut Random) -
         let restored = Place::with(&[("checkpoint_seconds", "1"), ("idempotency_keys_max", "100000000")]);
         let known = clients.known();
         let before = Seen::now(&state);
-        copy.take(&state, &restored.path("state"), random);
+        copy.take(&state, &restored.path("state"), random, &|| upkeep::wait_until_all(&before, &state));
         if before.is_whole(&state) {
             return Taken { restored, known, happened: Happened::between(&before, &Seen::now(&state)) };
         }

@@ -6,13 +6,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::copy::Copy;
 use crate::support::fake_time;
 use crate::support::service::Place;
 use crate::support::wait;
 
 /// How long what is no longer needed stays: longer than a copy takes, with room for a busy machine.
-pub(super) const GRACE: &str = "\"12s\"";
+pub(super) const GRACE: &str = "\"15s\"";
 /// Pauses between two turns: one second.
 const TURN_PAUSES: u32 = 100;
 /// By how many minutes the service's wall clock goes ahead in a turn. It is not about the grace, but segments stay
@@ -20,6 +19,8 @@ const TURN_PAUSES: u32 = 100;
 const TURN_MINUTES: u64 = 2;
 /// Longest time until a segment has gone that was just begun.
 const GONE_MAX: Duration = Duration::from_secs(120);
+/// Longest wait for what happens all the time.
+const ALL_MAX: Duration = Duration::from_secs(30);
 
 /// The upkeep of one store.
 #[derive(Debug)]
@@ -133,10 +134,15 @@ impl Happened {
         }
     }
 
-    pub(super) fn check(&self, copy: Copy) {
-        assert!(self.sealed > 0 && self.histories > 0 && self.snapshots > 0, "{copy:?}: {self:?}");
-        assert!(self.snapshots_trimmed > 0, "{copy:?}: {self:?}");
+    /// Tells whether each thing happened that can.
+    pub(super) fn is_all(&self) -> bool {
         let is_slow = fake_time::library().is_none();
-        assert!(is_slow || self.segments_trimmed > 0, "{copy:?}: {self:?}");
+        let counts = [self.sealed, self.histories, self.snapshots, self.snapshots_trimmed];
+        counts.iter().all(|&count| count > 0) && (is_slow || self.segments_trimmed > 0)
     }
+}
+
+/// Waits until everything has happened since a moment, or for so long that whoever asks then learns what did not.
+pub(super) fn wait_until_all(before: &Seen, state: &Path) {
+    wait::until(ALL_MAX, || Happened::between(before, &Seen::now(state)).is_all().then_some(()));
 }
