@@ -3,7 +3,6 @@
 //! Not the machine's: libfaketime reads from a file by how much the process's own is off. A time before 1970 is not
 //! tried, because the kernel refuses it.
 
-use std::fs;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,7 +12,7 @@ use super::{Fault, workers};
 use crate::support::fake_time;
 use crate::support::http::Client;
 use crate::support::load;
-use crate::support::service::{Place, Service};
+use crate::support::service::Place;
 use crate::support::wait;
 
 const FAULT: &str = "clock set back and forth";
@@ -29,10 +28,8 @@ const STEP: u64 = 50;
 /// How exactly the process must be off: the test itself takes its time.
 const SECONDS_OFF_MAX: i64 = 300;
 
-fn set_offset(place: &Place, hours: i64) {
-    // By renaming, so that no half of it is read.
-    fs::write(place.path("offset.tmp"), format!("{hours:+}h\n")).unwrap();
-    fs::rename(place.path("offset.tmp"), place.path("offset")).unwrap();
+fn set_hours(place: &Place, hours: i64) {
+    fake_time::set(place, &format!("{hours:+}h"));
 }
 
 /// Returns what time the process believes it is.
@@ -65,12 +62,6 @@ fn check_times(client: &mut Client, case: &str) {
     assert!(times.is_sorted() && !times.is_empty(), "{history}");
 }
 
-/// Starts the service with a clock that is off by what the file says.
-fn start(place: &mut Place) -> Service {
-    let before = fake_time::under(&format!("FAKETIME_TIMESTAMP_FILE={}", place.path("offset").display()));
-    place.start_under(&before.iter().map(String::as_str).collect::<Vec<_>>())
-}
-
 #[test]
 fn a_clock_that_jumps_doubles_no_id_and_loses_no_key() {
     let fault = Fault::begin(FAULT);
@@ -80,8 +71,8 @@ fn a_clock_that_jumps_doubles_no_id_and_loses_no_key() {
     let mut random = fault.random();
     // No key's time ends by itself here.
     let mut place = Place::with(&[("idempotency_hours", "8760"), ("checkpoint_seconds", "1")]);
-    set_offset(&place, 0);
-    let mut service = start(&mut place);
+    set_hours(&place, 0);
+    let mut service = fake_time::start(&mut place);
     load::register(&service);
     let base = time_there(&mut service.client());
     let mut workers = workers(&mut random);
@@ -89,7 +80,7 @@ fn a_clock_that_jumps_doubles_no_id_and_loses_no_key() {
     for (step, &hours) in OFFSETS_HOURS.iter().enumerate() {
         acknowledged += load::while_working(service.address, &mut workers, |progress| {
             progress.wait_for(STEP);
-            set_offset(&place, hours);
+            set_hours(&place, hours);
             progress.wait_for(STEP);
             progress.answered()
         });
@@ -105,7 +96,7 @@ fn a_clock_that_jumps_doubles_no_id_and_loses_no_key() {
             } else {
                 assert!(service.stop().success(), "{}", place.log());
             }
-            service = start(&mut place);
+            service = fake_time::start(&mut place);
         }
         load::compare(&service, &mut workers, usize::MAX, &mut random);
         let mut client = service.client();
@@ -144,8 +135,8 @@ fn a_key_is_kept_for_its_time_and_not_for_ever() {
         return fault.skip("libfaketime is not here");
     }
     let mut place = Place::with(&[("idempotency_hours", "1")]);
-    set_offset(&place, 0);
-    let mut service = start(&mut place);
+    set_hours(&place, 0);
+    let mut service = fake_time::start(&mut place);
     load::register(&service);
     let mut client = service.client();
     let body = serde_json::json!({"workflow": "order", "data": {"customer": "Ann"}});
@@ -153,10 +144,10 @@ fn a_key_is_kept_for_its_time_and_not_for_ever() {
         || client.post("/cases", Some(KEY), &body).unwrap().json()["id"].as_str().unwrap().to_owned();
     let case = ask();
     for hours in [-2, 0] {
-        set_offset(&place, hours);
+        set_hours(&place, hours);
         assert_eq!(ask(), case, "{hours} h");
     }
-    set_offset(&place, 2);
+    set_hours(&place, 2);
     assert!(wait_until_forgotten(&mut service.client(), &body, &case), "the key is kept for ever");
     assert!(service.stop().success(), "{}", place.log());
     fault.report(

@@ -1,9 +1,12 @@
-//! Ways to copy a folder while it is written to, each slow enough for much to happen meanwhile.
+//! Ways to copy a folder while it is written to, each slow, and stopped midway for as long as the caller wants.
 
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::support::random::Random;
 use crate::support::wait;
@@ -11,7 +14,7 @@ use crate::support::wait;
 /// Parts in which a copy is taken, with a pause after each.
 const PARTS: u64 = 150;
 /// Pauses after each part.
-const PAUSES: u32 = 3;
+const PAUSES: u32 = 2;
 
 /// How a copy is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,15 +49,15 @@ impl Copy {
         asked.is_ok_and(|status| status.success())
     }
 
-    /// Copies `from` to `to`, which is not there yet.
-    pub(super) fn take(self, from: &Path, to: &Path, random: &mut Random) {
+    /// Copies `from` to `to`, which is not there yet; midway it calls `midway`.
+    pub(super) fn take(self, from: &Path, to: &Path, random: &mut Random, midway: &dyn Fn()) {
         fs::create_dir_all(to).unwrap();
         match self {
-            Self::Tar => tar(from, to, &[PathBuf::from(".")]),
-            Self::TarReversed => tar(from, to, &files(from).into_iter().rev().collect::<Vec<_>>()),
-            Self::TarShuffled => tar(from, to, &shuffled(files(from), random)),
-            Self::Cp => cp(from, to, &shuffled(files(from), random)),
-            Self::Rsync => rsync(from, to),
+            Self::Tar => tar(from, to, &[PathBuf::from(".")], midway),
+            Self::TarReversed => tar(from, to, &files(from).into_iter().rev().collect::<Vec<_>>(), midway),
+            Self::TarShuffled => tar(from, to, &shuffled(files(from), random), midway),
+            Self::Cp => cp(from, to, &shuffled(files(from), random), midway),
+            Self::Rsync => rsync(from, to, midway),
         }
     }
 }
@@ -99,12 +102,13 @@ fn pause() {
 }
 
 /// Packs and unpacks at once; what packs waits for us, because a pipe holds little.
-fn tar(from: &Path, to: &Path, what: &[PathBuf]) {
+fn tar(from: &Path, to: &Path, what: &[PathBuf], midway: &dyn Fn()) {
     let part = usize::try_from(bytes(from) / PARTS).unwrap().max(4096);
     let mut pack = Command::new("tar")
         .arg("-C")
         .arg(from)
-        .args(["--no-wildcards", "-cf", "-", "--"])
+        // A file that was listed may have gone by the time that it is its turn: that is not 2, as for a folder's own.
+        .args(["--no-wildcards", "--ignore-failed-read", "-cf", "-", "--"])
         .args(what)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -114,6 +118,7 @@ fn tar(from: &Path, to: &Path, what: &[PathBuf]) {
         Command::new("tar").arg("-C").arg(to).args(["-xf", "-"]).stdin(Stdio::piped()).spawn().unwrap();
     let (mut packed, mut into) = (pack.stdout.take().unwrap(), unpack.stdin.take().unwrap());
     let mut buffer = vec![0; part];
+    let mut parts = 0;
     // Ends: what is packed does.
     loop {
         let mut filled = 0;
@@ -127,6 +132,10 @@ fn tar(from: &Path, to: &Path, what: &[PathBuf]) {
         if filled < part {
             break;
         }
+        parts += 1;
+        if parts == PARTS / 2 {
+            midway();
+        }
         pause();
     }
     drop(into);
@@ -136,8 +145,12 @@ fn tar(from: &Path, to: &Path, what: &[PathBuf]) {
     assert!(unpack.wait().unwrap().success());
 }
 
-fn cp(from: &Path, to: &Path, files: &[PathBuf]) {
-    for file in files {
+fn cp(from: &Path, to: &Path, files: &[PathBuf], midway: &dyn Fn()) {
+    let pauses = PARTS * u64::from(PAUSES) / u64::try_from(files.len()).unwrap();
+    for (number, file) in files.iter().enumerate() {
+        if number == files.len() / 2 {
+            midway();
+        }
         let output = Command::new("cp")
             .current_dir(from)
             .args(["-a", "--parents", "--"])
@@ -145,21 +158,29 @@ fn cp(from: &Path, to: &Path, files: &[PathBuf]) {
             .arg(to)
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", told(&output));
-        pause();
+        // It may have gone since it was listed.
+        assert!(output.status.success() || !from.join(file).exists(), "{}", told(&output));
+        (0..pauses).for_each(|_| wait::pause());
     }
 }
 
-fn rsync(from: &Path, to: &Path) {
+fn rsync(from: &Path, to: &Path, midway: &dyn Fn()) {
     // In KiB a second: as long as the others take.
     let limit = bytes(from) / 1024 * 100 / (PARTS * u64::from(PAUSES));
-    let output = Command::new("rsync")
+    let sender = Command::new("rsync")
         .arg("-a")
         .arg(format!("--bwlimit={}", limit.max(64)))
         .arg(from.join(""))
         .arg(to)
-        .output()
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap();
+    (0..PARTS / 2).for_each(|_| pause());
+    let pid = Pid::from_raw(i32::try_from(sender.id()).unwrap());
+    kill(pid, Signal::SIGSTOP).unwrap();
+    midway();
+    kill(pid, Signal::SIGCONT).unwrap();
+    let output = sender.wait_with_output().unwrap();
     // 24: a file went while it was at work, such as one that got its name.
     assert!(matches!(output.status.code(), Some(0 | 24)), "{}", told(&output));
 }

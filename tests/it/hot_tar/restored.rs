@@ -17,9 +17,12 @@ const REPEATED: usize = 50;
 
 /// Opens the copy and compares; returns what is worth knowing.
 pub(super) fn check(mut place: Place, before: &[Case], after: &[Case], random: &mut Random) -> String {
+    let listed = listed_offline(&place);
     let mut service = place.start();
     let mut client = service.client();
     let steps = steps(&mut client);
+    let is_over: BTreeMap<String, bool> = steps.iter().map(|(id, &count)| (id.clone(), count == 3)).collect();
+    assert!(listed == is_over, "the service lists other cases than `workflow list` did\n{}", place.log());
     let after: BTreeMap<&str, &Case> = after.iter().map(|case| (case.id.as_str(), case)).collect();
     let mut more = 0;
     for case in before {
@@ -64,6 +67,27 @@ pub(super) fn check(mut place: Place, before: &[Case], after: &[Case], random: &
         "{} cases before it began, {more} steps and {new} cases of the time after came along",
         before.len()
     )
+}
+
+/// Looks at the copy as an operator does who wants to know whether it is good; returns each case and whether it is over.
+fn listed_offline(place: &Place) -> BTreeMap<String, bool> {
+    place.verify();
+    let ask = |arguments: &[&str]| {
+        let output = place.knhk(arguments);
+        let complained = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {}\n{complained}", output.status);
+        output.stdout
+    };
+    ask(&["state", "info"]);
+    let list: Value = serde_json::from_slice(&ask(&["workflow", "list", "--json"])).unwrap();
+    assert!(list["next"].is_null());
+    let cases = list["items"].as_array().unwrap();
+    let listed: BTreeMap<String, bool> = cases
+        .iter()
+        .map(|case| (case["id"].as_str().unwrap().to_owned(), case["state"] == "completed"))
+        .collect();
+    assert_eq!(listed.len(), cases.len(), "listed twice");
+    listed
 }
 
 fn pick(random: &mut Random, count: usize) -> usize {

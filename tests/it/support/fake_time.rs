@@ -6,7 +6,11 @@
 use std::fs;
 use std::path::PathBuf;
 
+use super::service::{Place, Service};
 use super::wait;
+
+/// The file of a place that says by how much its clock is off.
+const FILE: &str = "offset";
 
 /// Returns the library, if it is here.
 pub(crate) fn library() -> Option<PathBuf> {
@@ -28,4 +32,18 @@ pub(crate) fn under(variable: &str) -> Vec<String> {
     let mut before = vec!["env".to_owned(), preload, variable.to_owned()];
     before.extend(fixed.map(str::to_owned));
     before
+}
+
+/// Starts the service with a clock that is off by what [`set`] said last, and follows it.
+pub(crate) fn start(place: &mut Place) -> Service {
+    let before = under(&format!("FAKETIME_TIMESTAMP_FILE={}", place.path(FILE).display()));
+    place.start_under(&before.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// Says by how much the clock is off, such as `+1h` or `-20m`.
+pub(crate) fn set(place: &Place, offset: &str) {
+    // By renaming, so that no half of it is read.
+    let temporary = place.path("offset.tmp");
+    fs::write(&temporary, format!("{offset}\n")).unwrap();
+    fs::rename(temporary, place.path(FILE)).unwrap();
 }
