@@ -7,13 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use knhk::case::encode::events_from_bytes;
-use knhk::config::{Environment, Layers, load};
 use knhk::engine::fold::EngineFold;
 use knhk::engine::record::{Body, Record};
 use knhk::id::Partition;
 use knhk::store::{self, Fold, MemTables, RealDisk};
 
-use super::golden::{names, unpack};
+use super::golden::{names, options, unpack};
 use crate::support::service::Place;
 
 /// Bytes from the front of which something is taken.
@@ -350,10 +349,8 @@ fn check_chains(entries: &Entries) {
 
 /// What the engine's own reader says.
 fn entries_of_engine(place: &Place) -> Vec<String> {
-    let environment = Environment { config: Some(place.path("knhk.toml")), ..Environment::default() };
-    let options = load(&environment, &Layers::system()).unwrap().config.store();
     let fold: Arc<dyn Fold> = Arc::new(EngineFold);
-    let looked = store::look(&Arc::new(RealDisk), || Ok(None::<MemTables>), &fold, &options, &[]);
+    let looked = store::look(&Arc::new(RealDisk), || Ok(None::<MemTables>), &fold, &options(place), &[]);
     let looked = looked.unwrap().unwrap();
     let mut out = Vec::new();
     for partition in Partition::all() {

@@ -3,8 +3,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use expect_test::expect_file;
+use knhk::config::{Environment, Layers, load};
+use knhk::engine::fold::EngineFold;
+use knhk::id::{CaseId, Partition};
+use knhk::store::{self, FORMAT_OLDEST, Fold, MemTables, Options, RealDisk};
 use serde_json::Value;
 
 use super::{create, json_of, ok, told};
@@ -51,6 +56,29 @@ fn format(state: &Path) -> u32 {
     u32::from_le_bytes(fs::read(state.join("store")).unwrap()[8..12].try_into().unwrap())
 }
 
+/// Returns the options of a place's store.
+pub(super) fn options(place: &Place) -> Options {
+    let environment = Environment { config: Some(place.path("knhk.toml")), ..Environment::default() };
+    load(&environment, &Layers::system()).unwrap().config.store()
+}
+
+/// Returns the cases that the release before sees, which knows format 1 alone.
+fn seen_by_the_release_before(place: &Place) -> Result<Vec<String>, store::Error> {
+    let options = Options { format_max: FORMAT_OLDEST, ..options(place) };
+    let fold: Arc<dyn Fold> = Arc::new(EngineFold);
+    let looked = store::look(&Arc::new(RealDisk), || Ok(None::<MemTables>), &fold, &options, &[])?.unwrap();
+    let mut seen = Vec::new();
+    for partition in Partition::all() {
+        looked.journal.entries(partition, 1, &mut |entry| {
+            seen.push(CaseId(entry.subject).to_string());
+            true
+        })?;
+    }
+    seen.sort();
+    seen.dedup();
+    Ok(seen)
+}
+
 #[test]
 fn a_store_of_format_1_holds_its_cases_goes_on_and_stays_of_format_1() {
     let (place, cases) = unpack_1();
@@ -63,6 +91,12 @@ fn a_store_of_format_1_holds_its_cases_goes_on_and_stays_of_format_1() {
     let known = &after["items"].as_array().unwrap()[..5];
     assert_eq!(known, cases["items"].as_array().unwrap().as_slice());
     assert_eq!(json_of(&place, &["state", "verify"])["ok"], true);
+    let listed =
+        after["items"].as_array().unwrap().iter().map(|case| case["id"].as_str().unwrap().to_owned());
+    let listed: Vec<String> = listed.collect();
+    let mut seen = seen_by_the_release_before(&place).unwrap();
+    seen.retain(|case| *case != CaseId(0).to_string());
+    assert_eq!((seen, listed.len()), (listed, 6));
     assert_eq!(format(&place.path("state")), 1);
     for entry in fs::read_dir(place.path("state/journal")).unwrap() {
         let path = entry.unwrap().path();
@@ -86,6 +120,7 @@ fn a_store_of_format_1_is_upgraded_when_that_was_agreed_to() {
     assert_eq!(format(&place.path("state")), 2);
     let info = json_of(&place, &["state", "info"]);
     assert_eq!((&info["format"], &info["upgrade_to"]), (&Value::from(2), &Value::Null), "{info}");
+    assert_eq!(seen_by_the_release_before(&place).unwrap_err().code().0, 405);
     // Needs no consent: nothing is to be done. The service has the store here.
     let mut service = place.start();
     assert!(ok(&place, &["state", "upgrade"]).contains("nothing was done"));
