@@ -14,8 +14,11 @@ use crate::config::Config;
 use crate::engine::clock::Clock;
 use crate::engine::fold::EngineFold;
 use crate::engine::tables;
-use crate::engine::threads::become_owner;
-use crate::store::{self, Act, FileRow, Info, Level, LmdbTables, RealDisk, Tables, Trim, VerifyReport};
+use crate::engine::threads::{self, become_owner};
+use crate::store::{self, Act, FileRow, Info, Level, LmdbTables, Part, RealDisk, Tables, Trim, VerifyReport};
+
+/// Most parts of a store that are verified at the same time: each holds some rows of its own.
+const VERIFY_PARTS_MAX: usize = 8;
 
 /// Look at, verify, repair, trim and upgrade the state on disk
 #[derive(Debug, FromArgs, ArgsInfo)]
@@ -102,8 +105,20 @@ fn verify(context: &mut Context, config: &Config, command: &Verify) -> Result<()
     let level = if command.quick { Level::Quick } else { Level::Full };
     let (ui, clock) = (&mut context.ui, &context.clock);
     let mut tell = |seq: u64| ui.progress(clock.monotonic_us(), &format!("verified up to frame {seq}"));
-    let mut report =
-        store::verify(&RealDisk, tables.as_ref(), Arc::new(EngineFold), &config.store(), level, &mut tell);
+    let (tables, options) = (tables.as_ref(), config.store());
+    let part = |part, tell: &mut dyn FnMut(u64)| {
+        store::verify_part(&RealDisk, tables, Arc::new(EngineFold), &options, level, part, tell)
+    };
+    let count = if command.quick { 1 } else { threads::available_cores().len().clamp(1, VERIFY_PARTS_MAX) };
+    let reports = threads::side_by_side(
+        "verify",
+        count,
+        || part(Part { number: 0, count }, &mut tell),
+        |number| part(Part { number, count }, &mut |_| {}),
+    );
+    let mut reports = reports.into_iter();
+    let mut report = reports.next().expect("invariant: the first part is done here");
+    reports.for_each(|other| report.join(other));
     report.findings.extend(unreadable);
     let findings: Vec<Value> = report
         .findings

@@ -88,6 +88,32 @@ pub fn give_memory_back() {
     }
 }
 
+/// Does work 0 in the calling thread, and the others of `count` at the same time in threads of their own, or here too
+/// when the system has no room for another thread. Returns what came of each.
+pub fn side_by_side<R: Send>(
+    name: &str,
+    count: usize,
+    first: impl FnOnce() -> R,
+    others: impl Fn(usize) -> R + Sync,
+) -> Vec<R> {
+    let others = &others;
+    std::thread::scope(|scope| {
+        let start = |number| {
+            let builder = std::thread::Builder::new().name(format!("{name}-{number}"));
+            builder.spawn_scoped(scope, move || others(number))
+        };
+        let started: Vec<_> = (1..count).map(|number| (number, start(number))).collect();
+        let mut done = vec![first()];
+        for (number, handle) in started {
+            done.push(match handle {
+                Ok(handle) => handle.join().expect("invariant: a panic ends the process"),
+                Err(_) => others(number),
+            });
+        }
+        done
+    })
+}
+
 /// Returns bytes that nobody can guess, for the identity of a new store.
 ///
 /// # Errors

@@ -18,7 +18,7 @@ use super::history::{HISTORY_FOLDER, History};
 use super::mem::MemTables;
 use super::snapshot::{SNAPSHOT_FOLDER, Snapshot};
 use super::tables::{Change, Meta, Sums, TABLE_COUNT_MAX, Table, Tables};
-use super::verify::VerifyReport;
+use super::verify::{Part, VerifyReport};
 use crate::id::{PARTITION_COUNT, Partition};
 
 /// Most rows of the environment that are folded and compared at once, if its partitions are small enough.
@@ -30,15 +30,15 @@ const PACK_ROWS: usize = 100_000;
 /// Most findings of broken chains that are told one by one.
 const CHAINS_TOLD_MAX: u64 = 1;
 
-/// Parts the partitions so that each share has at most `rows_max` rows, or is one partition.
-pub(super) fn shares(sums: &Sums, rows_max: u64) -> Vec<Vec<Partition>> {
+/// Shares the partitions of a part out, so that each share has at most `rows_max` rows, or is one partition.
+pub(super) fn shares(sums: &Sums, rows_max: u64, part: Part) -> Vec<Vec<Partition>> {
     let mut rows = [0_u64; PARTITION_COUNT];
     for ((_, partition), sum) in sums {
         rows[partition.index()] = rows[partition.index()].saturating_add(sum.rows);
     }
     let mut out: Vec<Vec<Partition>> = Vec::new();
     let mut filled = u64::MAX;
-    for partition in Partition::all() {
+    for partition in Partition::all().filter(|partition| partition.index() % part.count == part.number) {
         let count = rows[partition.index()];
         filled = filled.saturating_add(count);
         match out.last_mut() {

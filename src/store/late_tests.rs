@@ -9,8 +9,8 @@ use super::history::{self, HISTORY_FOLDER};
 use super::sealed::{Moment, prepare_folder};
 use super::snapshot::{self, SNAPSHOT_FOLDER};
 use super::{
-    Act, Entry, Error, FORMAT, Fold, Level, Link, Log, MemTables, Opened, Options, RealDisk, Rows, Start,
-    StoreId, Table, Tables, VerifyReport, Work, format, look, open, repair, verify,
+    Act, Entry, Error, FORMAT, Fold, Level, Link, Log, MemTables, Opened, Options, Part, RealDisk, Rows,
+    Start, StoreId, Table, Tables, VerifyReport, Work, format, look, open, repair, verify,
 };
 use crate::id::{Partition, Time};
 
@@ -393,10 +393,14 @@ fn partitions_are_shared_out_by_their_rows() {
     for (partition, rows) in [(0, 5), (1, 5), (2, 1), (7, 100)] {
         sums.insert((ENDS, Partition(partition)), super::Sum { rows, hashes: 0 });
     }
-    let shares = super::compare::shares(&sums, 10);
+    let shares = super::compare::shares(&sums, 10, Part::WHOLE);
     let firsts: Vec<u16> = shares.iter().map(|share| share[0].0).collect();
     assert_eq!(firsts, [0, 2, 7, 8]);
     assert_eq!(shares.concat(), Partition::all().collect::<Vec<_>>());
+    let parts = (0..3).map(|number| super::compare::shares(&sums, 10, Part { number, count: 3 }).concat());
+    let mut together = parts.collect::<Vec<_>>().concat();
+    together.sort_unstable();
+    assert_eq!(together, shares.concat());
 }
 
 #[test]

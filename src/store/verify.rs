@@ -23,7 +23,7 @@ use super::{Options, identity};
 /// How often sums are counted anew because a checkpoint came in between.
 const COUNT_MAX: u32 = 5;
 /// How often the files are looked for anew because one was removed meanwhile.
-const FIND_COUNT_MAX: u32 = 5;
+const FIND_COUNT_MAX: u32 = 16;
 /// What a note begins with that tells where a copy is incomplete.
 const LEFT_OUT: &str = "an opening of this copy leaves out what lies behind";
 
@@ -34,6 +34,21 @@ pub enum Level {
     Quick,
     /// Every frame and chain, and every row of the environment against what folding the journal gives.
     Full,
+}
+
+/// Which share of a verification is done: several at a time, each with a thread of its own, are sooner done with all of
+/// it. What has to be looked at once is the first one's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Its number, from 0.
+    pub number: usize,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl Part {
+    /// All of it.
+    pub const WHOLE: Self = Self { number: 0, count: 1 };
 }
 
 /// What was verified, and what is wrong.
@@ -62,6 +77,25 @@ pub struct VerifyReport {
     torn: bool,
 }
 
+impl VerifyReport {
+    /// Adds what another part of the same verification found.
+    pub fn join(&mut self, other: Self) {
+        for finding in other.findings {
+            let text = finding.to_string();
+            if !self.findings.iter().any(|known| known.to_string() == text) {
+                self.findings.push(finding);
+            }
+        }
+        for note in other.notes {
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
+        self.history_entries += other.history_entries;
+        self.rows += other.rows;
+    }
+}
+
 /// Verifies a store; `tables` is its working environment, if there is one. `progress` hears the number of each frame.
 /// When a running service takes a file away that was about to be read, it begins anew.
 pub fn verify<D: Disk, T: Tables>(
@@ -72,10 +106,23 @@ pub fn verify<D: Disk, T: Tables>(
     level: Level,
     progress: &mut dyn FnMut(u64),
 ) -> VerifyReport {
+    verify_part(disk, tables, fold, options, level, Part::WHOLE, progress)
+}
+
+/// Verifies a part of a store, as [`verify`] does the whole.
+pub fn verify_part<D: Disk, T: Tables>(
+    disk: &D,
+    tables: Option<&T>,
+    fold: Arc<dyn Fold>,
+    options: &Options,
+    level: Level,
+    part: Part,
+    progress: &mut dyn FnMut(u64),
+) -> VerifyReport {
     let mut tries = 0;
     // Ends: tries are counted.
     loop {
-        let report = verify_once(disk, tables, &fold, options, level, progress);
+        let report = verify_once(disk, tables, &fold, options, level, part, progress);
         tries += 1;
         if tries == FIND_COUNT_MAX || !report.findings.iter().any(is_gone) {
             return report;
@@ -89,12 +136,13 @@ fn verify_once<D: Disk, T: Tables>(
     fold: &Arc<dyn Fold>,
     options: &Options,
     level: Level,
+    part: Part,
     progress: &mut dyn FnMut(u64),
 ) -> VerifyReport {
     let mut report = VerifyReport::default();
     // Read before the journal is: what the environment holds was durable then.
     let meta = tables.map(Tables::meta).transpose();
-    let mut ground = match Ground::find_again(disk, options, &mut report) {
+    let mut ground = match Ground::find_again(disk, options, part, &mut report) {
         Ok(ground) => ground,
         Err(error) => {
             report.findings.push(error);
@@ -106,7 +154,7 @@ fn verify_once<D: Disk, T: Tables>(
         return report;
     }
     report.findings.extend(ground.beside.bad.drain(..).map(|bad| bad.error));
-    if let Some(tables) = tables {
+    if let Some(tables) = tables.filter(|_| part.number == 0) {
         verify_sums(tables, &mut report);
     }
     let meta = meta.map(Option::flatten).and_then(|meta| check_store(meta, &ground.segments));
@@ -134,6 +182,7 @@ fn verify_once<D: Disk, T: Tables>(
 
 /// What a verification stands on.
 struct Ground {
+    part: Part,
     segments: Vec<Segment>,
     beside: Beside,
     /// Whether the newest segment is a copy.
@@ -144,12 +193,17 @@ struct Ground {
 
 impl Ground {
     /// Finds it; what a running service removes meanwhile makes it begin anew.
-    fn find_again<D: Disk>(disk: &D, options: &Options, report: &mut VerifyReport) -> Result<Self, Error> {
+    fn find_again<D: Disk>(
+        disk: &D,
+        options: &Options,
+        part: Part,
+        report: &mut VerifyReport,
+    ) -> Result<Self, Error> {
         let mut tries = 0;
         loop {
             let mut found = VerifyReport::default();
             tries += 1;
-            match Self::find(disk, options, &mut found) {
+            match Self::find(disk, options, part, &mut found) {
                 Err(error) if tries < FIND_COUNT_MAX && may_have_moved(&error) => {}
                 ground => {
                     report.notes.append(&mut found.notes);
@@ -160,10 +214,15 @@ impl Ground {
         }
     }
 
-    fn find<D: Disk>(disk: &D, options: &Options, report: &mut VerifyReport) -> Result<Self, Error> {
+    fn find<D: Disk>(
+        disk: &D,
+        options: &Options,
+        part: Part,
+        report: &mut VerifyReport,
+    ) -> Result<Self, Error> {
         let folder = options.state_dir.join(JOURNAL_FOLDER);
         let mut out =
-            Self { segments: Vec::new(), beside: Beside::default(), is_copy: false, is_short: false };
+            Self { part, segments: Vec::new(), beside: Beside::default(), is_copy: false, is_short: false };
         if !disk.exists(&options.state_dir).map_err(Error::io("look for", &options.state_dir))? {
             return Ok(out);
         }
@@ -334,7 +393,8 @@ fn verify_all<D: Disk, T: Tables>(
         hashes.entry(begins_after).and_modify(|hash| *hash = Some(first.header.before.hash));
     }
     let mut is_first = true;
-    for share in compare::shares(&sums, compare::SHARE_ROWS_MAX) {
+    let rows_max = compare::SHARE_ROWS_MAX / ground.part.count as u64;
+    for share in compare::shares(&sums, rows_max, ground.part) {
         let empty = Meta::empty(store);
         let mut pass = Pass::new(share, Arc::clone(fold), empty, environment.clone(), newest.clone());
         begin(&mut pass, disk, options, ground, begins_after, report, is_first);
