@@ -107,7 +107,7 @@ fn verify(context: &mut Context, config: &Config, command: &Verify) -> Result<()
     let mut tell = |seq: u64| ui.progress(clock.monotonic_us(), &format!("verified up to frame {seq}"));
     let (tables, options) = (tables.as_ref(), config.store());
     let part = |part, tell: &mut dyn FnMut(u64)| {
-        store::verify_part(&RealDisk, tables, Arc::new(EngineFold), &options, level, part, tell)
+        store::verify(&RealDisk, tables, Arc::new(EngineFold), &options, level, part, tell)
     };
     let count = if command.quick { 1 } else { threads::available_cores().len().clamp(1, VERIFY_PARTS_MAX) };
     let reports = threads::side_by_side(

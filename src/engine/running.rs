@@ -42,7 +42,8 @@ const HELPER_US: u64 = 100_000;
 /// How often a failing journal is tried again, in microseconds.
 const PROBE_US: u64 = 500_000;
 /// A shard looks for its next message so long before it parks: longer than one client that waits for each answer takes
-/// to ask again. To wake a parked thread on an idle core costs as much as a fifth of a commit.
+/// to ask again. Beside builds that kept 2 cores busy (2026-11-24), one client's step took 2 to 4 ms (p50) when the shard
+/// parked, and 0.3 ms when it looked.
 const SPIN_US: u64 = 300;
 /// With more requests that are not answered the shard does not look for the next: others need its core.
 const SPIN_REQUESTS_MAX: usize = 2;

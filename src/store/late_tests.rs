@@ -151,7 +151,7 @@ impl Bench {
 
     fn verify(&self) -> VerifyReport {
         let fold = Arc::new(Chains);
-        verify(&RealDisk, Some(&*self.tables), fold, &self.options, Level::Full, &mut |_| {})
+        verify(&RealDisk, Some(&*self.tables), fold, &self.options, Level::Full, Part::WHOLE, &mut |_| {})
     }
 
     /// Checks that each subject's row is that of all its entries.

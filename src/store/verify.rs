@@ -96,21 +96,9 @@ impl VerifyReport {
     }
 }
 
-/// Verifies a store; `tables` is its working environment, if there is one. `progress` hears the number of each frame.
-/// When a running service takes a file away that was about to be read, it begins anew.
+/// Verifies a part of a store; `tables` is its working environment, if there is one. `progress` hears the number of each
+/// frame. When a running service takes a file away that was about to be read, it begins anew.
 pub fn verify<D: Disk, T: Tables>(
-    disk: &D,
-    tables: Option<&T>,
-    fold: Arc<dyn Fold>,
-    options: &Options,
-    level: Level,
-    progress: &mut dyn FnMut(u64),
-) -> VerifyReport {
-    verify_part(disk, tables, fold, options, level, Part::WHOLE, progress)
-}
-
-/// Verifies a part of a store, as [`verify`] does the whole.
-pub fn verify_part<D: Disk, T: Tables>(
     disk: &D,
     tables: Option<&T>,
     fold: Arc<dyn Fold>,

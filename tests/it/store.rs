@@ -7,7 +7,7 @@ use std::sync::Arc;
 use knhk::id::{Partition, Time};
 use knhk::store::{
     AppendError, Entry, Error, Fold, Level, Link, Log, MemTables, Opened, Options, Part, Rows, Start,
-    StoreId, Table, VerifyReport, open, verify, verify_part,
+    StoreId, Table, VerifyReport, open, verify,
 };
 
 use crate::sim::disk::SimDisk;
@@ -169,7 +169,8 @@ impl Bench {
 
     fn verify(&self, level: Level) -> VerifyReport {
         let fold = Arc::new(Chains);
-        let report = verify(&self.disk, Some(&*self.tables), fold, &self.options, level, &mut |_| {});
+        let report =
+            verify(&self.disk, Some(&*self.tables), fold, &self.options, level, Part::WHOLE, &mut |_| {});
         assert!(report.segments > 0 || !report.findings.is_empty(), "nothing was looked at");
         self.verify_in_parts(level, &report);
         report
@@ -179,7 +180,7 @@ impl Bench {
     fn verify_in_parts(&self, level: Level, whole: &VerifyReport) {
         let part = |number| {
             let (fold, part) = (Arc::new(Chains), Part { number, count: 3 });
-            verify_part(&self.disk, Some(&*self.tables), fold, &self.options, level, part, &mut |_| {})
+            verify(&self.disk, Some(&*self.tables), fold, &self.options, level, part, &mut |_| {})
         };
         let mut together = part(0);
         (1..3).for_each(|number| together.join(part(number)));

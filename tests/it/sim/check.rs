@@ -264,6 +264,7 @@ pub(crate) fn verify_is_clean(
         fold(forgets_keys),
         options,
         store::Level::Full,
+        store::Part::WHOLE,
         &mut |_| {},
     );
     match report.findings.first() {

@@ -472,14 +472,21 @@ fn a_verification_begins_anew_when_what_it_reads_is_trimmed_and_a_snapshot_is_se
     let (disk, options) = (kept.bench.disk.clone(), kept.bench.options.clone());
     let tables = Arc::clone(&kept.bench.tables);
     let mut removed = Vec::new();
-    let report =
-        knhk::store::verify(&disk, Some(&*tables), Arc::new(Chains), &options, Level::Full, &mut |_| {
+    let report = knhk::store::verify(
+        &disk,
+        Some(&*tables),
+        Arc::new(Chains),
+        &options,
+        Level::Full,
+        knhk::store::Part::WHOLE,
+        &mut |_| {
             if removed.is_empty() {
                 kept.append(3);
                 kept.snapshot().unwrap();
                 removed = kept.settle(Trim::Due).1;
             }
-        });
+        },
+    );
     assert!(removed.contains(&FileKind::Segment), "nothing was in the way: {removed:?}");
     assert!(report.findings.is_empty(), "{:?}", report.findings);
 }

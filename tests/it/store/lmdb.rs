@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use knhk::id::{Partition, Time};
 use knhk::store::{
-    Change, Entry, Error, KEY_BYTES_MAX, Level, Link, LmdbTables, Log, Opened, Options, RealDisk, Start,
-    StoreId, Table, Tables, VerifyReport, open, verify,
+    Change, Entry, Error, KEY_BYTES_MAX, Level, Link, LmdbTables, Log, Opened, Options, Part, RealDisk,
+    Start, StoreId, Table, Tables, VerifyReport, open, verify,
 };
 
 use super::{Chains, FACTS, SUBJECTS};
@@ -66,7 +66,7 @@ fn count(store: &Store) -> usize {
 fn verified(folder: &Path) -> VerifyReport {
     let options = options(folder);
     let tables = LmdbTables::open_existing(&options.cache_dir).unwrap();
-    verify(&RealDisk, tables.as_ref(), Arc::new(Chains), &options, Level::Full, &mut |_| {})
+    verify(&RealDisk, tables.as_ref(), Arc::new(Chains), &options, Level::Full, Part::WHOLE, &mut |_| {})
 }
 
 #[test]

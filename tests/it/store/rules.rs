@@ -492,6 +492,7 @@ fn a_state_folder_is_opened_once_at_a_time_and_verified_beside_it() {
         Arc::new(Chains),
         &bench.options,
         Level::Full,
+        knhk::store::Part::WHOLE,
         &mut |_| {},
     );
     assert!(report.findings.is_empty(), "{:?}", report.findings);
