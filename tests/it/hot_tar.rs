@@ -57,7 +57,7 @@ fn a_copy_taken_under_load_holds_everything_acknowledged_before_it_began() {
 
 fn copy_one_store(rounds: Range<u64>, random: &mut Random) {
     let mut place = Place::with(&[
-        ("segment_bytes", "4194304"),
+        ("segment_bytes", "1048576"),
         ("frame_bytes_max", "65536"),
         ("body_bytes_max", "65536"),
         ("checkpoint_seconds", "5"),
@@ -82,6 +82,7 @@ fn copy_one_store(rounds: Range<u64>, random: &mut Random) {
             clients.wait_for(WARM_UP);
             upkeep.while_busy(|| {
                 upkeep::wait_until_trimming(&place);
+                clients.hurry();
                 take(copy, &place, clients, random)
             })
         });

@@ -15,6 +15,8 @@ use crate::support::wait;
 const LINES_MAX: u64 = 60;
 /// Of so many lines one creates a case; the others carry one on.
 const CREATED_OF: u64 = 3;
+/// Pauses of a client at ease after each batch.
+const EASE_PAUSES: u32 = 4;
 /// Longest wait for more acknowledged operations.
 const PROGRESS_MAX: Duration = Duration::from_secs(120);
 
@@ -50,6 +52,7 @@ pub(super) struct Clients {
 pub(super) struct Working<'a> {
     cases: Vec<&'a Mutex<Vec<Case>>>,
     is_over: &'a AtomicBool,
+    is_at_ease: &'a AtomicBool,
     acknowledged: &'a AtomicU64,
 }
 
@@ -68,6 +71,11 @@ impl Working<'_> {
             "{} of {target} operations are acknowledged",
             count()
         );
+    }
+
+    /// From now on they work as fast as they can.
+    pub(super) fn hurry(&self) {
+        self.is_at_ease.store(false, Ordering::Release);
     }
 
     /// Returns what is acknowledged at this moment.
@@ -98,13 +106,14 @@ impl Clients {
             .collect()
     }
 
-    /// Lets all clients work for as long as `watch` takes.
+    /// Lets all clients work for as long as `watch` takes; at ease first, so that there is not much to compare.
     pub(super) fn while_working<R>(
         &mut self,
         address: SocketAddr,
         watch: impl FnOnce(&Working<'_>) -> R,
     ) -> R {
-        let (is_over, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
+        let (is_over, is_at_ease) = (AtomicBool::new(false), AtomicBool::new(true));
+        let acknowledged = AtomicU64::new(0);
         std::thread::scope(|scope| {
             let mut cases = Vec::new();
             for sender in &mut self.senders {
@@ -112,15 +121,19 @@ impl Clients {
                 let own: &Mutex<Vec<Case>> = own;
                 cases.push(own);
                 let mut at_work = AtWork { number: *number, random, keys, cases: own, live };
-                let (is_over, acknowledged) = (&is_over, &acknowledged);
+                let (is_over, is_at_ease, acknowledged) = (&is_over, &is_at_ease, &acknowledged);
                 scope.spawn(move || {
                     let mut client = Client::new(address);
                     while !is_over.load(Ordering::Acquire) {
                         acknowledged.fetch_add(at_work.send(&mut client), Ordering::AcqRel);
+                        if is_at_ease.load(Ordering::Acquire) {
+                            (0..EASE_PAUSES).for_each(|_| wait::pause());
+                        }
                     }
                 });
             }
-            let working = Working { cases, is_over: &is_over, acknowledged: &acknowledged };
+            let working =
+                Working { cases, is_over: &is_over, is_at_ease: &is_at_ease, acknowledged: &acknowledged };
             watch(&working)
         })
     }
