@@ -139,6 +139,7 @@ pub(super) static PAGES: &[(u16, &str)] = &[
     (431, include_str!("../../docs/errors/KN0431.md")),
     (432, include_str!("../../docs/errors/KN0432.md")),
     (433, include_str!("../../docs/errors/KN0433.md")),
+    (434, include_str!("../../docs/errors/KN0434.md")),
     (500, include_str!("../../docs/errors/KN0500.md")),
     (501, include_str!("../../docs/errors/KN0501.md")),
     (502, include_str!("../../docs/errors/KN0502.md")),

@@ -15,7 +15,9 @@ use crate::engine::clock::Clock;
 use crate::engine::fold::EngineFold;
 use crate::engine::tables;
 use crate::engine::threads::{self, become_owner};
-use crate::store::{self, Act, FileRow, Info, Level, LmdbTables, Part, RealDisk, Tables, Trim, VerifyReport};
+use crate::store::{
+    self, Act, FileRow, Info, Level, LmdbTables, Part, RealDisk, RepairReport, Tables, Trim, VerifyReport,
+};
 
 /// Most parts of a store that are verified at the same time: each holds some rows of its own.
 const VERIFY_PARTS_MAX: usize = 8;
@@ -277,20 +279,17 @@ fn repair(context: &mut Context, config: &Config, command: &Repair) -> Result<()
     let tables = tables.as_ref().map(|tables| tables as &dyn Tables);
     let repair = |act| store::repair(&disk, &config.store(), tables, now, act);
     let planned = repair(Act::Tell)?;
-    let Some(damage) = &planned.damage else {
+    if planned.damages.is_empty() {
         if context.ui.form() == Form::Json {
-            return context.ui.document(&json!({ "repaired": false, "damage": null, "moved": [] }));
+            let nothing: [&str; 0] = [];
+            return context.ui.document(&json!({
+                "repaired": false, "damages": nothing, "is_cut": false, "lost": nothing, "moved": nothing,
+            }));
         }
-        return context.ui.answer("the journal is not damaged; nothing was done\n");
-    };
-    let what = format!(
-        "cutting the journal after frame {}, of {}, and moving {} files to {}",
-        planned.kept_seq,
-        planned.kept_time.rfc3339(),
-        planned.moved.len(),
-        planned.aside.display()
-    );
-    context.ui.note(&format!("{damage}\n{what} loses what was acknowledged after that frame"));
+        return context.ui.answer("nothing is damaged; nothing was done\n");
+    }
+    let (what, loss) = planned_repair(&planned);
+    context.ui.note(&format!("{}{what} {loss}", lines(&planned.damages)));
     if !command.yes && context.ui.ask("do it?") != Some(true) {
         return Err(Error::NotAgreed { what });
     }
@@ -298,15 +297,39 @@ fn repair(context: &mut Context, config: &Config, command: &Repair) -> Result<()
     if context.ui.form() == Form::Json {
         return context.ui.document(&json!({
             "repaired": true,
-            "damage": done.damage.map(|damage| damage.to_string()),
+            "damages": done.damages.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "is_cut": done.is_cut,
             "kept_seq": done.kept_seq,
+            "lost": done.lost,
             "moved": done.moved,
             "aside": done.aside.display().to_string(),
         }));
     }
     context.ui.answer(&format!(
-        "the journal ends with frame {} now; the rest lies in {}\n",
+        "the journal ends with frame {}; what was moved lies in {}\n",
         done.kept_seq,
         done.aside.display()
     ))
+}
+
+/// Says what a repair would do, and what is lost by it.
+fn planned_repair(planned: &RepairReport) -> (String, String) {
+    let moving = format!("moving {} files to {}", planned.moved.len(), planned.aside.display());
+    let what = if planned.is_cut {
+        let (seq, time) = (planned.kept_seq, planned.kept_time.rfc3339());
+        format!("cutting the journal after frame {seq}, of {time}, and {moving}")
+    } else {
+        moving
+    };
+    let cut = planned.is_cut.then(|| "loses what was acknowledged after that frame".to_owned());
+    let loss = match (cut, planned.lost.is_empty()) {
+        (None, true) => "loses nothing: other files hold it".to_owned(),
+        (None, false) => format!("loses what cannot be read any longer: {}", planned.lost.join("; ")),
+        (Some(cut), _) => std::iter::once(&cut).chain(&planned.lost).cloned().collect::<Vec<_>>().join("; "),
+    };
+    (what, loss)
+}
+
+fn lines(damages: &[store::Error]) -> String {
+    damages.iter().fold(String::new(), |text, damage| text + &damage.to_string() + "\n")
 }

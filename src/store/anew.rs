@@ -118,6 +118,9 @@ fn fold_history<D: Disk, T: Tables>(
         let missing = || Error::HistoryMissing { path: folder.clone(), seq, until: end_seq };
         let name = beside.history_name(seq).ok_or_else(missing)?;
         let history = History::open(&*reader.shared.disk, &folder, name)?;
+        if history.about.lost > 0 {
+            return Err(missing());
+        }
         follower.apply_history(&history)?;
         let seq = follower.seq();
         (told.progress)(Progress { work: Work::FoldHistory, seq, end_seq });

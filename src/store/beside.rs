@@ -26,6 +26,15 @@ pub(super) struct HistoryFile {
     pub(super) about: history::About,
 }
 
+/// How much of each file is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Header, footer and index.
+    Headers,
+    /// Every byte.
+    Whole,
+}
+
 /// A file that cannot be read.
 #[derive(Debug)]
 pub(super) struct Bad {
@@ -55,11 +64,11 @@ impl Beside {
             return Ok(Self::default());
         }
         let believes_beyond = options.planted == Some(PlantedBug::SnapshotBeyondJournal);
-        Ok(Self { believes_beyond, ..Self::read(disk, &options.state_dir)? })
+        Ok(Self { believes_beyond, ..Self::read(disk, &options.state_dir, Depth::Headers)? })
     }
 
-    /// Reads what there is.
-    pub(super) fn read<D: Disk>(disk: &D, state_dir: &Path) -> Result<Self, Error> {
+    /// Reads what there is; what is damaged as deep as it is read is left out.
+    pub(super) fn read<D: Disk>(disk: &D, state_dir: &Path, depth: Depth) -> Result<Self, Error> {
         let mut out = Self::default();
         let folder = state_dir.join(HISTORY_FOLDER);
         for (first_seq, mut generations) in history::list(disk, &folder)? {
@@ -67,7 +76,12 @@ impl Beside {
             let names: Vec<_> = generations.iter().map(|&g| history::name(first_seq, g)).collect();
             let mut best = None;
             for name in names.iter().rev() {
-                let opened = History::open(disk, &folder, name);
+                let opened = History::open(disk, &folder, name).and_then(|file| {
+                    if depth == Depth::Whole {
+                        file.sealed.check(&mut |_| Ok(()))?;
+                    }
+                    Ok(file)
+                });
                 if let Some(found) = out.told(HISTORY_FOLDER, name, opened) {
                     let (name, store) = (name.clone(), found.sealed.store);
                     best = Some(HistoryFile { name, store, about: found.about });
@@ -79,7 +93,12 @@ impl Beside {
         }
         let folder = state_dir.join(SNAPSHOT_FOLDER);
         for seq in snapshot::list(disk, &folder)? {
-            let opened = Snapshot::open(disk, &folder, seq);
+            let opened = Snapshot::open(disk, &folder, seq).and_then(|file| {
+                if depth == Depth::Whole {
+                    file.check(&mut |_| Ok(()))?;
+                }
+                Ok(file)
+            });
             if let Some(found) = out.told(SNAPSHOT_FOLDER, &snapshot::name(seq), opened) {
                 out.snapshots.insert(seq, found.about.meta);
             }
@@ -119,6 +138,36 @@ impl Beside {
             Some(file) => Some(&file.name),
             None => self.names.get(&first_seq)?.last().map(String::as_str),
         }
+    }
+
+    /// Returns the names of the history files that begin with a frame, the highest generation last.
+    pub(super) fn names_of(&self, first_seq: u64) -> &[String] {
+        self.names.get(&first_seq).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns whether files from which nothing is lost hold all frames from `from` up to an end.
+    pub(super) fn holds(&self, from: u64, end: &End) -> bool {
+        if from > end.seq {
+            return true;
+        }
+        let mut at: Option<&End> = None;
+        for about in self.history.values().flatten().map(|file| &file.about) {
+            if about.after.seq < from {
+                continue;
+            }
+            let continues = match at {
+                None => about.first_seq() <= from,
+                Some(at) => (at.seq, at.hash) == (about.before.seq, about.before.hash),
+            };
+            if !continues || about.lost > 0 {
+                return false;
+            }
+            if about.after.seq >= end.seq {
+                return about.after.seq > end.seq || about.after.hash == end.hash;
+            }
+            at = Some(&about.after);
+        }
+        false
     }
 
     /// Returns up to where history follows from the first frame on. Behind a file that cannot be read it is believed to

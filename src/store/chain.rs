@@ -112,7 +112,7 @@ pub(super) struct Covered {
 }
 
 impl Covered {
-    fn reaches(&self, before: &End) -> bool {
+    pub(super) fn reaches(&self, before: &End) -> bool {
         if let Some(hash) = self.ends.get(&before.seq) {
             return *hash == before.hash;
         }

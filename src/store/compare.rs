@@ -104,6 +104,9 @@ impl<'a, T: Tables> Pass<'a, T> {
         // Files that are damaged were left out, and told.
         while let Some(Some(file)) = beside.history.get(&(model.seq() + 1)) {
             let after = file.about.after.seq;
+            if file.about.lost > 0 {
+                break;
+            }
             if after > begins_after && least.is_some_and(|least| after > least) {
                 break;
             }
@@ -126,7 +129,12 @@ impl<'a, T: Tables> Pass<'a, T> {
     }
 
     /// Begins at the snapshot instead, because history does not lead to the journal.
-    pub(super) fn begin_at_snapshot<D: Disk>(&mut self, disk: &D, options: &Options) -> Result<bool, Error> {
+    pub(super) fn begin_at_snapshot<D: Disk>(
+        &mut self,
+        disk: &D,
+        options: &Options,
+        report: &mut VerifyReport,
+    ) -> Result<bool, Error> {
         let Some(meta) = self.snapshot.take() else { return Ok(false) };
         let snapshot = Snapshot::open(disk, &options.state_dir.join(SNAPSHOT_FOLDER), meta.seq)?;
         let tables = MemTables::default();
@@ -140,6 +148,7 @@ impl<'a, T: Tables> Pass<'a, T> {
         self.start = meta.positions;
         self.links.clear();
         self.model = Follower::new(Arc::new(tables), self.model.folds(), meta);
+        self.compare(disk, options, report)?;
         Ok(true)
     }
 

@@ -124,7 +124,7 @@ impl<'a> Heads<'a> {
 }
 
 /// Walks as far as the frames are good; `None` when not even the first is.
-fn walk_good<D: Disk>(
+pub(super) fn walk_good<D: Disk>(
     disk: &D,
     segments: Vec<Segment>,
     place: Where,

@@ -216,6 +216,14 @@ pub enum Error {
         /// What is wrong with the journal.
         source: Box<Error>,
     },
+    /// No file that is whole leads to the rows that were folded from frames which left the journal.
+    #[error("nothing whole leads to what frames up to {until} came to: neither history, nor the working environment, nor a snapshot in {}", path.display())]
+    RowsLost {
+        /// The folder of snapshots.
+        path: PathBuf,
+        /// The last frame that left the journal.
+        until: u64,
+    },
     /// A row does not fit into a history file or snapshot.
     #[error("a row cannot be put into {}: {reason}", path.display())]
     SealedRow {
@@ -254,6 +262,7 @@ impl Error {
             Self::SealedRow { .. } => 431,
             Self::Ended { .. } => 432,
             Self::NothingKept { .. } => 433,
+            Self::RowsLost { .. } => 434,
         })
     }
 
@@ -277,6 +286,7 @@ impl Error {
             | Self::Astray { .. }
             | Self::ChainBroken { .. }
             | Self::NothingKept { .. }
+            | Self::RowsLost { .. }
             | Self::SealedDamaged { .. } => Kind::Corrupt,
             Self::FrameOrder { .. } | Self::SealedRow { .. } => Kind::Internal,
             Self::RowSize { .. } => Kind::TooLarge,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::anew::{Told, anew};
-use super::beside::Beside;
+use super::beside::{Beside, Depth};
 use super::disk::{Disk, DiskFile};
 use super::entry::{Entry, Frame, Positions};
 use super::error::Error;
@@ -379,7 +379,7 @@ impl<T: Tables> Follower<T> {
     /// # Errors
     /// No way leads to the rows, or they cannot be written.
     pub fn rebuild<D: Disk>(&mut self, journal: &JournalReader<D>) -> Result<Vec<String>, Error> {
-        let beside = Beside::read(&*journal.shared.disk, journal.shared.state_dir())?;
+        let beside = Beside::read(&*journal.shared.disk, journal.shared.state_dir(), Depth::Headers)?;
         let ends = journal.ends(self.meta.store);
         let mut silent = |_| {};
         let mut told = Told::new(&mut silent);

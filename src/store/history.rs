@@ -44,6 +44,8 @@ pub(super) struct About {
     pub(super) after: End,
     /// When it was written.
     pub(super) sealed: Moment,
+    /// Entries that could not be read any longer when a repair wrote it anew. Nothing can be folded from it then.
+    pub(super) lost: u64,
 }
 
 impl About {
@@ -60,6 +62,9 @@ impl About {
         self.sealed.encode(&mut out);
         self.before.encode(&mut out);
         self.after.encode(&mut out);
+        if self.lost > 0 {
+            out.extend_from_slice(&self.lost.to_le_bytes());
+        }
         out
     }
 
@@ -67,9 +72,10 @@ impl About {
         let mut fields = Fields::new(bytes);
         let (generation, sealed) = (fields.u32()?, Moment::decode(&mut fields)?);
         let (before, after) = (End::decode(&mut fields)?, End::decode(&mut fields)?);
+        let lost = if fields.left() > 0 { fields.u64()? } else { 0 };
         let is_possible = before.seq < after.seq
             && before.positions.iter().zip(&after.positions).all(|(before, after)| before <= after);
-        (fields.left() == 0 && is_possible).then_some(Self { generation, before, after, sealed })
+        (fields.left() == 0 && is_possible).then_some(Self { generation, before, after, sealed, lost })
     }
 }
 
@@ -172,7 +178,8 @@ pub(super) fn seal<D: Disk>(
         [first, ..] => (first, &spans[spans.len() - 1]),
     };
     let header = &first.segment.header;
-    let about = About { generation, before: header.before.clone(), after: last.after.clone(), sealed };
+    let about =
+        About { generation, before: header.before.clone(), after: last.after.clone(), sealed, lost: 0 };
     let mut rows = Rows::begin(disk, folder, header.store, &about)?;
     let mut bytes = 0;
     for span in spans {
@@ -297,6 +304,30 @@ impl<F: DiskFile> History<F> {
         self.each_from(&[], visit)
     }
 
+    /// Visits the entries that can be read in a damaged file, until `visit` fails.
+    pub(super) fn each_readable(
+        &self,
+        visit: &mut dyn FnMut(&Entry) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut chain = Chain::default();
+        for block in 0..self.sealed.block_count() {
+            let visited = self.sealed.rows(block, &mut |key, value| {
+                match chain.next(self, key, value) {
+                    Ok(Some(entry)) => visit(&entry)?,
+                    // It continues one that cannot be read.
+                    Ok(None) | Err(Error::SealedDamaged { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+                Ok(true)
+            });
+            match visited {
+                Err(Error::SealedDamaged { .. } | Error::Io { what: "read", .. }) => chain = Chain::default(),
+                visited => visited?,
+            }
+        }
+        Ok(())
+    }
+
     fn each_from(
         &self,
         from: &[u8],
@@ -366,6 +397,22 @@ impl<F: DiskFile> History<F> {
         let length = rows.writer.finish()?;
         Ok((about, length))
     }
+}
+
+/// Writes a history file of entries that are given in the order of their keys; returns its length.
+///
+/// # Errors
+/// `each` fails, or the file cannot be written; nothing is left of it then.
+pub(super) fn write<D: Disk>(
+    disk: &Arc<D>,
+    folder: &Path,
+    store: StoreId,
+    about: &About,
+    each: impl FnOnce(&mut dyn FnMut(&Entry) -> Result<(), Error>) -> Result<(), Error>,
+) -> Result<u64, Error> {
+    let mut rows = Rows::begin(disk, folder, store, about)?;
+    each(&mut |entry| rows.put(entry))?;
+    rows.writer.finish()
 }
 
 /// Gives rows their links back.

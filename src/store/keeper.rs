@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Options;
-use super::beside::Beside;
+use super::beside::{Beside, Depth};
 use super::chain::Listing;
 use super::disk::{Disk, DiskFile};
 use super::error::Error;
@@ -501,7 +501,7 @@ pub fn retention<D: Disk>(disk: &D, options: &Options, now: Now, trim: Trim) -> 
     let listing = Listing::read(disk, options)?;
     let Some(format) = identity::format(disk, options)? else { return Ok(Vec::new()) };
     let mut files = look_at_sealed(disk, options)?;
-    let covered = Beside::read(disk, &options.state_dir)?.covered();
+    let covered = Beside::read(disk, &options.state_dir, Depth::Headers)?.covered();
     let chain = listing.chain(disk, options, &covered, listing.highest_n())?;
     let journal = options.state_dir.join(JOURNAL_FOLDER);
     for (n, name) in &listing.names {

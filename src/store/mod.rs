@@ -29,6 +29,7 @@ mod log;
 mod look;
 mod marker;
 mod mem;
+mod mend;
 mod open;
 mod reader;
 mod repair;

@@ -309,7 +309,12 @@ impl Files {
         let snapshot = self.snapshots.iter().find(|snapshot| snapshot.seq >= last_seq);
         let Some(snapshot) = snapshot else { return When::Not(Until::Snapshot) };
         let left = |since| rules.left(rules.segment_grace_us, since);
-        let young_us = time.plus_us(rules.keep_us).0.saturating_sub(rules.now.time.0);
+        // The clock was set back since a time that is ahead of it: what covers the frames is not older than they are.
+        let young_us = if time <= rules.now.time {
+            time.plus_us(rules.keep_us).0.saturating_sub(rules.now.time.0)
+        } else {
+            rules.left(rules.keep_us, history.sealed)
+        };
         When::In(left(history.sealed).max(left(snapshot.sealed)).max(young_us))
     }
 }

@@ -373,6 +373,11 @@ impl<F: DiskFile> Sealed<F> {
         })
     }
 
+    /// Returns how many blocks of rows there are.
+    pub(super) fn block_count(&self) -> usize {
+        self.places.len()
+    }
+
     /// Returns the error for damage here.
     pub(super) fn damaged(&self, offset: u64, reason: impl Into<String>) -> Error {
         damaged(&self.path, offset, reason)

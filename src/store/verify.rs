@@ -426,10 +426,22 @@ fn begin<D: Disk, T: Tables>(
     is_first: bool,
 ) {
     let Err(error) = pass.fold_history(disk, options, &ground.beside, begins_after, report) else { return };
-    if is_first && !report.findings.iter().any(|known| known.to_string() == error.to_string()) {
+    let given_up =
+        ground.beside.history.values().flatten().map(|file| &file.about).find(|about| about.lost > 0);
+    if let Some(about) = given_up
+        && matches!(error, Error::HistoryMissing { .. })
+    {
+        if is_first {
+            let (first, last) = (about.first_seq(), about.after.seq);
+            report.notes.push(format!(
+                "history of frames {first} to {last} is not whole: a repair gave up {} entries",
+                about.lost
+            ));
+        }
+    } else if is_first && !report.findings.iter().any(|known| known.to_string() == error.to_string()) {
         report.findings.push(error);
     }
-    match pass.begin_at_snapshot(disk, options) {
+    match pass.begin_at_snapshot(disk, options, report) {
         Ok(true) => {}
         Ok(false) => pass.stop(),
         Err(error) => {

@@ -17,6 +17,7 @@ mod crash;
 mod damage;
 mod keeper;
 mod lmdb;
+mod mend;
 mod rules;
 mod sealed;
 

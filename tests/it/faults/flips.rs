@@ -289,7 +289,7 @@ fn compare(service: &Service, model: &Model) -> Result<(), String> {
                 Err(error) => return Some(Err(error)),
             };
             let is_missing = answer.status == 404 || answer.status == 503;
-            if is_scrubbing && (is_missing || is_part(&answer.text(), expected)) {
+            if is_scrubbing && (is_missing || (answer.status == 200 && is_part(&answer.json(), expected))) {
                 continue;
             }
             if answer.status != 200 || answer.json() != *expected {
@@ -305,13 +305,19 @@ fn compare(service: &Service, model: &Model) -> Result<(), String> {
     compared.unwrap_or_else(|| Err("the scrub does not end".to_owned()))
 }
 
-/// Returns whether a list holds nothing but what the expected one holds.
-fn is_part(text: &str, expected: &Value) -> bool {
-    let Ok(found) = serde_json::from_str::<Value>(text) else { return false };
-    let (Some(found), Some(expected)) = (found["items"].as_array(), expected["items"].as_array()) else {
-        return false;
-    };
-    found.iter().all(|item| expected.contains(item))
+/// Returns whether an answer says nothing but what the expected one says: what rows that are missing make it is fewer
+/// items in lists.
+fn is_part(found: &Value, expected: &Value) -> bool {
+    match (found, expected) {
+        (Value::Array(found), Value::Array(expected)) => {
+            found.iter().all(|item| expected.iter().any(|other| is_part(item, other)))
+        }
+        (Value::Object(found), Value::Object(expected)) => {
+            found.keys().eq(expected.keys())
+                && found.iter().all(|(key, value)| is_part(value, &expected[key.as_str()]))
+        }
+        _ => found == expected,
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! happens to machines is an error in the file system, after which it is read-only for whoever has it open, until it
 //! was taken away and repaired. The third test refuses system calls with the same error, and ends that again.
 
+use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -23,9 +24,9 @@ const FAILED: &[&str] = &["read-only file system", "input/output error", "struct
 const BEFORE: (u64, u64) = (40, 120);
 /// Acknowledged requests afterwards.
 const AFTER: u64 = 40;
-/// What changes a file, and the error that a read-only file system has for it.
-const INJECTION: &str =
-    "inject=pwrite64,pwritev,fdatasync,fsync,ftruncate,rename,renameat,renameat2,mkdir:error=EROFS";
+/// Errors that are put in the place of what changes a file: that of a read-only file system, that of a full one, and
+/// what these say.
+const INJECTED: [(&str, &[&str]); 2] = [("EROFS", READ_ONLY), ("ENOSPC", &["no space left on device"])];
 const TRACED: &str = "trace=pwrite64,pwritev,fdatasync,fsync,ftruncate,rename,renameat,renameat2,mkdir";
 /// Longest time until strace has let go.
 const DETACH_MAX: Duration = Duration::from_secs(30);
@@ -76,7 +77,7 @@ fn a_file_system_that_turns_read_only_stops_changes_and_loses_nothing() {
 fn calls_that_say_read_only_stop_changes_until_they_no_longer_do() {
     let fault = Fault::begin(REFUSED);
     let may_trace = Command::new("strace")
-        .args(["-o", "/dev/null", "-e", TRACED, "-e", INJECTION, "true"])
+        .args(["-o", "/dev/null", "-e", TRACED, "-e", &injection("EROFS"), "true"])
         .stderr(Stdio::null())
         .status();
     if !may_trace.is_ok_and(|status| status.success()) {
@@ -87,19 +88,20 @@ fn calls_that_say_read_only_stop_changes_until_they_no_longer_do() {
     let mut service = place.start();
     load::register(&service);
     let mut workers = workers(&mut random);
-    let (mut why, mut detail) = (String::new(), String::new());
-    for _ in 0..rounds() {
+    let mut said = BTreeSet::new();
+    for (error, causes) in (0..rounds()).flat_map(|_| INJECTED) {
         load::while_working(service.address, &mut workers, |progress| {
             progress.wait_for(BEFORE.0 + random.below(BEFORE.1));
             let pid = service.pid().to_string();
             let mut strace = Command::new("strace")
-                .args(["-f", "-p", &pid, "-o", "/dev/null", "-e", TRACED, "-e", INJECTION])
+                .args(["-f", "-p", &pid, "-o", "/dev/null", "-e", TRACED, "-e", &injection(error)])
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            why = wait_for_refusal(&service, READ_ONLY);
+            let why = wait_for_refusal(&service, causes);
             assert!(why.starts_with(NOT_WRITTEN), "{why}");
-            detail = check_read_only(&service, READ_ONLY);
+            check_read_only(&service, causes);
+            said.insert(why);
             let tracer = nix::unistd::Pid::from_raw(i32::try_from(strace.id()).unwrap());
             nix::sys::signal::kill(tracer, nix::sys::signal::Signal::SIGINT).unwrap();
             assert!(wait::until(DETACH_MAX, || strace.try_wait().unwrap()).is_some(), "strace stays");
@@ -111,7 +113,15 @@ fn calls_that_say_read_only_stop_changes_until_they_no_longer_do() {
     }
     assert!(service.stop().success(), "{}", place.log());
     fault.report(
-        &format!("writes, syncs and renames say EROFS (strace), and no longer: {} times", rounds()),
-        &format!("{why} / {detail}"),
+        &format!(
+            "writes, syncs and renames say EROFS, then ENOSPC (strace), and no longer: {} times",
+            rounds()
+        ),
+        &said.into_iter().collect::<Vec<_>>().join(" / "),
     );
+}
+
+/// Returns what strace is told to put in.
+fn injection(error: &str) -> String {
+    TRACED.replace("trace=", "inject=") + ":error=" + error
 }

@@ -99,3 +99,31 @@ fn rows_that_are_missing_are_folded_again_at_the_start() {
     let verified = json_of(&place, &["state", "verify"]);
     assert_eq!(verified["ok"], true, "{verified}");
 }
+
+#[test]
+fn a_damaged_snapshot_is_repaired_after_asking_and_nothing_is_lost() {
+    let mut place = Place::new();
+    let (mut service, case) = work(&mut place);
+    ok(&place, &["state", "snapshot"]);
+    let expected = reads(&place, &case);
+    assert!(service.stop().success());
+    let nothing = json_of(&place, &["state", "repair"]);
+    assert_eq!((&nothing["repaired"], &nothing["damages"]), (&false.into(), &Value::Array(Vec::new())));
+    let snapshot = fs::read_dir(place.path("state/snapshot")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&snapshot).unwrap();
+    let last = bytes.len() - 200;
+    bytes[last] ^= 1;
+    fs::write(&snapshot, &bytes).unwrap();
+    let name = snapshot.file_name().unwrap().to_str().unwrap();
+    // Nobody is there to be asked.
+    let refused = place.knhk(&["state", "repair"]);
+    let said = told(&refused);
+    assert!(!refused.status.success() && snapshot.exists(), "{said}");
+    assert!(said.contains(name) && said.contains("loses nothing: other files hold it"), "{said}");
+    let done = json_of(&place, &["state", "repair", "--yes"]);
+    assert_eq!(done["moved"], serde_json::json!([format!("snapshot/{name}")]), "{done}");
+    assert_eq!((&done["is_cut"], &done["lost"]), (&false.into(), &Value::Array(Vec::new())), "{done}");
+    assert!(!snapshot.exists());
+    assert_eq!(json_of(&place, &["state", "verify"])["ok"], true);
+    assert_eq!(reads(&place, &case), expected);
+}

@@ -43,7 +43,7 @@ fn repaired(bench: &mut Bench, expected: Expect) {
     assert_eq!((told.kept_seq, &told.moved), (done.kept_seq, &done.moved));
     let text = format!(
         "{}\nkept up to {}\nmoved {:?}\n",
-        done.damage.map_or_else(|| "no damage".to_owned(), |damage| damage.to_string()),
+        done.damages.first().map_or_else(|| "no damage".to_owned(), ToString::to_string),
         done.kept_seq,
         done.moved
     );
@@ -59,7 +59,7 @@ fn repaired(bench: &mut Bench, expected: Expect) {
     bench.append(&mut store).unwrap();
     bench.check(&store).unwrap();
     let again = repair(&disk, &bench.options, Some(&*bench.tables), Time(6), Act::Tell).unwrap();
-    assert!(again.damage.is_none() && again.moved.is_empty(), "{again:?}");
+    assert!(again.damages.is_empty() && again.moved.is_empty(), "{again:?}");
     assert!(bench.verify(Level::Full).findings.is_empty());
 }
 
@@ -119,7 +119,7 @@ fn a_last_frame_that_was_folded_is_no_torn_tail_and_repair_says_what_is_lost() {
         let disk = Arc::new(bench.disk.clone());
         let done = repair(&disk, &bench.options, Some(&*bench.tables), Time(5), Act::Do).unwrap();
         assert_eq!(done.kept_seq, folded - 1);
-        assert!(done.damage.unwrap().to_string().contains(&format!("folded up to frame {folded}")));
+        assert!(done.damages[0].to_string().contains(&format!("folded up to frame {folded}")));
         let store = bench.open().unwrap();
         bench.acknowledged.clear();
         bench.check(&store).unwrap();
@@ -340,7 +340,7 @@ proptest! {
         let disk = Arc::new(bench.disk.clone());
         let report = repair(&disk, &bench.options, Some(&*bench.tables), Time(1), Act::Do).unwrap();
         if let Ok(seq) = opened {
-            assert!(report.damage.is_none() || report.kept_seq <= seq);
+            assert!(report.damages.is_empty() || report.kept_seq <= seq);
         }
         bench.open().unwrap();
     }

@@ -16,7 +16,7 @@ pub(super) struct Keeping {
 }
 
 impl Keeping {
-    fn over(mut bench: Bench) -> Self {
+    pub(super) fn over(mut bench: Bench) -> Self {
         let store = bench.open().unwrap();
         let keeper = Keeper::new(Arc::new(bench.disk.clone()), store.journal.reader(), &bench.options);
         Self { bench, store, keeper, us: 1_000_000 }
@@ -253,6 +253,18 @@ fn frames_that_are_young_stay_whatever_covers_them() {
     kept.bench.clock += 600_000_000 - 100_000;
     assert_eq!(kept.settle(Trim::Now).1, []);
     kept.bench.clock += 100_000;
+    assert!(kept.settle(Trim::Now).1.len() > 3);
+    // A clock that jumps ahead for a moment: the times of frames are ahead of it for a year.
+    let ahead_us = 365 * 86_400_000_000;
+    kept.bench.clock += ahead_us;
+    kept.append(30);
+    kept.bench.clock -= ahead_us;
+    kept.settle(Trim::Due);
+    kept.snapshot().unwrap();
+    kept.settle(Trim::Now);
+    kept.us += 600_000_000 - 1;
+    assert_eq!(kept.settle(Trim::Now).1, []);
+    kept.us += 1;
     assert!(kept.settle(Trim::Now).1.len() > 3);
 }
 
