@@ -17,6 +17,8 @@ mod table;
 
 /// Between these lines of docs/performance.md is what `table` makes.
 const BEGIN: &str = "<!-- made from docs/measurements/bench.json -->\n";
+/// And between these what a soak was.
+const BEGIN_SOAK: &str = "<!-- made from docs/measurements/soak.json -->\n";
 const END: &str = "<!-- end -->\n";
 /// Stands there until a run is recorded.
 const NOTHING: &str = "No run has been recorded yet: `scripts/bench --full --record` does.\n";
@@ -32,18 +34,58 @@ fn recorded(name: &str) -> Option<Value> {
     Some(serde_json::from_str(&text).unwrap())
 }
 
-#[test]
-fn the_page_has_the_figures_of_the_recorded_run() {
+/// Holds what stands on the page behind a line against what was made, or writes it there.
+fn check_page(begin: &str, made: &str) {
     let path = docs().join("performance.md");
     let page = fs::read_to_string(&path).unwrap();
-    let (before, rest) = page.split_once(BEGIN).expect("a place for the tables");
+    let (before, rest) = page.split_once(begin).expect("a place for it");
     let (found, after) = rest.split_once(END).expect("an end of that place");
-    let made = recorded("bench.json").map_or(NOTHING.to_owned(), |run| table::markdown(&run));
     if found != made && wait::variable("UPDATE_EXPECT").is_some() {
-        fs::write(&path, [before, BEGIN, &made, END, after].concat()).unwrap();
+        fs::write(&path, [before, begin, made, END, after].concat()).unwrap();
         return;
     }
     assert!(found == made, "docs/performance.md is not of this run; UPDATE_EXPECT=1 writes it anew");
+}
+
+/// Says what a soak was: half of its samples are below a median.
+fn soak_text(run: &Value) -> String {
+    let samples = run["samples"].as_array().unwrap();
+    let column = |of: &dyn Fn(&Value) -> &Value| {
+        let mut column: Vec<f64> = samples.iter().filter_map(|sample| of(sample).as_f64()).collect();
+        column.sort_by(f64::total_cmp);
+        column
+    };
+    let median = |name: &str| column(&|sample| &sample[name]).get(samples.len() / 2).copied().unwrap_or(0.0);
+    let most = |of: &dyn Fn(&Value) -> &Value| column(of).last().copied().unwrap_or(0.0);
+    let verdict = run["verdict"].as_array().unwrap();
+    let verdict = if verdict.is_empty() { "nothing was found" } else { "see the file for what was found" };
+    format!(
+        "`{}`, commit {}, {}, {} cores of {}, others used {:.0} % of the processors: {verdict}.\n\n\
+         | Steps/s, single | Steps/s, batch | p50, ms | p99, ms | Longest, ms | Memory, MB, median | Most | Journal, GB, most | Snapshots, MB, most |\n\
+         |---|---|---|---|---|---|---|---|---|\n\
+         | {:.0} | {:.0} | {:.1} | {:.1} | {:.0} | {:.0} | {:.0} | {:.1} | {:.0} |\n",
+        run["run"]["command"].as_str().unwrap(),
+        run["machine"]["commit"].as_str().unwrap(),
+        run["machine"]["date"].as_str().unwrap(),
+        run["machine"]["cores"],
+        run["machine"]["processor"].as_str().unwrap(),
+        run["run"]["others_percent"].as_f64().unwrap(),
+        median("steps_per_second"),
+        median("batch_steps_per_second"),
+        median("p50_us") / 1e3,
+        median("p99_us") / 1e3,
+        most(&|sample| &sample["max_us"]) / 1e3,
+        median("anonymous_bytes") / 1e6,
+        most(&|sample| &sample["anonymous_bytes"]) / 1e6,
+        most(&|sample| &sample["bytes"]["state/journal"]) / 1e9,
+        most(&|sample| &sample["bytes"]["state/snapshot"]) / 1e6,
+    )
+}
+
+#[test]
+fn the_page_has_the_figures_of_the_recorded_run() {
+    check_page(BEGIN, &recorded("bench.json").map_or(NOTHING.to_owned(), |run| table::markdown(&run)));
+    check_page(BEGIN_SOAK, &recorded("soak.json").map_or(NOTHING.to_owned(), |run| soak_text(&run)));
 }
 
 #[test]
