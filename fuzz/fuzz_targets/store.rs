@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use knhk::engine::fold::EngineFold;
 use knhk::id::Time;
-use knhk::store::{Fold, Level, MemTables, Options, RealDisk, Start, StoreId, look, open, verify};
+use knhk::store::{Fold, Level, MemTables, Options, Part, RealDisk, Start, StoreId, look, open, verify};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let folder = tempfile::tempdir().expect("a folder for this run");
@@ -25,7 +25,15 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         planted: None,
     };
     let tables = Arc::new(MemTables::default());
-    let _ = verify(&RealDisk, Some(&*tables), Arc::new(EngineFold), &options, Level::Full, &mut |_| {});
+    let _ = verify(
+        &RealDisk,
+        Some(&*tables),
+        Arc::new(EngineFold),
+        &options,
+        Level::Full,
+        Part::WHOLE,
+        &mut |_| {},
+    );
     let fold: Arc<dyn Fold> = Arc::new(EngineFold);
     let _ = look(&Arc::new(RealDisk), || Ok(None::<MemTables>), &fold, &options, &[]);
     let start = Start { now: Time(1), fresh_id: StoreId([1; 16]) };
