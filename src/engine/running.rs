@@ -420,7 +420,9 @@ fn hand_on<D: Disk, T: Tables>(
     took_us: u64,
     was_failing: bool,
 ) {
-    // First of all: who waits for them waits for nothing else.
+    // Before the answers: whoever hears one finds it counted.
+    count(&shared.metrics, &written.tally);
+    // Before all else: who waits for them waits for nothing else.
     for (answerer, reply) in written.replies {
         answerer.answer(reply);
     }
@@ -431,7 +433,6 @@ fn hand_on<D: Disk, T: Tables>(
         shared.metrics.journal_entry_bytes.add(bytes as u64);
         drop(frames.send(frame));
     }
-    count(&shared.metrics, &written.tally);
     if let Some(error) = &written.rejected {
         shared.metrics.workflow_errors.increment();
         tracing::error!("a fault of the program: the journal did not take a frame: {error}; it was not done");
