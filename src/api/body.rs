@@ -267,3 +267,24 @@ fn check_shape(body: &[u8]) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_named_twice_is_found_among_few_and_among_many() {
+        for count in [2, FEW_NAMES_MAX, FEW_NAMES_MAX + 1, 3 * FEW_NAMES_MAX] {
+            let members: Vec<String> = (0..count).map(|number| format!("\"m{number}\":0")).collect();
+            let body = |members: &[String]| format!("{{\"data\":{{{}}}}}", members.join(","));
+            assert!(object(body(&members).as_bytes(), &["data"]).is_ok(), "{count}");
+            for again in [0, count - 1] {
+                let twice = [&members[..], &members[again..=again]].concat();
+                let error = object(body(&twice).as_bytes(), &["data"]).err();
+                let is_found =
+                    matches!(&error, Some(Error::JsonTwice { member, .. }) if *member == format!("m{again}"));
+                assert!(is_found, "{count} {again}: {error:?}");
+            }
+        }
+    }
+}

@@ -78,8 +78,8 @@ pub fn pause_us(us: u64) {
     std::thread::sleep(std::time::Duration::from_micros(us));
 }
 
-/// Gives memory back to the system that was freed: what a checkpoint frees lies between what lives on, and the allocator
-/// keeps it otherwise. Takes some milliseconds; never on a hot thread.
+/// Gives memory back to the system that was freed to the C library's allocator, LMDB's pages in the `knhk` program: what a
+/// checkpoint frees lies between what lives on, and that allocator keeps it otherwise. Takes some milliseconds; never on a hot thread.
 pub fn give_memory_back() {
     // SAFETY: the call takes no memory of anybody's; it locks each arena of the allocator for as long as it looks at it.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
