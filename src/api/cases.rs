@@ -4,7 +4,7 @@ use super::answer::{Answered, JSON, OFFER_JSON, OFFER_SVG, OFFER_XML, accepts_js
 use super::header::{self, Media};
 use super::problem::Problem;
 use super::query::{Query, shorten};
-use super::{Error, Request, body, data, once, show};
+use super::{Error, Request, body, data, show};
 use crate::engine::service::{Answer, CaseAct, CaseFilter, IsNew, Operation, Service};
 use crate::id::CaseId;
 use crate::telemetry::metrics::labels::Route;
@@ -14,11 +14,11 @@ pub(super) fn id(text: &str) -> Result<CaseId, Error> {
     CaseId::parse(text).ok_or_else(|| Error::Id { text: shorten(text), what: "case" })
 }
 
-/// Starts a case.
-pub(super) fn create(service: &dyn Service, request: &Request) -> Result<Answered, Problem> {
+/// Reads what case is to be started.
+pub(super) fn create(request: &Request) -> Result<Operation, Problem> {
     accepts_json(request)?;
     let media = header::media(request, &[Media::Json, Media::Xml], "application/json or application/xml")?;
-    let operation = if media == Media::Xml {
+    Ok(if media == Media::Xml {
         let query = Query::read(&request.query, &["workflow", "key"])?;
         let workflow = query
             .get("workflow")
@@ -42,17 +42,11 @@ pub(super) fn create(service: &dyn Service, request: &Request) -> Result<Answere
             data: members.data()?,
             business_key: business_key.or(key),
         }
-    };
-    Ok(answer(&operate(service, request, operation)?))
+    })
 }
 
-/// Does something to a case.
-pub(super) fn act(
-    service: &dyn Service,
-    request: &Request,
-    route: Route,
-    text: &str,
-) -> Result<Answered, Problem> {
+/// Reads what is to be done to a case.
+pub(super) fn act(request: &Request, route: Route, text: &str) -> Result<Operation, Problem> {
     accepts_json(request)?;
     Query::read(&request.query, &[])?;
     header::media(request, &[Media::Json], "application/json")?;
@@ -66,17 +60,7 @@ pub(super) fn act(
         Route::CaseRetry => CaseAct::Retry,
         _ => CaseAct::Execute,
     };
-    Ok(answer(&operate(service, request, Operation::Case(id, act))?))
-}
-
-/// Carries out one operation.
-pub(super) fn operate(
-    service: &dyn Service,
-    request: &Request,
-    operation: Operation,
-) -> Result<Answer, Problem> {
-    let mut answers = service.operate(vec![(operation, once(request)?)]);
-    Ok(answers.pop().ok_or(Error::NoAnswer)??)
+    Ok(Operation::Case(id, act))
 }
 
 /// Returns the status of what the engine answers.

@@ -49,13 +49,8 @@ pub(super) fn get(service: &dyn Service, request: &Request, text: &str) -> Resul
     .with("vary", "accept".to_owned()))
 }
 
-/// Does something to a work item.
-pub(super) fn act(
-    service: &dyn Service,
-    request: &Request,
-    route: Route,
-    text: &str,
-) -> Result<Answered, Problem> {
+/// Reads what is to be done to a work item.
+pub(super) fn act(request: &Request, route: Route, text: &str) -> Result<Operation, Problem> {
     accepts_json(request)?;
     Query::read(&request.query, &[])?;
     let act = if route == Route::ItemComplete {
@@ -70,7 +65,7 @@ pub(super) fn act(
             _ => ItemAct::Skip { reason: members.reason()? },
         }
     };
-    Ok(cases::answer(&cases::operate(service, request, Operation::Item(id(text)?, act))?))
+    Ok(Operation::Item(id(text)?, act))
 }
 
 fn outputs(request: &Request) -> Result<Vec<(String, crate::engine::service::Fragment)>, Error> {

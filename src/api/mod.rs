@@ -1,9 +1,11 @@
 //! HTTP: decode, call the engine, encode. No workflow rule lives here.
 //!
 //! Start at [`respond`], a pure function from request to response; `server` is the thin adaptor that
-//! carries requests from sockets to it. Routes are the closed set [`Route`], told apart in `route`.
+//! carries requests from sockets to it, by `asking` without waiting where it can. Routes are the closed set [`Route`],
+//! told apart in `route`.
 
 mod answer;
+mod asking;
 mod batch;
 mod body;
 mod cases;
@@ -20,6 +22,7 @@ mod route;
 pub mod server;
 mod service_routes;
 mod show;
+mod workers;
 mod workflows;
 
 use std::fmt::Write as _;
@@ -29,7 +32,7 @@ pub use listen::Listener;
 pub use query::duration_us;
 pub use server::Server;
 
-use crate::engine::service::{Maintenance, Once, Service};
+use crate::engine::service::{Answer, Maintenance, Once, Operation, Refusal, Service};
 use crate::telemetry::metrics::labels::{Label, Route};
 use answer::Answered;
 use problem::Problem;
@@ -86,23 +89,26 @@ pub struct Response {
     pub route: Route,
 }
 
+/// What a request turns out to ask, before the service hears of it.
+enum Asks {
+    /// Nothing: it is wrong.
+    Wrong(Problem),
+    /// One operation.
+    Operation(Operation, Once),
+    /// Something else, perhaps about what has this id.
+    Other(String),
+}
+
 /// Answers a request. Never panics; blocks only where the service does.
 pub fn respond(service: &dyn Service, request: &Request, limits: &Limits) -> Response {
-    let mut route = Route::Other;
-    let answered =
-        check(request, limits).and_then(|()| route::find(&request.method, &request.path)).and_then(|found| {
-            route = found.route;
-            dispatch(service, request, limits, &found)
-        });
-    let mut response = match answered {
-        Ok(answered) => answered.into_response(route),
-        Err(problem) => problem.into_response(route),
-    };
-    if request.method == "HEAD" {
-        response.headers.push(("content-length", response.body.len().to_string()));
-        response.body.clear();
+    match read(request, limits) {
+        (route, Asks::Wrong(problem)) => finish(&request.method, route, Err(problem)),
+        (route, Asks::Operation(operation, once)) => {
+            let answer = service.operate(vec![(operation, once)]).pop();
+            finish(&request.method, route, operated(answer))
+        }
+        (route, Asks::Other(id)) => serve(service, request, limits, route, &id),
     }
-    response
 }
 
 /// Returns the answer to a request that could not be read whole, so that `respond` never saw it.
@@ -142,14 +148,39 @@ fn check_origin(request: &Request) -> Result<(), Problem> {
     Ok(())
 }
 
-fn dispatch(
-    service: &dyn Service,
-    request: &Request,
-    limits: &Limits,
-    found: &route::Found,
-) -> Result<Answered, Problem> {
-    let id = found.id.as_str();
-    match found.route {
+/// Reads what a request asks.
+fn read(request: &Request, limits: &Limits) -> (Route, Asks) {
+    let found = check(request, limits).and_then(|()| route::find(&request.method, &request.path));
+    match found {
+        Err(problem) => (Route::Other, Asks::Wrong(problem)),
+        Ok(route::Found { route, id }) => (route, asks(request, route, id).unwrap_or_else(Asks::Wrong)),
+    }
+}
+
+fn asks(request: &Request, route: Route, id: String) -> Result<Asks, Problem> {
+    let operation = match route {
+        Route::CaseCreate => cases::create(request)?,
+        Route::CaseCancel
+        | Route::CaseSuspend
+        | Route::CaseResume
+        | Route::CaseRetry
+        | Route::CaseExecute => cases::act(request, route, &id)?,
+        Route::ItemStart | Route::ItemComplete | Route::ItemFail | Route::ItemSkip => {
+            items::act(request, route, &id)?
+        }
+        _ => return Ok(Asks::Other(id)),
+    };
+    Ok(Asks::Operation(operation, once(request)?))
+}
+
+/// Returns what the client gets for one operation; `None` is that the service gave no answer.
+fn operated(answer: Option<Result<Answer, Refusal>>) -> Result<Answered, Problem> {
+    Ok(cases::answer(&answer.ok_or(Error::NoAnswer)??))
+}
+
+/// Answers whatever is no single operation.
+fn serve(service: &dyn Service, request: &Request, limits: &Limits, route: Route, id: &str) -> Response {
+    let answered = match route {
         Route::Health => service_routes::health(service, request),
         Route::HealthLive => service_routes::live(request),
         Route::Metrics => service_routes::metrics(service, request),
@@ -158,27 +189,43 @@ fn dispatch(
         Route::WorkflowList => workflows::list(service, request),
         Route::WorkflowGet => workflows::get(service, request, id),
         Route::WorkflowSvg => workflows::picture(service, request, id),
-        Route::CaseCreate => cases::create(service, request),
         Route::CaseList => cases::list(service, request),
         Route::CaseGet => cases::get(service, request, id),
         Route::CaseSvg => cases::picture(service, request, id),
         Route::CaseHistory => cases::history(service, request, id),
-        Route::CaseCancel
-        | Route::CaseSuspend
-        | Route::CaseResume
-        | Route::CaseRetry
-        | Route::CaseExecute => cases::act(service, request, found.route, id),
         Route::ItemList => items::list(service, request),
         Route::ItemGet => items::get(service, request, id),
-        Route::ItemStart | Route::ItemComplete | Route::ItemFail | Route::ItemSkip => {
-            items::act(service, request, found.route, id)
-        }
         Route::StateSnapshot => service_routes::maintain(service, request, Maintenance::Snapshot),
         Route::StateTrim => service_routes::maintain(service, request, Maintenance::Trim),
         Route::StateUpgrade => service_routes::maintain(service, request, Maintenance::Upgrade),
         Route::Batch => batch::run(service, request, limits),
-        Route::Console | Route::Other => Err(Error::NoRoute { path: request.path.clone() }.into()),
+        // Those that are one operation are read as such.
+        Route::CaseCreate
+        | Route::CaseCancel
+        | Route::CaseSuspend
+        | Route::CaseResume
+        | Route::CaseRetry
+        | Route::CaseExecute
+        | Route::ItemStart
+        | Route::ItemComplete
+        | Route::ItemFail
+        | Route::ItemSkip
+        | Route::Console
+        | Route::Other => Err(Error::NoRoute { path: request.path.clone() }.into()),
+    };
+    finish(&request.method, route, answered)
+}
+
+fn finish(method: &str, route: Route, answered: Result<Answered, Problem>) -> Response {
+    let mut response = match answered {
+        Ok(answered) => answered.into_response(route),
+        Err(problem) => problem.into_response(route),
+    };
+    if method == "HEAD" {
+        response.headers.push(("content-length", response.body.len().to_string()));
+        response.body.clear();
     }
+    response
 }
 
 /// Returns how the client wants a POST carried out: its key, and what the key stands for.

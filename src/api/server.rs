@@ -1,15 +1,19 @@
 //! The thin adaptor between sockets and [`respond`]: it moves bytes and counts, nothing else.
 //!
-//! `tiny_http` reads one whole request of a connection at a time, in that connection's own thread and within the limits
-//! below; the same thread asks the service and writes the answer. So a client that is slow, silent or does not read holds
-//! nothing but its own connection: a place among those that ask is held only while the service is asked.
+//! `tiny_http` serves all connections in one thread: it reads one whole request of a connection at a time within the limits
+//! below, hands those that came together to [`Asker::ask`], and writes each answer when it comes. Nothing in that thread
+//! waits, so a client that is slow, silent or does not read holds nothing but its own connection.
 
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
+use super::asking::{Asker, Asking};
 use super::listen::Listener;
-use super::{Error, Limits, Request, Response, refuse, respond};
+use super::{Error, Limits, Request, Response, refuse};
 use crate::engine::service::Service;
 use crate::telemetry::metrics::labels::{Queue, Status};
 
@@ -43,8 +47,10 @@ pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 pub const HEADER_COUNT_MAX: usize = 100;
 /// Most bytes of all bodies held at a time, as a multiple of the largest single one.
 pub const BODIES_MAX: usize = 64;
-/// Connections of the service; each has a thread of its own.
+/// Connections of the service.
 pub const CONNECTIONS_MAX: usize = 8_192;
+/// Requests that are answered at a time; more wait their turn. A shard takes more than that.
+const AT_ONCE_MAX: usize = 1_024;
 /// Longest time that a stop waits for answers on their way out.
 const STOP_TIME_MAX: Duration = Duration::from_secs(2);
 /// Pause between two looks at whether they are out.
@@ -53,9 +59,9 @@ const STOP_PAUSE: Duration = Duration::from_millis(5);
 /// How the server is to work.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Most requests that ask the service at a time; more wait.
+    /// Most threads for requests that wait for something else than their shard: reads, registrations, batches.
     pub http_workers: usize,
-    /// Most connections; each has a thread of its own.
+    /// Most connections.
     pub connections_max: usize,
     /// How long clients may take.
     pub times: Times,
@@ -66,6 +72,7 @@ pub struct Options {
 /// A running server.
 pub struct Server {
     inner: tiny_http::Server,
+    load: Arc<tiny_http::Load>,
     listeners: Vec<Listener>,
 }
 
@@ -79,7 +86,10 @@ impl Server {
         let failed = |error: io::Error| Error::Start { message: error.to_string() };
         let handles: Result<Vec<_>, _> =
             listeners.iter().map(|listener| listener.try_clone().map(into_tiny)).collect();
-        let state = Arc::new(State { service, limits: options.limits, times: options.times });
+        let asker = Arc::new(Asker::new(service, options.limits, options.http_workers));
+        let load = Arc::new(tiny_http::Load::default());
+        let state = State { asker, limits: options.limits, times: options.times, load: Arc::clone(&load) };
+        let state = Arc::new(state);
         let refusing = Arc::clone(&state);
         let tiny_options = tiny_http::Options {
             read_timeout: options.times.read_pause,
@@ -92,18 +102,19 @@ impl Server {
             body_bytes_max: options.limits.body_bytes_max,
             bodies_bytes_max: options.limits.body_bytes_max.saturating_mul(BODIES_MAX),
             connections_max: options.connections_max,
-            at_once_max: options.http_workers,
+            at_once_max: AT_ONCE_MAX,
+            load: Arc::clone(&load),
             answer: Arc::new(move |incoming| state.answer(incoming)),
             refusal: Arc::new(move |refusal| refusing.refuse(refusal)),
         };
         let inner =
             tiny_http::Server::from_listeners(handles.map_err(failed)?, tiny_options).map_err(failed)?;
-        Ok(Self { inner, listeners })
+        Ok(Self { inner, load, listeners })
     }
 
     /// Returns how many clients are connected.
     pub fn connections(&self) -> usize {
-        self.inner.num_connections()
+        self.load.connections()
     }
 
     /// Stops listening, lets connections end after what they have begun, and waits until those answers are out or [`STOP_TIME_MAX`] has passed.
@@ -113,7 +124,7 @@ impl Server {
             listener.shut();
         }
         let mut waited = Duration::ZERO;
-        while self.inner.num_answering() > 0 && waited < STOP_TIME_MAX {
+        while self.load.answering() > 0 && waited < STOP_TIME_MAX {
             std::thread::sleep(STOP_PAUSE);
             waited += STOP_PAUSE;
         }
@@ -127,7 +138,7 @@ fn into_tiny(listener: Listener) -> tiny_http::Listener {
     }
 }
 
-fn request_of(incoming: &mut tiny_http::Request) -> Request {
+fn request_of(mut incoming: tiny_http::Request) -> Request {
     let (path, query) = incoming.url().split_once('?').unwrap_or((incoming.url(), ""));
     Request {
         method: incoming.method().to_string(),
@@ -158,27 +169,50 @@ fn tiny_of(response: Response) -> tiny_http::Response {
 
 /// What all connections ask.
 struct State {
-    service: Arc<dyn Service>,
+    asker: Arc<Asker>,
     limits: Limits,
     times: Times,
+    load: Arc<tiny_http::Load>,
+}
+
+/// An answer that comes and is counted then.
+struct Counted {
+    asking: Asking,
+    received: Instant,
+    state: Arc<State>,
+}
+
+impl Future for Counted {
+    type Output = tiny_http::Response;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = ready!(Pin::new(&mut self.asking).poll(context));
+        let elapsed_us = u64::try_from(self.received.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.state.count(&response, elapsed_us);
+        Poll::Ready(tiny_of(response))
+    }
 }
 
 impl State {
-    fn answer(&self, incoming: &mut tiny_http::Request) -> tiny_http::Response {
-        let request = request_of(incoming);
-        let response = respond(&*self.service, &request, &self.limits);
-        let elapsed_us = u64::try_from(incoming.received().elapsed().as_micros()).unwrap_or(u64::MAX);
-        let metrics = self.service.metrics();
+    fn answer(self: &Arc<Self>, incoming: Vec<tiny_http::Request>) -> Vec<tiny_http::Answering> {
+        let received: Vec<_> = incoming.iter().map(tiny_http::Request::received).collect();
+        let asked = self.asker.ask(incoming.into_iter().map(request_of).collect());
+        let counted = received.into_iter().zip(asked).map(|(received, asking)| {
+            Box::pin(Counted { asking, received, state: Arc::clone(self) }) as tiny_http::Answering
+        });
+        counted.collect()
+    }
+
+    fn count(&self, response: &Response, elapsed_us: u64) {
+        let metrics = self.asker.service().metrics();
         metrics.http_request_us.of((response.route, Status::of(response.status))).observe(elapsed_us);
-        metrics.http_connections.set(incoming.num_connections() as u64);
-        metrics.queue_depth.of(Queue::Http).set(incoming.num_answering() as u64);
-        tiny_of(response)
+        metrics.http_connections.set(self.load.connections() as u64);
+        metrics.queue_depth.of(Queue::Http).set(self.load.answering() as u64);
     }
 
     fn refuse(&self, refusal: tiny_http::Refusal) -> tiny_http::Response {
         let response = refuse(self.error(refusal));
-        let metrics = self.service.metrics();
-        metrics.http_request_us.of((response.route, Status::of(response.status))).observe(0);
+        self.count(&response, 0);
         tiny_of(response)
     }
 

@@ -73,7 +73,7 @@ keys! {
     socket: PathBuf = text("/run/knhk/knhk.sock"), Rule::Path, "0.1.0",
         "Unix socket that the commands use.";
     http_workers: u64 = integer(128), Rule::Integer(1, 1_024), "0.1.0",
-        "HTTP requests that are answered at a time, each on its connection's thread; more wait.";
+        "Threads for HTTP requests that wait for more than their case: reads, registrations, batches; more wait.";
     body_bytes_max: u64 = integer(2 * MIB), Rule::Integer(4 * KIB, 256 * MIB), "0.1.0",
         "Largest body of an HTTP request; not more than frame_bytes_max.";
     batch_lines_max: u64 = integer(10_000), Rule::Integer(1, 1_000_000), "0.1.0",

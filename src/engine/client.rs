@@ -9,19 +9,19 @@ use super::answers;
 use super::clock::deadline_in_us;
 use super::keeping::Asked;
 use super::loading::{COMMAND_HEAD_BYTES, shard_of};
+use super::pending::{Again, Pending, Settled};
 use super::prepare::{self, Prepared};
 use super::queries::{self, Repeated};
-use super::record::Hash16;
-use super::request::{Reply, Request};
+use super::request::Request;
 use super::running::Engine;
 use super::service::{
-    Answer, CaseFilter, CaseSummary, CaseView, Health, HistoryView, IsNew, ItemFilter, ItemView, Maintained,
-    Maintenance, Nets, Once, Operation, Page, PageOf, Refusal, Service, SpecificationView,
+    Answer, Begun, CaseFilter, CaseSummary, CaseView, Health, HistoryView, IsNew, ItemFilter, ItemView,
+    Maintained, Maintenance, Nets, Once, Operation, Page, PageOf, Refusal, Service, SpecificationView,
 };
 use super::shard::{Held, QUESTIONS_MAX, UNDURABLE_BYTES_MAX};
 use super::shared::{CHANGED_BYTES_MAX, Inbox, OPEN_REQUESTS_FACTOR};
 use super::tables::{CASE_STATES, ITEM_STATES};
-use super::ticket::{Ticket, ticket};
+use super::ticket::ticket;
 use crate::case::row::ItemState;
 use crate::case::view::CaseState;
 use crate::id::{CaseId, ItemId, SpecNumber};
@@ -36,12 +36,6 @@ const MAINTENANCE_US: u64 = 20_000_000;
 static PROCESS: LazyLock<u32> = LazyLock::new(std::process::id);
 /// Counts keys that this process made.
 static KEY_COUNT: AtomicU64 = AtomicU64::new(0);
-
-/// A request that was handed to its shard, or refused before.
-enum Asking {
-    Waits { ticket: Ticket<Reply>, request: Hash16, key: String },
-    Refused(Refusal),
-}
 
 impl<D: Disk, T: Tables> Engine<D, T> {
     /// Tells why no change is taken now, if so.
@@ -92,23 +86,24 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         prepare::operation(&self.shared().registry, operation, once, || self.own_key())
     }
 
-    /// Hands requests to their shards, all of one client's together.
-    fn ask(&self, requests: Vec<Result<Prepared, Refusal>>) -> Vec<Asking> {
+    /// Hands requests to their shards, all of one call together; each is to be answered within so many microseconds.
+    fn ask(&self, requests: Vec<Result<Prepared, Refusal>>, limit_us: u64) -> Vec<Result<Pending, Refusal>> {
         let shared = self.shared();
+        let deadline = deadline_in_us(limit_us);
         let mut by_shard: Vec<Vec<Request>> = shared.inboxes.iter().map(|_| Vec::new()).collect();
-        let mut asking: Vec<Asking> = Vec::with_capacity(requests.len());
+        let mut asked: Vec<Result<Pending, Refusal>> = Vec::with_capacity(requests.len());
         let mut shards = Vec::with_capacity(requests.len());
         for request in requests {
             match request {
                 Err(refusal) => {
-                    asking.push(Asking::Refused(refusal));
+                    asked.push(Err(refusal));
                     shards.push(None);
                 }
                 Ok(Prepared { act, key, text }) => {
                     let shard = shard_of(act.partition(), shared.inboxes.len());
                     let (waits, answerer) = ticket();
                     by_shard[shard].push(Request { act, key, answerer });
-                    asking.push(Asking::Waits { ticket: waits, request: key.request, key: text });
+                    asked.push(Ok(Pending::new(waits, key.request, text, deadline)));
                     shards.push(Some(shard));
                 }
             }
@@ -118,39 +113,44 @@ impl<D: Disk, T: Tables> Engine<D, T> {
             if shared.inboxes[shard].put(requests, shared.options.shard_requests_max).is_err() {
                 shared.metrics.queue_refused.of(Queue::Inbox).increment();
                 for (at, _) in shards.iter().enumerate().filter(|(_, of)| **of == Some(shard)) {
-                    asking[at] = Asking::Refused(answers::busy("requests"));
+                    asked[at] = Err(answers::busy("requests"));
                 }
             }
         }
-        asking
+        asked
     }
 
-    fn wait(&self, asking: Asking, deadline: Instant) -> Result<Waited, Refusal> {
-        let (ticket, request, key) = match asking {
-            Asking::Refused(refusal) => return Err(refusal),
-            Asking::Waits { ticket, request, key } => (ticket, request, key),
-        };
-        match ticket.wait(deadline) {
-            None => Err(answers::unknown("it took longer than its limit", Some(key))),
-            Some(Reply::Done(answer)) => Ok(Waited::Answer(answer)),
-            Some(Reply::Registered(view)) => Ok(Waited::Specification(view)),
-            Some(Reply::Refused(refusal)) if refusal.kind == crate::error::Kind::Unknown => {
-                Err(Refusal { key: Some(key), ..refusal })
+    /// Begins operations, unless no change is taken now.
+    fn begin_all(&self, operations: Vec<(Operation, Once)>, limit_us: u64) -> Vec<Result<Pending, Refusal>> {
+        if let Err(refusal) = self.refuses_changes() {
+            return operations.iter().map(|_| Err(refusal.clone())).collect();
+        }
+        let prepared =
+            operations.into_iter().map(|(operation, once)| self.prepare(operation, &once)).collect();
+        self.ask(prepared, limit_us)
+    }
+
+    /// Looks up what a repeat was answered the first time.
+    fn look_up(&self, again: Again) -> Result<Waited, Refusal> {
+        let shared = self.shared();
+        let follower = shared.read(again.deadline)?;
+        let repeated = queries::repeat(&follower, &shared.registry, again.repeat, &again.request)?;
+        drop(follower);
+        Ok(match repeated {
+            Repeated::Answer(answer) => Waited::Answer(answer),
+            Repeated::Entry(row) => {
+                Waited::Answer(queries::answer_at(&shared.reader, &shared.registry, &row)?)
             }
-            Some(Reply::Refused(refusal)) => Err(refusal),
-            Some(Reply::Repeat(repeat)) => {
-                let shared = self.shared();
-                let follower = shared.read(deadline)?;
-                let repeated = queries::repeat(&follower, &shared.registry, *repeat, &request)?;
-                drop(follower);
-                Ok(match repeated {
-                    Repeated::Answer(answer) => Waited::Answer(answer),
-                    Repeated::Entry(row) => {
-                        Waited::Answer(queries::answer_at(&shared.reader, &shared.registry, &row)?)
-                    }
-                    Repeated::Specification(number) => Waited::Specification(self.known(number, IsNew::Yes)?),
-                })
-            }
+            Repeated::Specification(number) => Waited::Specification(self.known(number, IsNew::Yes)?),
+        })
+    }
+
+    fn wait(&self, pending: Result<Pending, Refusal>) -> Result<Waited, Refusal> {
+        match pending?.wait() {
+            Settled::Done(answer) => Ok(Waited::Answer(answer)),
+            Settled::Registered(view) => Ok(Waited::Specification(view)),
+            Settled::Refused(refusal) => Err(refusal),
+            Settled::Again(again) => self.look_up(again),
         }
     }
 
@@ -228,36 +228,41 @@ enum Waited {
     Specification(SpecificationView),
 }
 
+impl Waited {
+    fn into_answer(self) -> Result<Answer, Refusal> {
+        match self {
+            Self::Answer(answer) => Ok(answer),
+            Self::Specification(_) => Err(answers::unreadable("a key of another kind of request")),
+        }
+    }
+}
+
 impl<D: Disk, T: Tables> Service for Engine<D, T> {
     fn register(&self, source: &[u8], once: &Once) -> Result<SpecificationView, Refusal> {
         self.refuses_changes()?;
         let limit = self.shared().options.frame_bytes_max.saturating_sub(COMMAND_HEAD_BYTES);
         let prepared = prepare::registration(source, limit, once, || self.own_key())?;
-        let mut asking = self.ask(vec![Ok(prepared)]);
-        let asking = asking.pop().expect("invariant: one request was asked");
-        match self.wait(asking, self.reading())? {
+        let mut asked = self.ask(vec![Ok(prepared)], self.shared().options.bulk_us_max);
+        match self.wait(asked.pop().expect("invariant: one request was asked"))? {
             Waited::Specification(view) => Ok(view),
             Waited::Answer(_) => Err(answers::unreadable("a key of another kind of request")),
         }
     }
 
+    fn begin(&self, operations: Vec<(Operation, Once)>) -> Vec<Begun> {
+        let asked = self.begin_all(operations, self.shared().options.command_us_max);
+        asked.into_iter().map(|asked| asked.map_or_else(Begun::Refused, Begun::Pending)).collect()
+    }
+
+    fn again(&self, again: Again) -> Result<Answer, Refusal> {
+        self.look_up(again)?.into_answer()
+    }
+
     fn operate(&self, operations: Vec<(Operation, Once)>) -> Vec<Result<Answer, Refusal>> {
-        if let Err(refusal) = self.refuses_changes() {
-            return operations.iter().map(|_| Err(refusal.clone())).collect();
-        }
         let options = &self.shared().options;
         let limit_us = if operations.len() == 1 { options.command_us_max } else { options.bulk_us_max };
-        let deadline = deadline_in_us(limit_us);
-        let prepared =
-            operations.into_iter().map(|(operation, once)| self.prepare(operation, &once)).collect();
-        let asking = self.ask(prepared);
-        asking
-            .into_iter()
-            .map(|asking| match self.wait(asking, deadline)? {
-                Waited::Answer(answer) => Ok(answer),
-                Waited::Specification(_) => Err(answers::unreadable("a key of another kind of request")),
-            })
-            .collect()
+        let asked = self.begin_all(operations, limit_us);
+        asked.into_iter().map(|pending| self.wait(pending)?.into_answer()).collect()
     }
 
     fn case(&self, id: CaseId) -> Result<CaseView, Refusal> {

@@ -14,6 +14,7 @@ pub mod loading;
 mod locked;
 mod meter;
 pub mod offline;
+pub mod pending;
 pub mod prepare;
 pub mod queries;
 pub mod record;

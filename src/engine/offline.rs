@@ -7,6 +7,7 @@ use super::answers;
 use super::clock::Clock;
 use super::fold::EngineFold;
 use super::loading;
+use super::pending::Again;
 use super::queries;
 use super::registry::Registry;
 use super::running::Error;
@@ -86,6 +87,10 @@ impl<D: Disk, T: Tables> Offline<D, T> {
 
 impl<D: Disk, T: Tables> Service for Offline<D, T> {
     fn register(&self, _source: &[u8], _once: &Once) -> Result<SpecificationView, Refusal> {
+        Err(answers::read_only(WHY))
+    }
+
+    fn again(&self, _again: Again) -> Result<Answer, Refusal> {
         Err(answers::read_only(WHY))
     }
 

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use super::pending::{Again, Pending};
+
 pub use crate::case::view::{
     CaseState, CaseView, Detail, HistoryView, IncidentView, ItemView, NetView, Value, ValueKind,
 };
@@ -113,6 +115,17 @@ pub enum IsNew {
     Yes,
     /// The business key had its case already.
     No,
+}
+
+/// An operation that somebody has begun.
+#[derive(Debug)]
+pub enum Begun {
+    /// It is refused already.
+    Refused(Refusal),
+    /// The answer comes.
+    Pending(Pending),
+    /// This service answers only whoever waits: by [`Service::operate`].
+    Blocks(Operation, Once),
 }
 
 /// A registered specification version.
@@ -270,13 +283,23 @@ pub struct Health {
     pub degraded: Vec<String>,
 }
 
-/// The engine as clients' requests see it. Calls block until answered, at most until their own limit.
+/// The engine as clients' requests see it. Calls block until answered, at most until their own limit; [`Service::begin`],
+/// [`Service::health`] and [`Service::metrics`] do not block.
 pub trait Service: Send + Sync {
     /// Registers a specification from its source text.
     ///
     /// # Errors
     /// It is wrong, or the service cannot take it now.
     fn register(&self, source: &[u8], once: &Once) -> Result<SpecificationView, Refusal>;
+    /// Begins operations, each by itself and with the time that one may take; in order.
+    fn begin(&self, operations: Vec<(Operation, Once)>) -> Vec<Begun> {
+        operations.into_iter().map(|(operation, once)| Begun::Blocks(operation, once)).collect()
+    }
+    /// Answers an operation that was begun and turned out to be a repeat.
+    ///
+    /// # Errors
+    /// It was refused the first time, its key was used for another request, or the service cannot say now.
+    fn again(&self, again: Again) -> Result<Answer, Refusal>;
     /// Carries out operations, all in one group commit, each by itself; answers come in order.
     fn operate(&self, operations: Vec<(Operation, Once)>) -> Vec<Result<Answer, Refusal>>;
     /// Returns a case.

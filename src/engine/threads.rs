@@ -114,6 +114,14 @@ pub fn side_by_side<R: Send>(
     })
 }
 
+/// Starts a named thread that nobody joins: it ends by itself.
+///
+/// # Errors
+/// The system has no room for another thread.
+pub fn spawn_alone(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
+}
+
 /// Returns bytes that nobody can guess, for the identity of a new store.
 ///
 /// # Errors

@@ -1,14 +1,16 @@
-//! A ticket: where one asker waits for one answer, with a deadline.
+//! A ticket: where one asker waits for one answer, in its own thread with a deadline, or by being called when it is there.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use super::clock::until;
 
 #[derive(Debug)]
 enum State<T> {
-    Waiting,
+    /// With whom to call, if the asker does not wait in a thread of its own.
+    Waiting(Option<Waker>),
     Answered(T),
     /// The answer was taken, or will never come.
     Gone,
@@ -23,6 +25,19 @@ struct Slot<T> {
 impl<T> Slot<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the waiting, if it has not ended, and calls whoever waits.
+    fn settle(&self, end: State<T>) {
+        let mut state = self.lock();
+        let State::Waiting(waker) = &mut *state else { return };
+        let waker = waker.take();
+        *state = end;
+        drop(state);
+        match waker {
+            Some(waker) => waker.wake(),
+            None => self.arrived.notify_one(),
+        }
     }
 }
 
@@ -57,7 +72,7 @@ impl Drop for Place {
 
 /// Returns both halves of a new ticket.
 pub fn ticket<T>() -> (Ticket<T>, Answerer<T>) {
-    let slot = Arc::new(Slot { state: Mutex::new(State::Waiting), arrived: Condvar::new() });
+    let slot = Arc::new(Slot { state: Mutex::new(State::Waiting(None)), arrived: Condvar::new() });
     (Ticket(Arc::clone(&slot)), Answerer { slot, place: None })
 }
 
@@ -66,10 +81,10 @@ impl<T> Ticket<T> {
     pub fn wait(self, deadline: Instant) -> Option<T> {
         let mut state = self.0.lock();
         loop {
-            match std::mem::replace(&mut *state, State::Waiting) {
+            match std::mem::replace(&mut *state, State::Waiting(None)) {
                 State::Answered(answer) => return Some(answer),
                 State::Gone => return None,
-                State::Waiting => {}
+                State::Waiting(_) => {}
             }
             let left = until(deadline);
             if left.is_zero() {
@@ -87,7 +102,21 @@ impl<T> Ticket<T> {
         }
         match std::mem::replace(&mut *state, State::Gone) {
             State::Answered(answer) => Some(answer),
-            State::Waiting | State::Gone => None,
+            State::Waiting(_) | State::Gone => None,
+        }
+    }
+
+    /// Takes the answer if it is there, `None` when none will come; otherwise the waker is called when there is news.
+    pub fn poll_with(&self, context: &Context<'_>) -> Poll<Option<T>> {
+        let mut state = self.0.lock();
+        match std::mem::replace(&mut *state, State::Gone) {
+            State::Answered(answer) => Poll::Ready(Some(answer)),
+            State::Gone => Poll::Ready(None),
+            State::Waiting(known) => {
+                let waker = known.filter(|known| known.will_wake(context.waker()));
+                *state = State::Waiting(Some(waker.unwrap_or_else(|| context.waker().clone())));
+                Poll::Pending
+            }
         }
     }
 }
@@ -101,18 +130,13 @@ impl<T> Answerer<T> {
     /// Gives the answer. Never blocks for longer than the asker takes to pick it up.
     pub fn answer(mut self, answer: T) {
         drop(self.place.take());
-        *self.slot.lock() = State::Answered(answer);
-        self.slot.arrived.notify_one();
+        self.slot.settle(State::Answered(answer));
     }
 }
 
 impl<T> Drop for Answerer<T> {
     fn drop(&mut self) {
-        let mut state = self.slot.lock();
-        if matches!(*state, State::Waiting) {
-            *state = State::Gone;
-            self.slot.arrived.notify_one();
-        }
+        self.slot.settle(State::Gone);
     }
 }
 
@@ -139,5 +163,34 @@ mod tests {
         assert_eq!(waits.poll(), None);
         answerer.answer(7);
         assert_eq!((waits.poll(), waits.poll()), (Some(7), None));
+    }
+
+    /// Counts how often it is called.
+    #[derive(Default)]
+    struct Calls(AtomicUsize);
+
+    impl std::task::Wake for Calls {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    #[test]
+    fn whoever_does_not_wait_in_a_thread_is_called_once_there_is_news() {
+        let calls = Arc::new(Calls::default());
+        let waker = Waker::from(Arc::clone(&calls));
+        let context = Context::from_waker(&waker);
+        let (waits, answerer) = ticket();
+        assert_eq!((waits.poll_with(&context), waits.poll_with(&context)), (Poll::Pending, Poll::Pending));
+        answerer.answer(7);
+        assert_eq!(calls.0.load(Ordering::Acquire), 1);
+        assert_eq!(waits.poll_with(&context), Poll::Ready(Some(7)));
+        assert_eq!(waits.poll_with(&context), Poll::Ready(None));
+
+        let (waits, answerer) = ticket::<u8>();
+        assert_eq!(waits.poll_with(&context), Poll::Pending);
+        drop(answerer);
+        assert_eq!(calls.0.load(Ordering::Acquire), 2);
+        assert_eq!(waits.poll_with(&context), Poll::Ready(None));
     }
 }

@@ -273,6 +273,31 @@ fn a_body_is_as_long_as_it_says() {
 }
 
 #[test]
+fn requests_may_come_in_pieces_of_any_size() {
+    let running = start(Arc::new(Fake::new()), options());
+    let cancel = format!("POST /cases/{} HTTP/1.1\r\n", case_id());
+    let cancel = cancel.replace(" HTTP", "/cancel HTTP");
+    let body = r#"{"reason":"over"}"#;
+    let bytes = [
+        "\r\nGET /health/live HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+        format!("{cancel}Content-Length: {}\r\n\r\n{body}", body.len()),
+        format!("{cancel}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\nA: b\r\n\r\n", body.len()),
+        "GET /nowhere HTTP/1.1\r\n\r\n".to_owned(),
+    ]
+    .concat();
+    for each in [1, 2, 3, 7, 19, 50, bytes.len()] {
+        let mut client = running.connect();
+        client.stream.set_nodelay(true).unwrap();
+        for piece in bytes.as_bytes().chunks(each) {
+            client.send(piece);
+        }
+        let answered: Vec<_> = (0..4).map(|_| client.answer().expect("an answer").status).collect();
+        assert_eq!(answered, [200, 200, 200, 404], "in pieces of {each}");
+    }
+    running.stop();
+}
+
+#[test]
 fn heads_have_limits() {
     let running = start(Arc::new(Fake::new()), options());
     let status = |bytes: &str| {
@@ -378,6 +403,28 @@ fn pipelined_requests_wait_for_a_slow_first_one_and_nobody_else_does() {
     assert!(pipelined.answer().unwrap().body.starts_with(b"{\"id\""));
     for _ in 0..later {
         assert_eq!(pipelined.answer().unwrap().body, br#"{"status":"live"}"#);
+    }
+    running.stop();
+}
+
+#[test]
+fn the_service_says_how_it_is_when_all_threads_wait() {
+    let (fake, gate) = gated();
+    let running = start(fake, Options { http_workers: 1, ..options() });
+    let get = format!("GET /cases/{} HTTP/1.1\r\n\r\n", case_id());
+    let mut waiting: Vec<_> = (0..8)
+        .map(|_| {
+            let mut client = running.connect();
+            client.send(&get);
+            client
+        })
+        .collect();
+    wait_for(|| gate.is_reached.load(Ordering::SeqCst), "the first request");
+    let mut other = running.connect();
+    assert_eq!((other.get("/health"), other.get("/health/live")), (200, 200));
+    gate.open();
+    for client in &mut waiting {
+        assert_eq!(client.answer().expect("an answer").status, 200);
     }
     running.stop();
 }

@@ -6,6 +6,7 @@ use knhk::case::row::Status;
 use knhk::case::view::{
     CaseState, CaseView, Detail, HistoryView, IncidentView, ItemView, NetView, Value, ValueKind,
 };
+use knhk::engine::pending::Again;
 use knhk::engine::service::{
     Answer, CaseFilter, CaseSummary, Fragment, Health, IsNew, ItemFilter, Maintained, Maintenance, Nets,
     Once, Operation, Page, PageOf, Refusal, Service, SpecificationView,
@@ -171,6 +172,10 @@ impl Service for Fake {
                 .specification("urn:x:order")
                 .map(|view| SpecificationView { is_new: source != b"same", ..view }),
         }
+    }
+
+    fn again(&self, _: Again) -> Result<Answer, Refusal> {
+        Err(no_case())
     }
 
     fn operate(&self, operations: Vec<(Operation, Once)>) -> Vec<Result<Answer, Refusal>> {

@@ -1,339 +1,481 @@
-//! One connection: read a request, have it answered, write the answer, read the next.
+//! One connection: what has come of a request, what of an answer has still to go, and by when.
 
-use std::io::{BufRead, BufReader, Error as IoError, ErrorKind, Read, Result as IoResult, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::mem;
 use std::net::Shutdown;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use ascii::AsciiString;
-use chunked_transfer::Decoder;
-
-use crate::common::{HTTPVersion, Header, Method};
+use crate::chunks::{Chunks, Piece};
+use crate::common::{HTTPVersion, Method};
 use crate::connection::Connection;
-use crate::request::{Body, Request};
-use crate::{Refusal, State};
+use crate::date::Date;
+use crate::head::{Head, Length, Reader};
+use crate::request::{Held, Request};
+use crate::{Answering, Options, Refusal, Response, State};
 
-/// Bytes read at a time.
-const PIECE_BYTES: usize = 16 * 1024;
-/// Most bytes that are read after a refusal, so that the client gets to see it.
+/// Most reads of a connection before others have their turn.
+const READS_MAX: usize = 4;
+/// Most bytes that are read after the last answer, so that the client gets to see it.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 /// Longest time for that.
 const LINGER_TIME: Duration = Duration::from_secs(1);
-/// Empty lines that may stand before a request line (RFC 9112, 2.2).
-const EMPTY_LINES_MAX: usize = 4;
 /// Bytes that chunk sizes and extensions may add to a body of the largest size, beyond that size again.
 const CHUNK_BYTES_MAX: usize = 64 * 1024;
+/// An answer whose buffer is larger takes it along.
+const KEPT_BYTES_MAX: usize = 16 * 1024;
+/// Most bytes that are set aside for a body before they have come.
+const BODY_BYTES_AT_FIRST_MAX: usize = 64 * 1024;
+/// How often an answer that is waited for is asked after, even if nobody calls: it may have run out of time.
+pub(crate) const ANSWER_LOOK: Duration = Duration::from_millis(100);
 
-/// Why no request came.
-enum Ended {
-    /// The client left, or was silent for too long.
-    Quietly,
-    /// What came is refused.
-    Refused(Refusal),
+/// A connection.
+pub(crate) struct Client {
+    socket: Connection,
+    waker: Waker,
+    stage: Stage,
+    /// Bytes that came after the request that is being answered, and how many of them are read.
+    input: Vec<u8>,
+    input_at: usize,
+    output: Vec<u8>,
+    output_at: usize,
+    /// Whether there may be something to read.
+    can_read: bool,
+    /// Whether the client sends no more, so that reading goes on to the end.
+    is_ending: bool,
+    /// When the stage has taken too long.
+    due: Instant,
+    /// When the pause since the last piece has.
+    piece_due: Instant,
+    in_hand: Option<InHand>,
+    _counted: Counted,
 }
 
-impl From<Refusal> for Ended {
-    fn from(refusal: Refusal) -> Ended {
-        Ended::Refused(refusal)
+enum Stage {
+    /// Nothing of the next request has come.
+    Between,
+    Head(Reader, Instant),
+    Body(Body),
+    /// The request is whole, and not asked yet.
+    Whole(Asked),
+    Answering(Answering, Asked),
+    /// Whether the connection ends with what is being sent.
+    Sending { is_last: bool },
+    /// Reads and drops; the number is how much.
+    Lingering(usize),
+    Over,
+}
+
+/// A body of which a part has come.
+struct Body {
+    head: Head,
+    received: Instant,
+    bytes: Vec<u8>,
+    held: Held,
+    rest: Rest,
+}
+
+enum Rest {
+    Bytes(usize),
+    /// And how many more bytes the chunks may take.
+    Chunks(Chunks, usize),
+}
+
+/// What is kept of a request for its answer.
+struct Asked {
+    version: HTTPVersion,
+    is_head: bool,
+    is_last: bool,
+    _held: Held,
+}
+
+/// Counts a request from when it is whole until its answer is out.
+struct InHand(Arc<State>);
+
+impl InHand {
+    fn new(state: &Arc<State>) -> InHand {
+        state.options.load.answering.fetch_add(1, SeqCst);
+        InHand(Arc::clone(state))
     }
 }
 
-/// Serves a connection to its end.
-pub(crate) fn serve(socket: &Connection, state: &Arc<State>) {
-    let mut reader = Reader { source: BufReader::with_capacity(PIECE_BYTES, socket), deadline: Instant::now() };
-    loop {
-        let mut request = match read(&mut reader, socket, state) {
-            Ok(read) => read,
-            Err(Ended::Quietly) => return,
-            Err(Ended::Refused(refusal)) => return refuse(socket, state, refusal, &mut reader),
-        };
-        state.answering.fetch_add(1, SeqCst);
-        let answered = Answered(state);
-        if state.closing.load(SeqCst) {
-            return refuse(socket, state, Refusal::Closing, &mut reader);
-        }
-        let place = state.at_once.take();
-        let response = (state.options.answer)(&mut request);
-        drop(place);
-        let close = request.close || state.closing.load(SeqCst);
-        let mut bytes = Vec::new();
-        response.print(&mut bytes, &request.http_version, request.method == Method::Head, close);
-        let mut writer = socket;
-        let written = writer.write_all(&bytes);
-        drop(answered);
-        if written.is_err() || close {
-            let _ = socket.shutdown(Shutdown::Write);
-            return;
-        }
-    }
-}
-
-/// Counts a request until its answer is written.
-struct Answered<'a>(&'a State);
-
-impl Drop for Answered<'_> {
+impl Drop for InHand {
     fn drop(&mut self) {
-        self.0.answering.fetch_sub(1, SeqCst);
+        self.0.options.load.answering.fetch_sub(1, SeqCst);
     }
 }
 
-/// Writes a refusal and reads on for a little while: closing with unread bytes would take it from the client.
-fn refuse(socket: &Connection, state: &State, refusal: Refusal, reader: &mut Reader<'_>) {
-    let mut out = Vec::new();
-    (state.options.refusal)(refusal).print(&mut out, &HTTPVersion(1, 1), false, true);
-    let mut writer = socket;
-    if writer.write_all(&out).is_err() || socket.shutdown(Shutdown::Write).is_err() {
-        return;
+/// Counts one connection for as long as it lives.
+struct Counted(Arc<State>);
+
+impl Counted {
+    fn new(state: &Arc<State>) -> Counted {
+        state.options.load.connections.fetch_add(1, SeqCst);
+        Counted(Arc::clone(state))
     }
-    let _ = socket.set_limits(LINGER_TIME, LINGER_TIME);
-    reader.deadline = Instant::now() + LINGER_TIME;
-    let mut piece = vec![0; PIECE_BYTES];
-    let mut left = LINGER_BYTES_MAX;
-    while let Ok(length @ 1..=usize::MAX) = reader.read(&mut piece) {
-        left = left.saturating_sub(length);
-        if left == 0 {
-            return;
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.options.load.connections.fetch_sub(1, SeqCst);
+    }
+}
+
+/// What a connection works with: the same for all of them, and one round of the server's thread.
+pub(crate) struct Round<'a> {
+    pub(crate) state: &'a Arc<State>,
+    pub(crate) now: Instant,
+    pub(crate) date: &'a mut Date,
+    /// Where bytes are read to.
+    pub(crate) piece: &'a mut [u8],
+}
+
+impl Round<'_> {
+    fn options(&self) -> &Options {
+        &self.state.options
+    }
+}
+
+impl Client {
+    pub(crate) fn new(socket: Connection, waker: Waker, state: &Arc<State>, now: Instant) -> Client {
+        Client {
+            socket,
+            waker,
+            stage: Stage::Between,
+            input: Vec::new(),
+            input_at: 0,
+            output: Vec::new(),
+            output_at: 0,
+            can_read: false,
+            is_ending: false,
+            due: now + state.options.idle_time,
+            piece_due: now,
+            in_hand: None,
+            _counted: Counted::new(state),
         }
     }
-}
 
-/// A reader with an end in time.
-struct Reader<'a> {
-    source: BufReader<&'a Connection>,
-    deadline: Instant,
-}
+    pub(crate) fn socket(&self) -> &Connection {
+        &self.socket
+    }
 
-impl Read for Reader<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> IoResult<usize> {
-        loop {
-            if Instant::now() >= self.deadline {
-                return Err(ErrorKind::TimedOut.into());
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+
+    /// Tells whether an answer is waited for.
+    pub(crate) fn is_answering(&self) -> bool {
+        matches!(self.stage, Stage::Answering(..))
+    }
+
+    /// Tells whether a request waits to be asked.
+    pub(crate) fn is_whole(&self) -> bool {
+        matches!(self.stage, Stage::Whole(_))
+    }
+
+    fn is_reading(&self) -> bool {
+        matches!(self.stage, Stage::Between | Stage::Head(..) | Stage::Body(_) | Stage::Lingering(_))
+    }
+
+    /// Tells whether reading can go on without waiting.
+    pub(crate) fn has_more(&self) -> bool {
+        self.is_reading() && (self.can_read || self.input_at < self.input.len())
+    }
+
+    /// Hears that there is something to read; `is_ending` that nothing follows it.
+    pub(crate) fn may_read(&mut self, is_ending: bool) {
+        self.can_read = true;
+        self.is_ending |= is_ending;
+    }
+
+    /// Ends at once: the connection broke.
+    pub(crate) fn end(&mut self) {
+        self.stage = Stage::Over;
+    }
+
+    /// Returns when it has to be looked at.
+    pub(crate) fn due(&self, now: Instant) -> Instant {
+        match self.stage {
+            Stage::Between | Stage::Lingering(_) => self.due,
+            Stage::Head(..) | Stage::Body(_) => self.due.min(self.piece_due),
+            Stage::Answering(..) | Stage::Whole(_) => now + ANSWER_LOOK,
+            Stage::Sending { .. } => self.piece_due,
+            Stage::Over => now,
+        }
+    }
+
+    /// Ends what has taken too long.
+    pub(crate) fn look(&mut self, round: &mut Round<'_>, is_closing: bool) {
+        let is_late = self.due(round.now) <= round.now;
+        match self.stage {
+            Stage::Between if is_late || is_closing => self.stage = Stage::Over,
+            Stage::Head(..) if is_late => self.refuse(Refusal::HeadSlow, round),
+            Stage::Body(_) if is_late => self.refuse(Refusal::BodySlow, round),
+            Stage::Sending { .. } | Stage::Lingering(_) if is_late => self.stage = Stage::Over,
+            _ => {}
+        }
+    }
+
+    /// Reads what is there; returns a request when it is whole.
+    pub(crate) fn read(&mut self, round: &mut Round<'_>) -> Option<Request> {
+        for _ in 0..READS_MAX {
+            if !self.is_reading() {
+                return None;
             }
-            match self.source.read(buf) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(ErrorKind::TimedOut.into()),
-                other => return other,
+            if self.input_at < self.input.len() {
+                let input = mem::take(&mut self.input);
+                let (used, request) = self.feed(&input[self.input_at..], round);
+                self.input_at += used;
+                if self.input_at < input.len() {
+                    self.input = input;
+                } else {
+                    self.input_at = 0;
+                }
+                if request.is_some() {
+                    return request;
+                }
+                continue;
+            }
+            if !self.can_read {
+                return None;
+            }
+            let piece = mem::take(&mut round.piece);
+            let request = self.read_piece(piece, round);
+            round.piece = piece;
+            if request.is_some() {
+                return request;
+            }
+        }
+        None
+    }
+
+    fn read_piece(&mut self, piece: &mut [u8], round: &mut Round<'_>) -> Option<Request> {
+        match (&self.socket).read(piece) {
+            Ok(0) => {
+                match self.stage {
+                    Stage::Body(_) => self.refuse(Refusal::BodyBroken, round),
+                    _ => self.stage = Stage::Over,
+                }
+                None
+            }
+            Ok(length) => {
+                // A piece that is not full was all there is; what comes then is told anew.
+                self.can_read = length == piece.len() || self.is_ending;
+                self.piece_due = round.now + round.options().read_timeout;
+                let (used, request) = self.feed(&piece[..length], round);
+                self.input.extend_from_slice(&piece[used..length]);
+                request
+            }
+            Err(error) => {
+                match error.kind() {
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::WouldBlock => self.can_read = false,
+                    _ => self.stage = Stage::Over,
+                }
+                None
             }
         }
     }
-}
 
-impl Reader<'_> {
-    /// Waits for the first byte of the next request.
-    fn wait(&mut self, state: &State) -> Result<(), Ended> {
-        let end = Instant::now() + state.options.idle_time;
-        loop {
-            match self.source.fill_buf() {
-                Ok([]) => return Err(Ended::Quietly),
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    if Instant::now() >= end || state.closing.load(SeqCst) {
-                        return Err(Ended::Quietly);
+    /// Takes bytes to the end of a request, or all.
+    fn feed(&mut self, bytes: &[u8], round: &mut Round<'_>) -> (usize, Option<Request>) {
+        let mut used = 0;
+        while used < bytes.len() && self.is_reading() {
+            match self.feed_piece(&bytes[used..], round) {
+                Ok((taken, request)) => {
+                    used += taken;
+                    if request.is_some() {
+                        return (used, request);
                     }
                 }
-                Err(_) => return Err(Ended::Quietly),
-            }
-        }
-    }
-
-    /// Reads a line without its end, taking its bytes from what the head may still have.
-    fn line(&mut self, left: &mut usize, wrong: Refusal) -> Result<String, Ended> {
-        let mut line = Vec::new();
-        loop {
-            if Instant::now() >= self.deadline {
-                return Err(Refusal::HeadSlow.into());
-            }
-            let buffer = match self.source.fill_buf() {
-                Ok([]) => return Err(Ended::Quietly),
-                Ok(buffer) => buffer,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    return Err(Refusal::HeadSlow.into());
+                Err(refusal) => {
+                    self.refuse(refusal, round);
+                    // Nothing after it is read as a request.
+                    used = bytes.len();
                 }
-                Err(_) => return Err(Ended::Quietly),
-            };
-            let (taken, is_end) = match buffer.iter().position(|&byte| byte == b'\n') {
-                Some(at) => (at + 1, true),
-                None => (buffer.len(), false),
-            };
-            if taken > *left {
-                return Err(Refusal::HeadTooLarge.into());
-            }
-            *left -= taken;
-            line.extend_from_slice(&buffer[..taken]);
-            self.source.consume(taken);
-            if is_end {
-                break;
             }
         }
-        let text = line.strip_suffix(b"\r\n").ok_or(wrong)?;
-        let text = AsciiString::from_ascii(text).map_err(|_| wrong)?;
-        if text.as_str().bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
-            return Err(wrong.into());
-        }
-        Ok(text.into())
+        (used, None)
     }
-}
 
-/// What the head says.
-struct Head {
-    method: Method,
-    path: String,
-    version: HTTPVersion,
-    headers: Vec<Header>,
-}
-
-/// How long the body is.
-enum Length {
-    Bytes(usize),
-    Chunks,
-}
-
-fn read(
-    reader: &mut Reader<'_>,
-    socket: &Connection,
-    state: &Arc<State>,
-) -> Result<Request, Ended> {
-    reader.wait(state)?;
-    let received = Instant::now();
-    reader.deadline = received + state.options.head_time;
-    let head = read_head(reader, state)?;
-    let length = length_of(&head)?;
-    if matches!(length, Length::Bytes(bytes) if bytes > state.options.body_bytes_max) {
-        return Err(Refusal::BodyTooLarge.into());
-    }
-    if let Some(expect) = find(&head, "Expect") {
-        if !expect.eq_ignore_ascii_case("100-continue") {
-            return Err(Refusal::Expectation.into());
-        }
-        let mut writer = socket;
-        writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").map_err(|_| Ended::Quietly)?;
-    }
-    reader.deadline = Instant::now() + state.options.body_time;
-    let body = read_body(reader, state, length)?;
-    let close = head.version <= (1, 0)
-        || find(&head, "Connection").map_or(false, |value| {
-            let value = value.to_ascii_lowercase();
-            value.contains("close") || value.contains("upgrade")
-        });
-    let Head { method, path, version: http_version, headers } = head;
-    Ok(Request { method, path, http_version, headers, body, received, close })
-}
-
-fn read_head(reader: &mut Reader<'_>, state: &State) -> Result<Head, Ended> {
-    let mut left = state.options.head_bytes_max;
-    let mut line = reader.line(&mut left, Refusal::RequestLine)?;
-    for _ in 0..EMPTY_LINES_MAX {
-        if !line.is_empty() {
-            break;
-        }
-        line = reader.line(&mut left, Refusal::RequestLine)?;
-    }
-    let (method, path, version) = parse_request_line(&line)?;
-    let mut headers = Vec::new();
-    loop {
-        let line = reader.line(&mut left, Refusal::Header)?;
-        if line.is_empty() {
-            return Ok(Head { method, path, version, headers });
-        }
-        if headers.len() == state.options.headers_max {
-            return Err(Refusal::HeadTooLarge.into());
-        }
-        headers.push(line.parse().map_err(|()| Refusal::Header)?);
-    }
-}
-
-/// Parses the request line of the request.
-/// eg. GET / HTTP/1.1
-fn parse_request_line(line: &str) -> Result<(Method, String, HTTPVersion), Refusal> {
-    let mut parts = line.split(' ');
-    let (Some(method), Some(path), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(Refusal::RequestLine);
-    };
-    let version = match version {
-        "HTTP/1.0" => HTTPVersion(1, 0),
-        "HTTP/1.1" => HTTPVersion(1, 1),
-        other if other.starts_with("HTTP/") => return Err(Refusal::Version),
-        _ => return Err(Refusal::RequestLine),
-    };
-    let is_token = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    let method = method.parse().map_err(|()| Refusal::RequestLine)?;
-    // `http://host/path` is the form for proxies, `*` that of OPTIONS.
-    if !is_token || !path.starts_with('/') {
-        return Err(Refusal::RequestLine);
-    }
-    Ok((method, path.to_owned(), version))
-}
-
-fn find<'a>(head: &'a Head, name: &'static str) -> Option<&'a str> {
-    head.headers.iter().find(|header| header.field.equiv(name)).map(|header| header.value.as_str())
-}
-
-/// Returns how long the body is; headers that contradict each other are refused (RFC 9112, 6.3).
-fn length_of(head: &Head) -> Result<Length, Refusal> {
-    let mut lengths = head.headers.iter().filter(|header| header.field.equiv("Content-Length"));
-    let mut codings = head.headers.iter().filter(|header| header.field.equiv("Transfer-Encoding"));
-    match (lengths.next(), lengths.next(), codings.next(), codings.next()) {
-        (None, None, None, None) => Ok(Length::Bytes(0)),
-        (Some(length), None, None, None) => {
-            let text = length.value.as_str();
-            if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(Refusal::Header);
+    fn feed_piece(&mut self, bytes: &[u8], round: &mut Round<'_>) -> Result<(usize, Option<Request>), Refusal> {
+        match &mut self.stage {
+            Stage::Between => {
+                self.stage = Stage::Head(Reader::new(round.options()), round.now);
+                self.due = round.now + round.options().head_time;
+                self.piece_due = round.now + round.options().read_timeout;
+                Ok((0, None))
             }
-            // Digits that are too many for the number are too many for the limit, too.
-            Ok(Length::Bytes(text.parse().unwrap_or(usize::MAX)))
-        }
-        (None, None, Some(coding), None) if coding.value.as_str().eq_ignore_ascii_case("chunked") => {
-            Ok(Length::Chunks)
-        }
-        _ => Err(Refusal::Header),
-    }
-}
-
-fn read_body(reader: &mut Reader<'_>, state: &Arc<State>, length: Length) -> Result<Body, Ended> {
-    let mut body = Body::new(state);
-    match length {
-        Length::Bytes(0) => Ok(body),
-        Length::Bytes(bytes) => {
-            copy(&mut reader.take(bytes as u64), &mut body, bytes)?;
-            if body.len() < bytes {
-                return Err(Refusal::BodyBroken.into());
+            Stage::Head(reader, received) => {
+                let received = *received;
+                let (taken, head) = reader.take(bytes, round.options())?;
+                Ok((taken, head.map_or(Ok(None), |head| self.head_is(head, received, round))?))
             }
-            Ok(body)
-        }
-        Length::Chunks => {
-            let most = state.options.body_bytes_max;
-            let raw = most.saturating_mul(2).saturating_add(CHUNK_BYTES_MAX);
-            copy(&mut Decoder::new(reader.take(raw as u64)), &mut body, most)?;
-            Ok(body)
+            Stage::Body(body) => {
+                let (taken, is_whole) = body.take(bytes, round.options().body_bytes_max)?;
+                Ok((taken, if is_whole { self.whole(round) } else { None }))
+            }
+            Stage::Lingering(left) => {
+                *left = left.saturating_sub(bytes.len());
+                if *left == 0 {
+                    self.stage = Stage::Over;
+                }
+                Ok((bytes.len(), None))
+            }
+            _ => Ok((bytes.len(), None)),
         }
     }
-}
 
-/// Copies to the end of `source`, at most `most` bytes.
-fn copy(source: &mut dyn Read, body: &mut Body, most: usize) -> Result<(), Ended> {
-    let mut piece = vec![0; PIECE_BYTES.min(most + 1)];
-    loop {
-        let length = match source.read(&mut piece) {
-            Ok(0) => return Ok(()),
-            Ok(length) => length,
-            Err(error) => return Err(broken(&error).into()),
+    fn head_is(
+        &mut self,
+        head: Head,
+        received: Instant,
+        round: &mut Round<'_>,
+    ) -> Result<Option<Request>, Refusal> {
+        let most = round.options().body_bytes_max;
+        let (rest, capacity) = match head.length()? {
+            Length::Bytes(bytes) if bytes > most => return Err(Refusal::BodyTooLarge),
+            Length::Bytes(bytes) => (Rest::Bytes(bytes), bytes.min(BODY_BYTES_AT_FIRST_MAX)),
+            Length::Chunks => {
+                (Rest::Chunks(Chunks::new(), most.saturating_mul(2).saturating_add(CHUNK_BYTES_MAX)), 0)
+            }
         };
-        if body.len() + length > most {
-            return Err(Refusal::BodyTooLarge.into());
+        let is_empty = matches!(rest, Rest::Bytes(0));
+        if let Some(expect) = head.find("Expect") {
+            if !expect.eq_ignore_ascii_case("100-continue") {
+                return Err(Refusal::Expectation);
+            }
+            self.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            self.send(round);
         }
-        if !body.push(&piece[..length]) {
-            return Err(Refusal::Busy.into());
+        self.due = round.now + round.options().body_time;
+        let held = Held::new(round.state);
+        let bytes = Vec::with_capacity(capacity);
+        self.stage = Stage::Body(Body { head, received, bytes, held, rest });
+        Ok(if is_empty { self.whole(round) } else { None })
+    }
+
+    /// The body has come to its end.
+    fn whole(&mut self, round: &Round<'_>) -> Option<Request> {
+        let Stage::Body(body) = mem::replace(&mut self.stage, Stage::Over) else { return None };
+        let Body { head, received, bytes, held, .. } = body;
+        self.stage = Stage::Whole(Asked {
+            is_head: head.method == Method::Head,
+            is_last: head.asks_for_the_end(),
+            version: head.version,
+            _held: held,
+        });
+        self.in_hand = Some(InHand::new(round.state));
+        Some(Request { method: head.method, path: head.path, headers: head.headers, body: bytes, received })
+    }
+
+    /// Has the whole request answered by this.
+    pub(crate) fn ask(&mut self, answering: Answering) {
+        self.stage = match mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Whole(asked) => Stage::Answering(answering, asked),
+            other => other,
+        };
+    }
+
+    /// Sends the answer if it is there; tells whether it was.
+    pub(crate) fn poll(&mut self, round: &mut Round<'_>) -> bool {
+        let Stage::Answering(answering, _) = &mut self.stage else { return false };
+        let Poll::Ready(response) = answering.as_mut().poll(&mut Context::from_waker(&self.waker)) else {
+            return false;
+        };
+        let Stage::Answering(_, asked) = mem::replace(&mut self.stage, Stage::Over) else { return false };
+        let is_last = asked.is_last || round.state.closing.load(SeqCst);
+        self.print(&response, &asked.version, asked.is_head, is_last, round);
+        true
+    }
+
+    /// Sends a refusal; the connection ends with it.
+    pub(crate) fn refuse(&mut self, refusal: Refusal, round: &mut Round<'_>) {
+        let response = (round.options().refusal)(refusal);
+        self.print(&response, &HTTPVersion(1, 1), false, true, round);
+    }
+
+    fn print(
+        &mut self,
+        response: &Response,
+        version: &HTTPVersion,
+        is_head: bool,
+        is_last: bool,
+        round: &mut Round<'_>,
+    ) {
+        response.print(&mut self.output, version, is_head, is_last, round.date.text());
+        self.stage = Stage::Sending { is_last };
+        self.piece_due = round.now + round.options().write_timeout;
+        self.send(round);
+    }
+
+    /// Sends what there is to send, as far as the client takes it.
+    pub(crate) fn send(&mut self, round: &Round<'_>) {
+        while self.output_at < self.output.len() {
+            match (&self.socket).write(&self.output[self.output_at..]) {
+                Ok(0) => return self.stage = Stage::Over,
+                Ok(length) => {
+                    self.output_at += length;
+                    self.piece_due = round.now + round.options().write_timeout;
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::WouldBlock => return,
+                    _ => return self.stage = Stage::Over,
+                },
+            }
         }
+        self.output.clear();
+        self.output_at = 0;
+        if self.output.capacity() > KEPT_BYTES_MAX {
+            self.output = Vec::new();
+        }
+        let Stage::Sending { is_last } = self.stage else { return };
+        self.in_hand = None;
+        self.stage = if !is_last {
+            self.due = round.now + round.options().idle_time;
+            Stage::Between
+        } else if self.socket.shutdown(Shutdown::Write).is_ok() {
+            // Closing with unread bytes would take the answer from the client.
+            self.due = round.now + LINGER_TIME;
+            Stage::Lingering(LINGER_BYTES_MAX)
+        } else {
+            Stage::Over
+        };
     }
 }
 
-fn broken(error: &IoError) -> Refusal {
-    match error.kind() {
-        ErrorKind::TimedOut | ErrorKind::WouldBlock => Refusal::BodySlow,
-        _ => Refusal::BodyBroken,
+impl Body {
+    /// Takes bytes to the end of the body, or all; tells whether it is whole.
+    fn take(&mut self, bytes: &[u8], most: usize) -> Result<(usize, bool), Refusal> {
+        match &mut self.rest {
+            Rest::Bytes(left) => {
+                let taken = bytes.len().min(*left);
+                *left -= taken;
+                let is_whole = *left == 0;
+                self.push(&bytes[..taken], most)?;
+                Ok((taken, is_whole))
+            }
+            Rest::Chunks(chunks, left) => {
+                let Piece { taken, data } = chunks.take(bytes).map_err(|_| Refusal::BodyBroken)?;
+                *left = left.checked_sub(taken).ok_or(Refusal::BodyBroken)?;
+                let is_whole = chunks.is_done();
+                self.push(&bytes[taken - data..taken], most)?;
+                Ok((taken, is_whole))
+            }
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8], most: usize) -> Result<(), Refusal> {
+        if self.bytes.len() + bytes.len() > most {
+            return Err(Refusal::BodyTooLarge);
+        }
+        if !self.held.add(bytes.len()) {
+            return Err(Refusal::Busy);
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
     }
 }

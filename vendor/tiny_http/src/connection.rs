@@ -1,9 +1,9 @@
-//! TCP and Unix sockets as one type.
+//! TCP and Unix sockets as one type. Nothing here waits.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::time::Duration;
 
 /// A listening socket.
 pub enum Listener {
@@ -16,6 +16,22 @@ impl Listener {
         match self {
             Self::Tcp(l) => l.accept().map(|(socket, _)| Connection::Tcp(socket)),
             Self::Unix(l) => l.accept().map(|(socket, _)| Connection::Unix(socket)),
+        }
+    }
+
+    pub(crate) fn set_nonblocking(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(l) => l.set_nonblocking(true),
+            Self::Unix(l) => l.set_nonblocking(true),
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(l) => l.as_fd(),
+            Self::Unix(l) => l.as_fd(),
         }
     }
 }
@@ -61,18 +77,23 @@ impl Write for &Connection {
     }
 }
 
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Connection::Tcp(s) => s.as_fd(),
+            Connection::Unix(s) => s.as_fd(),
+        }
+    }
+}
+
 impl Connection {
-    pub(crate) fn set_limits(&self, read: Duration, write: Duration) -> io::Result<()> {
+    pub(crate) fn prepare(&self) -> io::Result<()> {
         match self {
             Self::Tcp(s) => {
                 s.set_nodelay(true)?;
-                s.set_read_timeout(Some(read))?;
-                s.set_write_timeout(Some(write))
+                s.set_nonblocking(true)
             }
-            Self::Unix(s) => {
-                s.set_read_timeout(Some(read))?;
-                s.set_write_timeout(Some(write))
-            }
+            Self::Unix(s) => s.set_nonblocking(true),
         }
     }
 

@@ -1,35 +1,42 @@
 //! tiny_http 0.12.0, cut to what KNHK needs and changed where a client could stop the process.
 //!
-//! `Server::from_listeners` accepts connections, a thread each. That thread reads one whole request at a time
-//! within the limits of [`Options`], has it answered by [`Options::answer`], writes the answer and only then reads the
-//! next. CHANGES.md lists the differences to the original.
+//! `Server::from_listeners` serves all connections in one thread, by epoll: it reads whole requests within the limits of
+//! [`Options`], hands those of a round together to [`Options::answer`], and writes each answer when it is there. CHANGES.md
+//! lists the differences to the original.
 #![forbid(unsafe_code)]
 #![deny(rust_2018_idioms)]
 
-use std::io::{Result as IoResult, Write};
+use std::future::Future;
+use std::io::Result as IoResult;
+use std::pin::Pin;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use connection::Connection;
+use mailbox::Mailbox;
+use reactor::Reactor;
 
 pub use common::{HTTPVersion, Header, HeaderField, Method, StatusCode};
 pub use connection::Listener;
 pub use request::Request;
 pub use response::Response;
 
+mod chunks;
 mod client;
 mod common;
 mod connection;
+mod date;
+mod head;
+mod mailbox;
+mod reactor;
 mod request;
 mod response;
+mod slots;
 
-/// How long to wait after a failed accept, such as one for lack of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-/// Stack of a connection's thread, which also answers; only what is used of it takes memory.
-const CONNECTION_STACK_BYTES: usize = 2 * 1024 * 1024;
+/// An answer that comes. It is asked after when its waker was called, and at least every 100 ms; it never blocks.
+pub type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// Bounds on what clients may do.
 #[derive(Clone)]
@@ -56,10 +63,31 @@ pub struct Options {
     pub connections_max: usize,
     /// Most requests that are answered at a time; more wait.
     pub at_once_max: usize,
-    /// Answers a request, on its connection's thread.
-    pub answer: Arc<dyn Fn(&mut Request) -> Response + Send + Sync>,
+    /// Begins to answer requests, one answer each; never blocks.
+    pub answer: Arc<dyn Fn(Vec<Request>) -> Vec<Answering> + Send + Sync>,
+    /// Where the load is told.
+    pub load: Arc<Load>,
     /// Gives the answer to a request that cannot be read.
     pub refusal: Arc<dyn Fn(Refusal) -> Response + Send + Sync>,
+}
+
+/// How much the server has to do, told at any time.
+#[derive(Debug, Default)]
+pub struct Load {
+    pub(crate) connections: AtomicUsize,
+    pub(crate) answering: AtomicUsize,
+}
+
+impl Load {
+    /// Returns how many clients are connected.
+    pub fn connections(&self) -> usize {
+        self.connections.load(SeqCst)
+    }
+
+    /// Returns how many requests were read and whose answer is not sent yet.
+    pub fn answering(&self) -> usize {
+        self.answering.load(SeqCst)
+    }
 }
 
 /// Why a request was not read.
@@ -93,40 +121,8 @@ pub enum Refusal {
 pub(crate) struct State {
     pub(crate) options: Options,
     pub(crate) closing: AtomicBool,
-    pub(crate) connections: AtomicUsize,
     pub(crate) bodies_bytes: AtomicUsize,
-    pub(crate) answering: AtomicUsize,
-    pub(crate) at_once: Places,
-}
-
-/// Places for requests that are being answered.
-pub(crate) struct Places {
-    free: Mutex<usize>,
-    freed: Condvar,
-}
-
-/// One of the places; free again when it is dropped.
-pub(crate) struct Place<'a>(&'a Places);
-
-impl Places {
-    fn new(count: usize) -> Places {
-        Places { free: Mutex::new(count), freed: Condvar::new() }
-    }
-
-    /// Waits for a place.
-    pub(crate) fn take(&self) -> Place<'_> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut free = self.freed.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
-        *free -= 1;
-        Place(self)
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.freed.notify_one();
-    }
+    pub(crate) mailbox: Arc<Mailbox>,
 }
 
 /// Listeners whose connections are served.
@@ -135,94 +131,28 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts to accept connections. Failing to accept one never ends that.
+    /// Starts to serve. Failing to accept a connection never ends that.
     pub fn from_listeners(listeners: Vec<Listener>, options: Options) -> IoResult<Server> {
         let state = Arc::new(State {
-            at_once: Places::new(options.at_once_max),
             options,
             closing: AtomicBool::new(false),
-            connections: AtomicUsize::new(0),
             bodies_bytes: AtomicUsize::new(0),
-            answering: AtomicUsize::new(0),
+            mailbox: Arc::new(Mailbox::new()?),
         });
-        for listener in listeners {
-            let inside = Arc::clone(&state);
-            thread::Builder::new().name("http-accept".to_owned()).spawn(move || accept(&listener, &inside))?;
-        }
+        let reactor = Reactor::new(listeners, Arc::clone(&state))?;
+        thread::Builder::new().name("http".to_owned()).spawn(move || reactor.run())?;
         Ok(Server { state })
     }
 
-    /// Returns how many clients are connected.
-    pub fn num_connections(&self) -> usize {
-        self.state.connections.load(SeqCst)
-    }
-
-    /// Returns how many requests were read and are not answered yet.
-    pub fn num_answering(&self) -> usize {
-        self.state.answering.load(SeqCst)
-    }
-
-    /// Lets every connection end with its next answer, and the accept loop with the next error. The caller
-    /// shuts its own handle of the listening socket down to bring that about.
+    /// Accepts no more, and lets every connection end with its next answer.
     pub fn close(&self) {
         self.state.closing.store(true, SeqCst);
+        self.state.mailbox.ring();
     }
 }
 
-/// Counts one connection for as long as it lives.
-struct Counted(Arc<State>);
-
-impl Counted {
-    fn new(state: &Arc<State>) -> Counted {
-        state.connections.fetch_add(1, SeqCst);
-        Counted(Arc::clone(state))
-    }
-}
-
-impl Drop for Counted {
+impl Drop for Server {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, SeqCst);
+        self.close();
     }
-}
-
-fn accept(listener: &Listener, state: &Arc<State>) {
-    loop {
-        let accepted = listener.accept();
-        if state.closing.load(SeqCst) {
-            return;
-        }
-        let socket = match accepted {
-            Ok(socket) => socket,
-            Err(_) => {
-                thread::sleep(ACCEPT_PAUSE);
-                continue;
-            }
-        };
-        if socket.set_limits(state.options.read_timeout, state.options.write_timeout).is_err() {
-            continue;
-        }
-        if state.connections.load(SeqCst) >= state.options.connections_max {
-            refuse(&socket, state, Refusal::Busy);
-            continue;
-        }
-        let counted = Counted::new(state);
-        let inside = Arc::clone(state);
-        let builder = thread::Builder::new().name("http-client".to_owned()).stack_size(CONNECTION_STACK_BYTES);
-        let spawned = builder.spawn(move || {
-            let _counted = counted;
-            client::serve(&socket, &inside);
-        });
-        if spawned.is_err() {
-            // The connection went with the closure. Let others end before the next try.
-            thread::sleep(ACCEPT_PAUSE);
-        }
-    }
-}
-
-/// Answers without having read a request. The socket is new, so that its buffer takes the whole answer.
-fn refuse(socket: &Connection, state: &State, refusal: Refusal) {
-    let mut out = Vec::new();
-    (state.options.refusal)(refusal).print(&mut out, &HTTPVersion(1, 1), false, true);
-    let mut socket = socket;
-    let _ = socket.write_all(&out);
 }

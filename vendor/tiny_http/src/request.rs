@@ -2,52 +2,46 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::common::{HTTPVersion, Header, Method};
+use crate::common::{Header, Method};
 use crate::State;
 
 /// A request, read whole.
 pub struct Request {
     pub(crate) method: Method,
     pub(crate) path: String,
-    pub(crate) http_version: HTTPVersion,
     pub(crate) headers: Vec<Header>,
-    pub(crate) body: Body,
+    pub(crate) body: Vec<u8>,
     pub(crate) received: Instant,
-    pub(crate) close: bool,
 }
 
-/// The bytes of a body, counted among those of all bodies for as long as they are held.
-pub(crate) struct Body {
-    bytes: Vec<u8>,
-    counted: usize,
+/// Bytes of a body, counted among those of all bodies for as long as this lives.
+pub(crate) struct Held {
+    bytes: usize,
     state: Arc<State>,
 }
 
-impl Body {
-    pub(crate) fn new(state: &Arc<State>) -> Body {
-        Body { bytes: Vec::new(), counted: 0, state: Arc::clone(state) }
+impl Held {
+    pub(crate) fn new(state: &Arc<State>) -> Held {
+        Held { bytes: 0, state: Arc::clone(state) }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.counted
-    }
-
-    /// Adds a piece; `false` when all bodies together would be too many bytes.
-    pub(crate) fn push(&mut self, piece: &[u8]) -> bool {
-        let before = self.state.bodies_bytes.fetch_add(piece.len(), SeqCst);
-        if before + piece.len() > self.state.options.bodies_bytes_max {
-            self.state.bodies_bytes.fetch_sub(piece.len(), SeqCst);
+    /// Counts more bytes; `false` when all bodies together would be too many.
+    pub(crate) fn add(&mut self, bytes: usize) -> bool {
+        let before = self.state.bodies_bytes.fetch_add(bytes, SeqCst);
+        if before + bytes > self.state.options.bodies_bytes_max {
+            self.state.bodies_bytes.fetch_sub(bytes, SeqCst);
             return false;
         }
-        self.counted += piece.len();
-        self.bytes.extend_from_slice(piece);
+        self.bytes += bytes;
         true
     }
 }
 
-impl Drop for Body {
+impl Drop for Held {
     fn drop(&mut self) {
-        self.state.bodies_bytes.fetch_sub(self.counted, SeqCst);
+        if self.bytes > 0 {
+            self.state.bodies_bytes.fetch_sub(self.bytes, SeqCst);
+        }
     }
 }
 
@@ -73,22 +67,12 @@ impl Request {
     /// Returns the body and leaves none. Its bytes are counted until the request is answered.
     #[inline]
     pub fn take_body(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.body.bytes)
+        std::mem::take(&mut self.body)
     }
 
     /// Returns when the first byte of the request came.
     #[inline]
     pub fn received(&self) -> Instant {
         self.received
-    }
-
-    /// Returns how many clients are connected.
-    pub fn num_connections(&self) -> usize {
-        self.body.state.connections.load(SeqCst)
-    }
-
-    /// Returns how many requests were read and are not answered yet, this one among them.
-    pub fn num_answering(&self) -> usize {
-        self.body.state.answering.load(SeqCst)
     }
 }

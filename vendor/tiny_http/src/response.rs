@@ -1,6 +1,4 @@
-use httpdate::HttpDate;
 use std::io::Write;
-use std::time::SystemTime;
 
 use crate::common::{HTTPVersion, Header, StatusCode};
 
@@ -26,21 +24,26 @@ impl Response {
     }
 
     /// Writes the answer as it is sent.
-    pub(crate) fn print(&self, out: &mut Vec<u8>, version: &HTTPVersion, is_head: bool, close: bool) {
+    pub(crate) fn print(
+        &self,
+        out: &mut Vec<u8>,
+        version: &HTTPVersion,
+        is_head: bool,
+        close: bool,
+        date: &str,
+    ) {
         const INVARIANT: &str = "a vector takes every write";
         out.reserve(256 + self.body.len());
-        write!(
-            out,
-            "HTTP/{}.{} {} {}\r\nDate: {}\r\n",
-            version.0,
-            version.1,
-            self.status_code.0,
-            self.status_code.default_reason_phrase(),
-            HttpDate::from(SystemTime::now()),
-        )
-        .expect(INVARIANT);
+        let reason = self.status_code.default_reason_phrase();
+        write!(out, "HTTP/{}.{} {} {reason}\r\nDate: ", version.0, version.1, self.status_code.0)
+            .expect(INVARIANT);
+        out.extend_from_slice(date.as_bytes());
+        out.extend_from_slice(b"\r\n");
         for header in &self.headers {
-            write!(out, "{}: {}\r\n", header.field, header.value).expect(INVARIANT);
+            out.extend_from_slice(header.field.as_str().as_bytes());
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(header.value.as_bytes());
+            out.extend_from_slice(b"\r\n");
         }
         if close {
             out.extend_from_slice(b"Connection: close\r\n");

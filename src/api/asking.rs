@@ -1,0 +1,151 @@
+//! Requests that are asked without waiting: an answer is a future, for whoever serves many connections in one thread.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::workers::{Job, Workers};
+use super::{Asks, Error, Limits, Request, Response, finish, operated, read, refuse, serve};
+use crate::engine::pending::{Pending, Settled};
+use crate::engine::service::{Answer, Begun, Refusal, Service};
+use crate::engine::ticket::Ticket;
+use crate::telemetry::metrics::labels::Route;
+
+/// The service, and who waits for it where waiting is needed.
+pub(super) struct Asker {
+    service: Arc<dyn Service>,
+    limits: Limits,
+    workers: Workers,
+}
+
+impl Asker {
+    /// Returns an asker with so many threads at most.
+    pub(super) fn new(service: Arc<dyn Service>, limits: Limits, threads_max: usize) -> Self {
+        Self { service, limits, workers: Workers::new(threads_max) }
+    }
+
+    /// Returns the service.
+    pub(super) fn service(&self) -> &dyn Service {
+        &*self.service
+    }
+
+    /// Begins to answer requests; those that are one operation go to their shards together. One answer each, in order.
+    pub(super) fn ask(self: &Arc<Self>, requests: Vec<Request>) -> Vec<Asking> {
+        let mut answers = Vec::with_capacity(requests.len());
+        let mut operations = Vec::with_capacity(requests.len());
+        let mut places = Vec::with_capacity(requests.len());
+        for (at, request) in requests.into_iter().enumerate() {
+            let (route, asks) = read(&request, &self.limits);
+            let stage = match asks {
+                Asks::Wrong(problem) => Stage::answered(finish(&request.method, route, Err(problem))),
+                Asks::Operation(operation, once) => {
+                    operations.push((operation, once));
+                    places.push(at);
+                    Stage::Taken
+                }
+                // Whether the service is well must be told also when all threads wait.
+                Asks::Other(id) if matches!(route, Route::Health | Route::HealthLive) => {
+                    Stage::answered(serve(&*self.service, &request, &self.limits, route, &id))
+                }
+                Asks::Other(id) => {
+                    let (service, limits) = (Arc::clone(&self.service), self.limits);
+                    self.on_a_thread(Box::new(move || serve(&*service, &request, &limits, route, &id)))
+                }
+            };
+            answers.push(Asking { asker: Arc::clone(self), route, stage });
+        }
+        if !operations.is_empty() {
+            for (at, begun) in places.into_iter().zip(self.service.begin(operations)) {
+                answers[at].stage = self.begun(answers[at].route, begun);
+            }
+        }
+        answers
+    }
+
+    fn on_a_thread(&self, job: Job) -> Stage {
+        Stage::OnAThread(self.workers.ask(job))
+    }
+
+    fn begun(&self, route: Route, begun: Begun) -> Stage {
+        match begun {
+            Begun::Refused(refusal) => Stage::answered(answer(route, Some(Err(refusal)))),
+            Begun::Pending(pending) => Stage::Pending(pending),
+            Begun::Blocks(operation, once) => {
+                let service = Arc::clone(&self.service);
+                self.on_a_thread(Box::new(move || {
+                    answer(route, service.operate(vec![(operation, once)]).pop())
+                }))
+            }
+        }
+    }
+
+    fn settled(&self, route: Route, settled: Settled) -> Stage {
+        match settled {
+            Settled::Done(done) => Stage::answered(answer(route, Some(Ok(done)))),
+            Settled::Refused(refusal) => Stage::answered(answer(route, Some(Err(refusal)))),
+            // No registration is begun this way.
+            Settled::Registered(_) => Stage::answered(answer(route, None)),
+            Settled::Again(again) => {
+                let service = Arc::clone(&self.service);
+                self.on_a_thread(Box::new(move || answer(route, Some(service.again(again)))))
+            }
+        }
+    }
+}
+
+/// Returns what the client gets for one operation.
+fn answer(route: Route, answer: Option<Result<Answer, Refusal>>) -> Response {
+    finish("POST", route, operated(answer))
+}
+
+enum Stage {
+    Answered(Box<Response>),
+    /// Its shard has it.
+    Pending(Pending),
+    /// A thread waits for it.
+    OnAThread(Ticket<Response>),
+    /// The answer was taken, or will be put here.
+    Taken,
+}
+
+impl Stage {
+    fn answered(response: Response) -> Self {
+        Self::Answered(Box::new(response))
+    }
+}
+
+/// An answer that comes. Besides when its waker is called, it is to be polled from time to time: it may run out of time.
+pub(super) struct Asking {
+    asker: Arc<Asker>,
+    route: Route,
+    stage: Stage,
+}
+
+impl Future for Asking {
+    type Output = Response;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
+        let asking = &mut *self;
+        loop {
+            asking.stage = match std::mem::replace(&mut asking.stage, Stage::Taken) {
+                Stage::Answered(response) => return Poll::Ready(*response),
+                Stage::Taken => return Poll::Ready(refuse(Error::NoAnswer)),
+                Stage::Pending(mut pending) => match pending.poll(context) {
+                    Poll::Pending => {
+                        asking.stage = Stage::Pending(pending);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(settled) => asking.asker.settled(asking.route, settled),
+                },
+                Stage::OnAThread(waits) => match waits.poll_with(context) {
+                    Poll::Pending => {
+                        asking.stage = Stage::OnAThread(waits);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(answer) => Stage::answered(answer.unwrap_or_else(|| refuse(Error::NoAnswer))),
+                },
+            };
+        }
+    }
+}

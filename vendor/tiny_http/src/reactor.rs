@@ -1,0 +1,345 @@
+//! The server's one thread: it accepts, reads, has answered and writes, and waits for nothing but epoll.
+
+use std::collections::VecDeque;
+use std::convert::TryFrom;
+use std::io::{ErrorKind, Result as IoResult, Write};
+use std::mem;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use crate::client::{Client, Round};
+use crate::common::HTTPVersion;
+use crate::connection::{Connection, Listener};
+use crate::date::Date;
+use crate::mailbox::{waker, Mailbox};
+use crate::request::Request;
+use crate::slots::{Slots, Token};
+use crate::{Refusal, State};
+
+/// Most events that are taken at a time.
+const EVENTS_MAX: usize = 512;
+/// Most connections that are accepted at a time from one listener.
+const ACCEPTS_MAX: usize = 64;
+/// How long to wait after a failed accept, such as one for lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// Longest time between two looks at all connections.
+const LOOK_MAX: Duration = Duration::from_secs(1);
+/// For so few answers the thread looks out without sleeping, but lets others have the processor in between.
+const SPIN_REQUESTS_MAX: usize = 2;
+/// And for so long.
+const SPIN_TIME: Duration = Duration::from_micros(500);
+/// Bytes read at a time.
+const PIECE_BYTES: usize = 64 * 1024;
+/// What epoll carries for the bell; listeners have the numbers below it, connections lower ones.
+const BELL: u64 = u64::MAX;
+/// Most listeners.
+const LISTENERS_MAX: u64 = 16;
+
+pub(crate) struct Reactor {
+    state: Arc<State>,
+    mailbox: Arc<Mailbox>,
+    epoll: Epoll,
+    listeners: Vec<Listener>,
+    /// Set while nothing is accepted.
+    paused_until: Option<Instant>,
+    is_closing: bool,
+    clients: Slots<Client>,
+    /// Connections that can go on without waiting.
+    again: Vec<Token>,
+    /// Requests that are not asked yet, oldest first.
+    waiting: VecDeque<(Token, Request)>,
+    /// How many answers are waited for.
+    asked_count: usize,
+    next_look: Instant,
+    date: Date,
+    piece: Vec<u8>,
+    tokens: Vec<Token>,
+}
+
+impl Reactor {
+    pub(crate) fn new(listeners: Vec<Listener>, state: Arc<State>) -> IoResult<Reactor> {
+        if listeners.len() as u64 > LISTENERS_MAX {
+            return Err(ErrorKind::InvalidInput.into());
+        }
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let mailbox = Arc::clone(&state.mailbox);
+        epoll.add(mailbox.bell(), EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, BELL))?;
+        let reactor = Reactor {
+            state,
+            mailbox,
+            epoll,
+            listeners,
+            paused_until: None,
+            is_closing: false,
+            clients: Slots::new(),
+            again: Vec::new(),
+            waiting: VecDeque::new(),
+            asked_count: 0,
+            next_look: Instant::now(),
+            date: Date::new(),
+            piece: vec![0; PIECE_BYTES],
+            tokens: Vec::new(),
+        };
+        for listener in &reactor.listeners {
+            listener.set_nonblocking()?;
+        }
+        reactor.listen()?;
+        Ok(reactor)
+    }
+
+    fn listen(&self) -> IoResult<()> {
+        for (at, listener) in self.listeners.iter().enumerate() {
+            self.epoll.add(listener, EpollEvent::new(EpollFlags::EPOLLIN, BELL - 1 - at as u64))?;
+        }
+        Ok(())
+    }
+
+    fn listen_no_more(&self) {
+        for listener in &self.listeners {
+            // It fails only for one that is not waited for.
+            let _ = self.epoll.delete(listener);
+        }
+    }
+
+    /// Serves until the server is closed and the last connection has ended.
+    pub(crate) fn run(mut self) {
+        let mut events = vec![EpollEvent::empty(); EVENTS_MAX];
+        loop {
+            if self.is_closing && self.clients.len() == 0 {
+                return;
+            }
+            let ready = match self.wait(&mut events) {
+                Ok(ready) => ready,
+                Err(nix::errno::Errno::EINTR) => 0,
+                Err(_) => {
+                    thread::sleep(ACCEPT_PAUSE);
+                    0
+                }
+            };
+            let now = Instant::now();
+            self.take_answers(now);
+            let mut active = mem::take(&mut self.again);
+            for event in &events[..ready] {
+                self.happened(event, &mut active, now);
+            }
+            for token in active.drain(..) {
+                self.advance(token, now);
+            }
+            if self.again.is_empty() {
+                self.again = active;
+            }
+            self.ask(now);
+            self.look(now);
+        }
+    }
+
+    /// Waits until something happens.
+    fn wait(&self, events: &mut [EpollEvent]) -> nix::Result<usize> {
+        // While a processor that waits for the disk goes to sleep, and wakes up again, so does the client's time.
+        if (1..=SPIN_REQUESTS_MAX).contains(&self.asked_count) && self.again.is_empty() {
+            let end = Instant::now() + SPIN_TIME;
+            while self.mailbox.is_empty() && Instant::now() < end {
+                let ready = self.epoll.wait(events, EpollTimeout::ZERO)?;
+                if ready > 0 {
+                    return Ok(ready);
+                }
+                thread::yield_now();
+            }
+        }
+        let ready = self.epoll.wait(events, self.timeout());
+        self.mailbox.is_awake();
+        ready
+    }
+
+    /// Returns how long may be slept.
+    fn timeout(&self) -> EpollTimeout {
+        if !self.again.is_empty() || !self.mailbox.may_sleep() {
+            return EpollTimeout::ZERO;
+        }
+        if self.state.closing.load(SeqCst) != self.is_closing {
+            return EpollTimeout::ZERO;
+        }
+        if self.clients.len() == 0 && self.paused_until.is_none() {
+            return EpollTimeout::NONE;
+        }
+        let left = self.next_look.saturating_duration_since(Instant::now());
+        // Whole milliseconds, and never too early.
+        u16::try_from(left.as_millis() + 1).map_or(EpollTimeout::from(u16::MAX), EpollTimeout::from)
+    }
+
+    fn happened(&mut self, event: &EpollEvent, active: &mut Vec<Token>, now: Instant) {
+        let data = event.data();
+        if data == BELL {
+            return;
+        }
+        if data >= BELL - LISTENERS_MAX {
+            return self.accept((BELL - 1 - data) as usize, now);
+        }
+        let token = Token::from_u64(data);
+        let Some(client) = self.clients.get(token) else { return };
+        let flags = event.events();
+        if flags.intersects(EpollFlags::EPOLLERR) {
+            client.end();
+        } else if flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP | EpollFlags::EPOLLRDHUP) {
+            client.may_read(flags.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLRDHUP));
+        }
+        active.push(token);
+    }
+
+    fn accept(&mut self, at: usize, now: Instant) {
+        for _ in 0..ACCEPTS_MAX {
+            if self.is_closing {
+                return;
+            }
+            let socket = match self.listeners[at].accept() {
+                Ok(socket) => socket,
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => return,
+                    ErrorKind::Interrupted | ErrorKind::ConnectionAborted => continue,
+                    _ => {
+                        // It would be told at once again, and nothing can be done about it here.
+                        self.listen_no_more();
+                        self.paused_until = Some(now + ACCEPT_PAUSE);
+                        self.next_look = self.next_look.min(now + ACCEPT_PAUSE);
+                        return;
+                    }
+                },
+            };
+            if socket.prepare().is_err() {
+                continue;
+            }
+            if self.clients.len() >= self.state.options.connections_max {
+                self.turn_away(&socket);
+                continue;
+            }
+            let Reactor { clients, mailbox, state, .. } = self;
+            let token = clients.put(|token| Client::new(socket, waker(mailbox, token), state, now));
+            let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
+            let added = clients.get(token).map(|client| {
+                self.epoll.add(client.socket(), EpollEvent::new(flags, token.to_u64()))
+            });
+            if !matches!(added, Some(Ok(()))) {
+                clients.take(token);
+            }
+            self.next_look = self.next_look.min(now + self.state.options.idle_time);
+        }
+    }
+
+    /// Answers without having read a request. The socket is new, so that its buffer takes the whole answer.
+    fn turn_away(&mut self, mut socket: &Connection) {
+        let mut out = Vec::new();
+        let response = (self.state.options.refusal)(Refusal::Busy);
+        response.print(&mut out, &HTTPVersion(1, 1), false, true, self.date.text());
+        let _ = socket.write_all(&out);
+    }
+
+    /// Sends the answers that have come.
+    fn take_answers(&mut self, now: Instant) {
+        let mut woken = mem::take(&mut self.tokens);
+        self.mailbox.take(&mut woken);
+        for token in woken.drain(..) {
+            self.poll(token, now);
+        }
+        self.tokens = woken;
+    }
+
+    /// Does something with a connection, and sees to what follows of it.
+    fn with(&mut self, token: Token, now: Instant, act: impl FnOnce(&mut Client, &mut Round<'_>)) {
+        let Reactor { clients, state, date, piece, .. } = self;
+        let Some(client) = clients.get(token) else { return };
+        let was_answering = client.is_answering();
+        act(client, &mut Round { state, now, date, piece });
+        if was_answering && !client.is_answering() {
+            self.asked_count -= 1;
+        }
+        if client.is_over() {
+            clients.take(token);
+            return;
+        }
+        if client.has_more() {
+            self.again.push(token);
+        }
+        self.next_look = self.next_look.min(client.due(now));
+    }
+
+    fn advance(&mut self, token: Token, now: Instant) {
+        let mut read = None;
+        self.with(token, now, |client, round| {
+            client.send(round);
+            read = client.read(round);
+        });
+        if let Some(request) = read {
+            self.waiting.push_back((token, request));
+        }
+    }
+
+    fn poll(&mut self, token: Token, now: Instant) {
+        self.with(token, now, |client, round| {
+            client.poll(round);
+        });
+    }
+
+    /// Hands requests out, all of a round together.
+    fn ask(&mut self, now: Instant) {
+        let room = self.state.options.at_once_max.saturating_sub(self.asked_count);
+        let (mut tokens, mut requests) = (Vec::new(), Vec::new());
+        while tokens.len() < room {
+            let Some((token, request)) = self.waiting.pop_front() else { break };
+            match self.clients.get(token) {
+                Some(client) if client.is_whole() => {}
+                _ => continue,
+            }
+            if self.is_closing {
+                self.with(token, now, |client, round| client.refuse(Refusal::Closing, round));
+                continue;
+            }
+            tokens.push(token);
+            requests.push(request);
+        }
+        if requests.is_empty() {
+            return;
+        }
+        let answers = (self.state.options.answer)(requests);
+        assert_eq!(answers.len(), tokens.len(), "every request has its answer");
+        for (token, answering) in tokens.into_iter().zip(answers) {
+            if let Some(client) = self.clients.get(token) {
+                client.ask(answering);
+                self.asked_count += 1;
+                self.poll(token, now);
+            }
+        }
+    }
+
+    /// Looks at all connections when one of them may have taken too long, or the server is being closed.
+    fn look(&mut self, now: Instant) {
+        let closes_now = !self.is_closing && self.state.closing.load(SeqCst);
+        if closes_now {
+            self.is_closing = true;
+            self.paused_until = None;
+            self.listen_no_more();
+        }
+        if now < self.next_look && !closes_now {
+            return;
+        }
+        if self.paused_until.map_or(false, |until| until <= now) {
+            // Without it, the next look tries again.
+            let is_listening = self.listen().is_ok();
+            self.paused_until = if is_listening { None } else { Some(now + ACCEPT_PAUSE) };
+        }
+        self.next_look = self.paused_until.unwrap_or(now + LOOK_MAX);
+        let mut tokens = mem::take(&mut self.tokens);
+        self.clients.tokens(&mut tokens);
+        let is_closing = self.is_closing;
+        for token in tokens.drain(..) {
+            self.with(token, now, |client, round| {
+                client.poll(round);
+                client.look(round, is_closing);
+            });
+        }
+        self.tokens = tokens;
+    }
+}
