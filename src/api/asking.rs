@@ -122,6 +122,13 @@ pub(super) struct Asking {
     stage: Stage,
 }
 
+impl Asking {
+    /// Tells whether its shard has it, so that nothing but the journal is waited for.
+    pub(super) fn is_soon(&self) -> bool {
+        matches!(self.stage, Stage::Pending(_))
+    }
+}
+
 impl Future for Asking {
     type Output = Response;
 

@@ -198,7 +198,9 @@ impl State {
         let received: Vec<_> = incoming.iter().map(tiny_http::Request::received).collect();
         let asked = self.asker.ask(incoming.into_iter().map(request_of).collect());
         let counted = received.into_iter().zip(asked).map(|(received, asking)| {
-            Box::pin(Counted { asking, received, state: Arc::clone(self) }) as tiny_http::Answering
+            let is_soon = asking.is_soon();
+            let coming = Box::pin(Counted { asking, received, state: Arc::clone(self) });
+            tiny_http::Answering { coming, is_soon }
         });
         counted.collect()
     }

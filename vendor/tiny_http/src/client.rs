@@ -14,7 +14,7 @@ use crate::connection::Connection;
 use crate::date::Date;
 use crate::head::{Head, Length, Reader};
 use crate::request::{Held, Request};
-use crate::{Answering, Options, Refusal, Response, State};
+use crate::{Coming, Options, Refusal, Response, State};
 
 /// Most reads of a connection before others have their turn.
 const READS_MAX: usize = 4;
@@ -29,7 +29,7 @@ const KEPT_BYTES_MAX: usize = 16 * 1024;
 /// Most bytes that are set aside for a body before they have come.
 const BODY_BYTES_AT_FIRST_MAX: usize = 64 * 1024;
 /// How often an answer that is waited for is asked after, even if nobody calls: it may have run out of time.
-pub(crate) const ANSWER_LOOK: Duration = Duration::from_millis(100);
+pub(crate) const ANSWER_LOOK: Duration = Duration::from_millis(20);
 
 /// A connection.
 pub(crate) struct Client {
@@ -60,7 +60,7 @@ enum Stage {
     Body(Body),
     /// The request is whole, and not asked yet.
     Whole(Asked),
-    Answering(Answering, Asked),
+    Answering(Coming, Asked),
     /// Whether the connection ends with what is being sent.
     Sending { is_last: bool },
     /// Reads and drops; the number is how much.
@@ -372,17 +372,17 @@ impl Client {
     }
 
     /// Has the whole request answered by this.
-    pub(crate) fn ask(&mut self, answering: Answering) {
+    pub(crate) fn ask(&mut self, coming: Coming) {
         self.stage = match mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Whole(asked) => Stage::Answering(answering, asked),
+            Stage::Whole(asked) => Stage::Answering(coming, asked),
             other => other,
         };
     }
 
     /// Sends the answer if it is there; tells whether it was.
     pub(crate) fn poll(&mut self, round: &mut Round<'_>) -> bool {
-        let Stage::Answering(answering, _) = &mut self.stage else { return false };
-        let Poll::Ready(response) = answering.as_mut().poll(&mut Context::from_waker(&self.waker)) else {
+        let Stage::Answering(coming, _) = &mut self.stage else { return false };
+        let Poll::Ready(response) = coming.as_mut().poll(&mut Context::from_waker(&self.waker)) else {
             return false;
         };
         let Stage::Answering(_, asked) = mem::replace(&mut self.stage, Stage::Over) else { return false };

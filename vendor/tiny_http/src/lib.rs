@@ -35,8 +35,16 @@ mod request;
 mod response;
 mod slots;
 
-/// An answer that comes. It is asked after when its waker was called, and at least every 100 ms; it never blocks.
-pub type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+/// An answer that comes. It is asked after when its waker was called, and at least every 20 ms; it never blocks.
+pub type Coming = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// What is known of an answer.
+pub struct Answering {
+    /// The answer.
+    pub coming: Coming,
+    /// Whether it comes within a millisecond or so if all is well, so that looking out for it is worth it.
+    pub is_soon: bool,
+}
 
 /// Bounds on what clients may do.
 #[derive(Clone)]

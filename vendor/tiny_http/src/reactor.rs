@@ -52,8 +52,9 @@ pub(crate) struct Reactor {
     again: Vec<Token>,
     /// Requests that are not asked yet, oldest first.
     waiting: VecDeque<(Token, Request)>,
-    /// How many answers are waited for.
+    /// How many answers are waited for, and whether all of them come soon.
     asked_count: usize,
+    are_all_soon: bool,
     next_look: Instant,
     date: Date,
     piece: Vec<u8>,
@@ -79,6 +80,7 @@ impl Reactor {
             again: Vec::new(),
             waiting: VecDeque::new(),
             asked_count: 0,
+            are_all_soon: true,
             next_look: Instant::now(),
             date: Date::new(),
             piece: vec![0; PIECE_BYTES],
@@ -140,7 +142,8 @@ impl Reactor {
     /// Waits until something happens.
     fn wait(&self, events: &mut [EpollEvent]) -> nix::Result<usize> {
         // While a processor that waits for the disk goes to sleep, and wakes up again, so does the client's time.
-        if (1..=SPIN_REQUESTS_MAX).contains(&self.asked_count) && self.again.is_empty() {
+        let is_worth_it = (1..=SPIN_REQUESTS_MAX).contains(&self.asked_count) && self.are_all_soon;
+        if is_worth_it && self.again.is_empty() {
             let end = Instant::now() + SPIN_TIME;
             while self.mailbox.is_empty() && Instant::now() < end {
                 let ready = self.epoll.wait(events, EpollTimeout::ZERO)?;
@@ -307,7 +310,8 @@ impl Reactor {
         assert_eq!(answers.len(), tokens.len(), "every request has its answer");
         for (token, answering) in tokens.into_iter().zip(answers) {
             if let Some(client) = self.clients.get(token) {
-                client.ask(answering);
+                client.ask(answering.coming);
+                self.are_all_soon = answering.is_soon && (self.are_all_soon || self.asked_count == 0);
                 self.asked_count += 1;
                 self.poll(token, now);
             }
