@@ -19,17 +19,24 @@ struct Goal {
     wanted: f64,
     floor: f64,
     unit: &'static str,
+    /// For a floor that docs/performance.md shows to be out of reach: what a release fails at instead, so that it
+    /// does not get worse unseen.
+    known: Option<f64>,
 }
 
 /// All goals that are measured here; P5 compares with another engine and is measured elsewhere.
-const GOALS: [Goal; 14] = [
+const GOALS: [Goal; 16] = [
     goal("P1", "ticks a step, 100 k live cases, p99", Better::Less, 8.0, f64::INFINITY, "ticks"),
     goal("P1 p50", "ticks a step, 100 k live cases, p50", Better::Less, 8.0, 16.0, "ticks"),
     goal("P1b 1M", "ticks a step, 1 M live cases, p50", Better::Less, 12.0, 32.0, "ticks"),
     goal("P1b 4M", "ticks a step, 4 M live cases, p50", Better::Less, 30.0, 64.0, "ticks"),
     goal("P2", "single durable steps over HTTP / smallest honest server", Better::More, 0.8, 0.4, ""),
     goal("P3", "p50 of one durable step / one append", Better::Less, 1.3, 2.0, ""),
-    goal("P4", "durable steps by /batch / appends of as many bytes", Better::More, 0.5, 0.1, ""),
+    goal("P4 256", "durable steps by /batch / appends of as many bytes", Better::More, 0.5, 0.1, ""),
+    goal("P4 1024", "durable steps by /batch / appends of as many bytes", Better::More, 0.5, 0.1, "")
+        .known(0.02),
+    goal("P4 4096", "durable steps by /batch / appends of as many bytes", Better::More, 0.5, 0.1, "")
+        .known(0.006),
     goal("P6", "throughput with many closed cases / with none", Better::More, 0.95, 0.8, ""),
     goal("P7", "anonymous memory a live idle case", Better::Less, 256.0, 1024.0, "B"),
     goal("P8", "bytes written to the device / bytes of records", Better::Less, 5.0, 10.0, ""),
@@ -54,7 +61,22 @@ const fn goal(
     floor: f64,
     unit: &'static str,
 ) -> Goal {
-    Goal { name, what, better, wanted, floor, unit }
+    Goal { name, what, better, wanted, floor, unit, known: None }
+}
+
+impl Goal {
+    /// Returns the goal with a floor that is known to be out of reach.
+    const fn known(self, bound: f64) -> Self {
+        Self { known: Some(bound), ..self }
+    }
+
+    /// Tells whether a figure is no worse than a bound.
+    fn is_within(&self, figure: f64, bound: f64) -> bool {
+        match self.better {
+            Better::More => figure >= bound,
+            Better::Less => figure <= bound,
+        }
+    }
 }
 
 /// What was measured for one goal.
@@ -89,16 +111,19 @@ impl Row {
     pub(crate) fn json(&self) -> Value {
         let goal = GOALS.iter().find(|goal| goal.name == self.name).expect("invariant: rows are of goals");
         let spread = Spread::of(&self.rounds);
-        let (is_met, is_above) = match goal.better {
-            Better::More => (spread.median >= goal.wanted, spread.median >= goal.floor),
-            Better::Less => (spread.median <= goal.wanted, spread.median <= goal.floor),
-        };
-        let verdict = match (self.rounds.is_empty(), self.is_judged, is_met, is_above) {
-            (true, ..) => "not measured",
-            (_, false, ..) => "not judged",
-            (.., true, _) => "goal met",
-            (.., true) => "above floor",
-            _ => "BELOW FLOOR",
+        let is_within = |bound: f64| goal.is_within(spread.median, bound);
+        let verdict = if self.rounds.is_empty() {
+            "not measured"
+        } else if !self.is_judged {
+            "not judged"
+        } else if is_within(goal.wanted) {
+            "goal met"
+        } else if is_within(goal.floor) {
+            "above floor"
+        } else if goal.known.is_some_and(is_within) {
+            "below floor, as known"
+        } else {
+            "BELOW FLOOR"
         };
         let sign = if goal.better == Better::More { ">=" } else { "<=" };
         let bound = |value: f64| {

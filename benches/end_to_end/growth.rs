@@ -16,8 +16,9 @@ use super::{Outcome, Setup, speed};
 
 /// Connections and steps a request where throughput is compared with itself.
 const CONNECTIONS: usize = 4;
-/// Steps of one of these requests.
+/// Steps of one of these requests, and the goal that they are measured as.
 const LINES: usize = 1024;
+const BATCH_GOAL: &str = "P4 1024";
 /// Lines of the batches of P8, each of which becomes one frame.
 const WRITE_LINES: usize = 64;
 /// Rounds of starts and verifications, which take long.
@@ -41,7 +42,7 @@ pub(crate) fn live(setup: &Setup) -> Outcome<(Vec<Value>, Vec<Row>)> {
         let state: u64 = world.place.disk_bytes().values().sum();
         let memory = memory(&mut world, setup, empty)?;
         let p2 = speed::p2(setup, &mut world)?.json();
-        let p4 = speed::p4_of(setup, &mut world, LINES)?.json();
+        let p4 = speed::p4_of(setup, &mut world, LINES, BATCH_GOAL)?.json();
         let (starts, cold) = starts(&mut world, setup)?;
         points.push(json!({
             "live_cases": size,

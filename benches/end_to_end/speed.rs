@@ -16,8 +16,8 @@ const TURN: u64 = 20;
 const BATCH_CONNECTIONS: usize = 4;
 /// Steps in flight at most: a shard refuses requests beyond `shard_requests_max`, whose default this is.
 const IN_FLIGHT: usize = 4096;
-/// Steps a request in P4.
-pub(crate) const BATCH_LINES: [usize; 3] = [256, 1024, 4096];
+/// Steps a request in P4, and the goal's name.
+const BATCHES: [(usize, &str); 3] = [(256, "P4 256"), (1024, "P4 1024"), (4096, "P4 4096")];
 /// Bytes of the smallest frame that a step can be in: frames begin at sectors.
 const FRAME_BYTES_LEAST: f64 = 512.0;
 /// Shares of the highest rate at which latencies are measured.
@@ -119,11 +119,11 @@ pub(crate) fn p3(setup: &Setup, world: &mut World) -> Outcome<Row> {
 
 /// Batches of each size; every one is judged.
 pub(crate) fn p4(setup: &Setup, world: &mut World) -> Outcome<Vec<Row>> {
-    BATCH_LINES.iter().map(|lines| p4_of(setup, world, *lines)).collect()
+    BATCHES.iter().map(|(lines, name)| p4_of(setup, world, *lines, name)).collect()
 }
 
 /// Batches of one size against appends of as many bytes.
-pub(crate) fn p4_of(setup: &Setup, world: &mut World, lines: usize) -> Outcome<Row> {
+pub(crate) fn p4_of(setup: &Setup, world: &mut World, lines: usize, name: &'static str) -> Outcome<Row> {
     let mut appends = Appends::new(&world.place.path().join("ceiling"))?;
     let connections = (IN_FLIGHT / lines).clamp(1, BATCH_CONNECTIONS);
     let lines = lines.min(world.cases.len() / connections);
@@ -166,7 +166,7 @@ pub(crate) fn p4_of(setup: &Setup, world: &mut World, lines: usize) -> Outcome<R
         "processor_us_per_step": Spread::of(&processor).json(),
     });
     let said = format!("{lines} a request: {:.0} steps/s of {:.0}", rate.median, raw.median);
-    Ok(Row::new("P4", &ratios, said, detail))
+    Ok(Row::new(name, &ratios, said, detail))
 }
 
 fn grown(before: &super::place::Figures, after: &super::place::Figures, name: &str) -> f64 {
