@@ -559,6 +559,7 @@ fn run_timers<D: Disk, T: Tables>(shared: &Shared<D, T>) {
             }
         }
         shared.look_at_disk();
+        shared.look_at_clock();
         threads::pause_us(TIMER_US / 4);
         for _ in 0..3 {
             if shared.condition.is_stopping.load(Ordering::Acquire) {
