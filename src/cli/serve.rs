@@ -12,7 +12,7 @@ use super::{Context, Error};
 use crate::api::server::{self, CONNECTIONS_MAX};
 use crate::api::{Listener, Server};
 use crate::config::Config;
-use crate::engine::clock::{Clock, SystemClock};
+use crate::engine::clock::{BelievingClock, Clock, SystemClock};
 use crate::engine::running::{Engine, open_store};
 use crate::engine::service::Service;
 use crate::engine::shared::Place;
@@ -43,7 +43,7 @@ pub(super) fn run(context: &Context, _command: &Serve) -> Result<(), Error> {
     let config = context.config()?;
     // Before any thread, so that all inherit it and only the main thread hears signals.
     let signals = block_signals().map_err(Error::system("block signals"))?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let clock: Arc<dyn Clock> = Arc::new(BelievingClock::new(SystemClock::new()));
     let metrics = Arc::new(Metrics::new());
     start_log(context, &config, &clock, &metrics);
     let connections_max = connections_for(raise_file_limit());

@@ -343,6 +343,10 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         if condition.is_scrubbing.load(Ordering::Acquire) {
             health.degraded.push("scrub running".to_owned());
         }
+        let ahead_s = condition.clock_ahead_us.load(Ordering::Acquire) / 1_000_000;
+        if ahead_s > 0 {
+            health.degraded.push(format!("the clock jumped ahead by {ahead_s} s, which is not believed yet"));
+        }
         let damages = condition.damages.lock().unwrap_or_else(PoisonError::into_inner);
         health.degraded.extend(damages.iter().cloned());
         drop(damages);

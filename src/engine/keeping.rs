@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender};
 
+use super::clock::Clock;
 use super::cold;
 use super::service::{Maintained, Maintenance};
 use super::shared::Shared;
@@ -21,6 +22,8 @@ const HISTORY_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
 const CHECK_BYTES_PER_SECOND: u64 = HISTORY_BYTES_PER_SECOND;
 /// Bytes of rows a second that a snapshot reads at most: no checkpoint can be made meanwhile, so it must not take long.
 const SNAPSHOT_BYTES_PER_SECOND: u64 = 128 * 1024 * 1024;
+/// After so long, in microseconds, a turn takes on nothing more: checkpoints and the scrub have theirs.
+const SLICE_US: u64 = 200_000;
 /// Longest pause between two looks at whether the service stops, in microseconds.
 const PAUSE_US: u64 = 10_000;
 /// Most files that one trimming takes away: more than a journal may have.
@@ -49,7 +52,7 @@ impl<D: Disk> Keeping<D> {
         Self { keeper, asked, next_us: started_us + LOOK_US, is_broken: false }
     }
 
-    /// Does at most one thing, if there is one to do.
+    /// Does what there is to do, one thing after the other, for a slice of time.
     pub(super) fn turn<T: Tables>(&mut self, shared: &Shared<D, T>, preparer: &mut Preparer<D>) {
         if let Ok(Asked { what, answer }) = self.asked.try_recv() {
             let done = self.carry_out(shared, preparer, what);
@@ -63,7 +66,13 @@ impl<D: Disk> Keeping<D> {
         if now_us < self.next_us {
             return;
         }
-        match self.work(shared, preparer) {
+        let done = for_a_slice::<store::Error>(&*shared.clock, || {
+            let next = self.work(shared, preparer)?;
+            // Comes first: the journal must not wait for its next segment.
+            let is_preparing = matches!(preparer.step(), Ok(store::Prepared::More));
+            Ok(if next == Next::More && is_preparing { Next::Later } else { next })
+        });
+        match done {
             Ok(is_done) => {
                 if std::mem::replace(&mut self.is_broken, false) {
                     tracing::info!("history and snapshots are written again");
@@ -84,15 +93,15 @@ impl<D: Disk> Keeping<D> {
         }
     }
 
-    /// Does one thing; returns whether there was nothing to do.
+    /// Does one thing; tells whether there may be another.
     fn work<T: Tables>(
         &mut self,
         shared: &Shared<D, T>,
         preparer: &mut Preparer<D>,
-    ) -> Result<bool, store::Error> {
+    ) -> Result<Next, store::Error> {
         if shared.condition.is_disk_low.load(Ordering::Acquire) {
             let kept = self.remove(shared, preparer, Trim::Due)?;
-            return Ok(kept == Kept::Nothing);
+            return Ok(if kept == Kept::Nothing { Next::Nothing } else { Next::More });
         }
         let kept = {
             let mut pace = pace(shared, preparer, HISTORY_BYTES_PER_SECOND, WhenLow::End);
@@ -100,13 +109,13 @@ impl<D: Disk> Keeping<D> {
         };
         tell(&kept);
         if kept != Kept::Nothing {
-            return Ok(false);
+            return Ok(Next::More);
         }
         let appended_bytes = shared.appended_bytes.load(Ordering::Acquire);
         if self.keeper.wants_snapshot(appended_bytes, shared.environment_bytes())? {
             self.snapshot(shared, preparer)?;
         }
-        Ok(true)
+        Ok(Next::Nothing)
     }
 
     /// Takes away at most one file, or checks one, though the disk is low.
@@ -214,6 +223,34 @@ impl<D: Disk> Keeping<D> {
     }
 }
 
+/// What is to come after one thing was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// There may be more to do.
+    More,
+    /// There may be more to do, and something else comes first.
+    Later,
+    /// There is nothing to do.
+    Nothing,
+}
+
+/// Does one thing, and others as long as the slice lasts; returns whether there is nothing more to do. What it began it
+/// ends, however long that takes.
+///
+/// # Errors
+/// One of them failed; nothing is done after it.
+fn for_a_slice<E>(clock: &dyn Clock, mut work: impl FnMut() -> Result<Next, E>) -> Result<bool, E> {
+    let end_us = clock.monotonic_us() + SLICE_US;
+    loop {
+        match work()? {
+            Next::Nothing => return Ok(true),
+            Next::Later => return Ok(false),
+            Next::More if clock.monotonic_us() >= end_us => return Ok(false),
+            Next::More => {}
+        }
+    }
+}
+
 fn now<D: Disk, T: Tables>(shared: &Shared<D, T>) -> Now {
     Now { moment: shared.clock.moment(), time: shared.clock.now() }
 }
@@ -283,5 +320,64 @@ fn pace<'a, D: Disk, T: Tables>(
                 threads::pause_us(left_us.min(PAUSE_US));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+    use crate::id::Time;
+    use crate::store::Moment;
+
+    /// Time goes by only when something is done.
+    #[derive(Debug, Default)]
+    struct Hand(AtomicU64);
+
+    impl Clock for Hand {
+        fn now(&self) -> Time {
+            Time(self.monotonic_us())
+        }
+
+        fn monotonic_us(&self) -> u64 {
+            self.0.load(Ordering::Relaxed)
+        }
+
+        fn moment(&self) -> Moment {
+            Moment { boot: [0; 16], us: self.monotonic_us() }
+        }
+    }
+
+    /// Works through things that take so long each, and returns how many were done and whether none was left.
+    fn done(things: u64, us_each: u64) -> (u64, bool) {
+        let (clock, count) = (Hand::default(), Cell::new(0));
+        let is_done = for_a_slice::<()>(&clock, || {
+            if count.get() == things {
+                return Ok(Next::Nothing);
+            }
+            count.set(count.get() + 1);
+            clock.0.fetch_add(us_each, Ordering::Relaxed);
+            Ok(Next::More)
+        });
+        (count.get(), is_done.unwrap())
+    }
+
+    #[test]
+    fn a_turn_does_many_small_things_and_of_large_ones_at_least_one() {
+        assert_eq!(done(0, 1), (0, true));
+        assert_eq!(done(3, SLICE_US / 10), (3, true));
+        assert_eq!(done(1_000, SLICE_US / 10), (10, false));
+        assert_eq!(done(1_000, 100 * SLICE_US), (1, false));
+    }
+
+    #[test]
+    fn a_turn_ends_when_something_else_comes_first_or_something_fails() {
+        let clock = Hand::default();
+        let mut next = [Ok(Next::More), Ok(Next::Later), Err("it failed")].into_iter();
+        let mut work = || next.next().unwrap();
+        assert_eq!(for_a_slice(&clock, &mut work), Ok(false));
+        assert_eq!(for_a_slice(&clock, &mut work), Err("it failed"));
     }
 }

@@ -47,6 +47,9 @@ const PROBE_US: u64 = 500_000;
 const SPIN_US: u64 = 300;
 /// With more requests that are not answered the shard does not look for the next: others need its core.
 const SPIN_REQUESTS_MAX: usize = 2;
+/// A shard that has been without a message for so long is at leisure, in microseconds: longer than a busy client takes
+/// to ask again.
+const LEISURE_US: u64 = 2_000;
 /// A shard that waits for the journal looks so often how far it is, in microseconds.
 const DURABLE_US: u64 = 500;
 /// Answers to questions wait so long for the follower, in microseconds.
@@ -324,6 +327,7 @@ fn run_shard<D: Disk, T: Tables>(
             messages.push(more);
         }
         shared.inboxes[number].taken(&messages);
+        let was_resting = shard.next_turn() == NextTurn::AtLeisure;
         let turned = shard.turn(shared.clock.now(), messages, &mut meter);
         // First of all: who waits for them waits for nothing else.
         shared.condition.staged_count.fetch_add(turned.batches.len(), Ordering::AcqRel);
@@ -348,12 +352,15 @@ fn run_shard<D: Disk, T: Tables>(
         if shard.is_stopping() && !shard.is_waiting() {
             break;
         }
+        if was_resting && shard.next_turn() == NextTurn::OnMessage {
+            threads::give_own_memory_back();
+        }
     }
 }
 
 /// Looks for a message for a while without giving the core back, but lets others have it in between.
 fn spin(clock: &dyn Clock, inbox: &Receiver<Message>, next: NextTurn) -> Option<Message> {
-    if next != NextTurn::OnMessage {
+    if !matches!(next, NextTurn::OnMessage | NextTurn::AtLeisure) {
         return None;
     }
     let end = clock.monotonic_us() + SPIN_US;
@@ -372,6 +379,7 @@ fn first_message(inbox: &Receiver<Message>, next: NextTurn) -> Result<Vec<Messag
         NextTurn::OnMessage => return Ok(vec![inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)?]),
         NextTurn::Now => 0,
         NextTurn::WhenDurable => DURABLE_US,
+        NextTurn::AtLeisure => LEISURE_US,
     };
     match inbox.recv_timeout(Duration::from_micros(wait_us)) {
         Ok(message) => Ok(vec![message]),
@@ -402,6 +410,7 @@ fn run_journal<D: Disk, T: Tables>(
         let start = shared.clock.monotonic_us();
         shared.condition.journal_since_us.store(start.max(1), Ordering::Release);
         let written = if batches.is_empty() {
+            threads::give_own_memory_back();
             writer.probe(shared.clock.now())
         } else {
             writer.step(shared.clock.now(), batches)
@@ -463,6 +472,7 @@ fn run_follower<D: Disk, T: Tables>(shared: &Shared<D, T>, frames: &Receiver<Arc
                 fold(shared, &group);
             }
             Err(RecvTimeoutError::Timeout) => {
+                threads::give_own_memory_back();
                 if shared.condition.is_follower_broken.load(Ordering::Acquire) {
                     cold::rebuild(shared, &shared.environment());
                 }
@@ -509,6 +519,7 @@ fn answer_questions<D: Disk, T: Tables>(
 }
 
 fn run_helper<D: Disk, T: Tables>(shared: &Shared<D, T>, questions: &Receiver<(usize, Question)>) {
+    let mut has_answered = false;
     loop {
         match questions.recv_timeout(Duration::from_micros(HELPER_US)) {
             Ok(first) => {
@@ -519,11 +530,16 @@ fn run_helper<D: Disk, T: Tables>(shared: &Shared<D, T>, questions: &Receiver<(u
                     asked.push(more);
                 }
                 shared.condition.question_count.fetch_sub(asked.len(), Ordering::AcqRel);
+                has_answered = true;
                 for (shard, told) in answer_questions(shared, asked) {
                     shared.inboxes[shard].tell(Message::Told(told));
                 }
             }
-            Err(RecvTimeoutError::Timeout) if !shared.are_shards_gone() => {}
+            Err(RecvTimeoutError::Timeout) if !shared.are_shards_gone() => {
+                if std::mem::take(&mut has_answered) {
+                    threads::give_own_memory_back();
+                }
+            }
             Err(_) => return,
         }
     }
@@ -543,6 +559,7 @@ fn run_timers<D: Disk, T: Tables>(shared: &Shared<D, T>) {
             }
         }
         shared.look_at_disk();
+        shared.look_at_clock();
         threads::pause_us(TIMER_US / 4);
         for _ in 0..3 {
             if shared.condition.is_stopping.load(Ordering::Acquire) {

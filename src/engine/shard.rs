@@ -131,6 +131,8 @@ pub enum NextTurn {
     Now,
     /// When more is durable: jobs wait for the journal.
     WhenDurable,
+    /// When there is a message for it, or has been none for a while: idle cases are to be encoded.
+    AtLeisure,
 }
 
 /// One shard.
@@ -242,7 +244,7 @@ impl Shard {
     /// Tells when the shard wants its next turn.
     pub fn next_turn(&self) -> NextTurn {
         if self.jobs.is_empty() && (self.duties.is_empty() || self.parked.len() >= DUTIES_AT_ONCE_MAX) {
-            NextTurn::OnMessage
+            if self.cases.is_resting() { NextTurn::AtLeisure } else { NextTurn::OnMessage }
         } else if self.undurable_bytes >= UNDURABLE_BYTES_MAX {
             NextTurn::WhenDurable
         } else {
@@ -271,6 +273,7 @@ impl Shard {
                 Message::Stop => self.is_stopping = true,
             }
         }
+        let is_at_leisure = turn.jobs.is_empty();
         self.run(&mut turn, timer);
         while self.release_same_key(&mut turn) {
             self.run(&mut turn, timer);
@@ -283,6 +286,9 @@ impl Shard {
         self.see_to_duties(&mut turn);
         let turned = self.finish(turn);
         self.make_room(if is_doubtful { Room::All } else { Room::WithinLimit });
+        if is_at_leisure {
+            self.rest();
+        }
         turned
     }
 
@@ -434,8 +440,9 @@ impl Shard {
         }
     }
 
-    /// Forgets clients' keys that are old enough, by a fact in each partition that has any.
+    /// Forgets keys that are old enough: clients' by a fact in each partition that has any, the service's own as they are.
     fn expire_keys(&mut self, turn: &mut Turn) {
+        self.keys.expire_service(turn.now);
         let before = turn.now.minus_us(self.options.key_us);
         let mut by_partition: BTreeMap<Partition, Vec<_>> = BTreeMap::new();
         for expired in self.keys.expire(before) {

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::Options;
 use super::answers;
-use super::clock::{Clock, until};
+use super::clock::{Clock, JUMP_LASTS_US, Skew, until};
 use super::keeping::Asked;
 use super::registry::Registry;
 use super::request::{Message, Question, Request};
@@ -153,6 +153,10 @@ pub struct Condition {
     pub is_follower_broken: AtomicBool,
     /// What is wrong with each history file and snapshot that is known to be damaged.
     pub damages: Mutex<Vec<String>>,
+    /// By how much the wall clock jumped ahead, in microseconds, while that is not believed; else 0.
+    pub clock_ahead_us: AtomicU64,
+    /// The wall clock is behind the time that is told.
+    pub is_clock_behind: AtomicBool,
     /// Batches that wait for the journal.
     pub staged_count: AtomicUsize,
     /// Questions that wait for the helper.
@@ -340,6 +344,31 @@ impl<D: Disk, T: Tables> Shared<D, T> {
             } else {
                 tracing::info!(free, "the disk has space again");
             }
+        }
+    }
+
+    /// Looks whether somebody set the clock, and says so once.
+    pub fn look_at_clock(&self) {
+        // Asked for, so that the end of a jump is seen though nobody else asks what time it is.
+        self.clock.now();
+        let (ahead_us, behind_us) = match self.clock.skew() {
+            Skew::None => (0, 0),
+            Skew::Ahead(us) => (us, 0),
+            Skew::Behind(us) => (0, us),
+        };
+        let was_ahead = self.condition.clock_ahead_us.swap(ahead_us, Ordering::AcqRel) != 0;
+        let was_behind = self.condition.is_clock_behind.swap(behind_us != 0, Ordering::AcqRel);
+        let seconds = (ahead_us + behind_us) / 1_000_000;
+        if ahead_us != 0 && !was_ahead {
+            let lasts = JUMP_LASTS_US / 1_000_000;
+            tracing::warn!(
+                seconds,
+                "the clock jumped ahead by {seconds} s; that is believed once it has lasted {lasts} s"
+            );
+        } else if behind_us != 0 && !was_behind {
+            tracing::warn!(seconds, "the clock was set back by {seconds} s; time goes on without it");
+        } else if (was_ahead || was_behind) && ahead_us == 0 && behind_us == 0 {
+            tracing::info!("the clock is right again, or believed");
         }
     }
 

@@ -81,11 +81,20 @@ pub fn pause_us(us: u64) {
 /// Gives memory back to the system that was freed to the C library's allocator, LMDB's pages in the `knhk` program: what a
 /// checkpoint frees lies between what lives on, and that allocator keeps it otherwise. Takes some milliseconds; never on a hot thread.
 pub fn give_memory_back() {
+    give_own_memory_back();
     // SAFETY: the call takes no memory of anybody's; it locks each arena of the allocator for as long as it looks at it.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     unsafe {
         nix::libc::malloc_trim(0);
     }
+}
+
+/// Takes together what others have freed of the calling thread's memory in the `knhk` program's allocator, and lets the
+/// system have back what nobody has used for a while. By itself that allocator does neither in a thread that waits, so that
+/// a thread calls this when it is about to. Looks at each page that the thread's memory lies in, and takes no lock.
+pub fn give_own_memory_back() {
+    // SAFETY: the call takes no memory of anybody's. Where that allocator is not the program's, it has nothing to look at.
+    unsafe { libmimalloc_sys::mi_collect(false) };
 }
 
 /// Does work 0 in the calling thread, and the others of `count` at the same time in threads of their own, or here too

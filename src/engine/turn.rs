@@ -30,8 +30,8 @@ use crate::net::{Net, Workflow};
 pub use judgements::JUDGEMENTS_MAX;
 use judgements::Judgements;
 use line::{Advanced, Line, Turn};
-pub use memory::AT_WORK_SHARE;
 use memory::Memory;
+pub use memory::{AT_WORK_SHARE, REST_US, ROUND_US};
 use slabs::{Slabs, WAVE_STEPS_MAX};
 
 /// Room is made ahead for so many markings at the most; more of them move when they need more room.
@@ -228,6 +228,8 @@ struct Entry {
     /// Whether somebody has asked for it since it was last looked at.
     is_used: bool,
     is_in_ring: bool,
+    /// When it was last put into memory.
+    touched: Time,
 }
 
 /// The cases of a shard.
@@ -373,6 +375,19 @@ impl Cases {
         });
     }
 
+    /// Encodes cases that nobody has asked for lately, if they are at rest and durable and `must_stay` does not hold
+    /// them. Looks at a bounded number of cases.
+    pub fn rest(&mut self, now: Time, durable_batch: u64, must_stay: &dyn Fn(CaseId) -> bool) {
+        self.memory.at(now);
+        self.memory
+            .rest(&mut self.slabs, &mut |entry| entry.batch > durable_batch || must_stay(entry.case.id));
+    }
+
+    /// Tells whether [`Cases::rest`] has more cases to look at.
+    pub fn is_resting(&self) -> bool {
+        self.memory.is_in_round()
+    }
+
     /// Drops every case that could leave, whatever memory there is.
     pub fn forget_idle(&mut self, durable_batch: u64, must_stay: &dyn Fn(CaseId) -> bool) {
         let idle = self.memory.idle(&mut |entry| entry.batch > durable_batch || must_stay(entry.case.id));
@@ -414,6 +429,7 @@ impl Cases {
         limits: &Limits,
         timer: &mut impl Timer,
     ) -> Vec<Outcome> {
+        self.memory.at(now);
         for job in &jobs {
             self.wake(job.case);
         }
@@ -473,7 +489,8 @@ impl Entry {
     fn new(case: Case, registered: Registered) -> Box<Self> {
         let (batch, bytes) = (0, 0);
         let (is_settled, is_used, is_in_ring) = (true, false, false);
-        Box::new(Self { case, registered, is_settled, chain: 0, batch, bytes, is_used, is_in_ring })
+        let touched = Time::default();
+        Box::new(Self { case, registered, is_settled, chain: 0, batch, bytes, is_used, is_in_ring, touched })
     }
 
     /// Returns the rows as they are stored, markings in them; `None` before the case was created.

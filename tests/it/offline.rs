@@ -324,7 +324,10 @@ fn root_becomes_the_owner_and_nobody_else_hears_more_than_before() {
     }
     fs::set_permissions(place.path("state"), Permissions::from_mode(0o700)).unwrap();
     let binary = place.path("knhk");
-    fs::copy(Place::binary(), &binary).unwrap();
+    // By another process: of a file that this one writes, a child that another test forks just then has the descriptor until
+    // its own program begins, and a file that somebody may write to cannot be run ("Text file busy").
+    let copied = std::process::Command::new("cp").arg(Place::binary()).arg(&binary).status().unwrap();
+    assert!(copied.success(), "cp: {copied}");
     let binary = binary.display().to_string();
     let user =
         [&format!("--reuid={OWNER}"), &format!("--regid={OWNER}"), "--clear-groups"].map(str::to_owned);

@@ -95,11 +95,28 @@ impl Keys {
         }
     }
 
+    /// Forgets keys that the service made and whose time is over.
+    pub(super) fn expire_service(&mut self, now: Time) {
+        while self.service_order.front().is_some_and(|(at, _)| at.plus_us(SERVICE_KEY_US) < now) {
+            self.forget_oldest_service();
+        }
+        if self.services.is_empty() {
+            // An idle service keeps no room for what it had under load.
+            self.services.shrink_to_fit();
+            self.service_order.shrink_to_fit();
+        }
+    }
+
     fn make_room(&mut self, now: Time) {
         while self.service_order.len() >= SERVICE_KEYS_MAX
             || self.service_order.front().is_some_and(|(at, _)| at.plus_us(SERVICE_KEY_US) < now)
         {
-            let Some((_, oldest)) = self.service_order.pop_front() else { break };
+            self.forget_oldest_service();
+        }
+    }
+
+    fn forget_oldest_service(&mut self) {
+        if let Some((_, oldest)) = self.service_order.pop_front() {
             self.services.remove(&oldest);
         }
     }
@@ -172,5 +189,9 @@ mod tests {
         let late = SERVICE_KEY_US + SERVICE_KEYS_MAX as u64 + 1;
         keys.put_service(HERE, hash(late), row(late));
         assert_eq!((keys.services.len(), keys.service_order.len()), (1, 1));
+        keys.expire_service(Time(late + SERVICE_KEY_US));
+        assert_eq!((keys.services.len(), keys.service_order.len()), (1, 1));
+        keys.expire_service(Time(late + SERVICE_KEY_US + 1));
+        assert_eq!((keys.services.capacity(), keys.service_order.capacity()), (0, 0));
     }
 }

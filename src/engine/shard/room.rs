@@ -29,6 +29,13 @@ impl Shard {
         }
     }
 
+    /// Encodes some of the cases that nobody has asked for lately. For a turn with nothing else to do.
+    pub(super) fn rest(&mut self) {
+        let (parked, waiting) = (&self.parked, self.cases_with_jobs());
+        let must_stay = |case| parked.contains_key(&case) || waiting.contains(&case);
+        self.cases.rest(self.now, self.durable, &must_stay);
+    }
+
     pub(super) fn cases_with_jobs(&self) -> HashSet<CaseId> {
         self.jobs.iter().map(|work| work.job.case).collect()
     }

@@ -1,6 +1,7 @@
 //! Which cases are in memory, and in which form: those at work as rows with their markings in the kernel's slabs, those
-//! that nobody has asked for lately as the bytes of their rows. Beyond a limit the idle ones are encoded, and the ones
-//! that were encoded longest ago leave. It knows no journal: whoever calls it says which cases must stay as they are.
+//! that nobody has asked for lately as the bytes of their rows. After a while, or beyond a limit, the idle ones are
+//! encoded, and beyond another the ones that were encoded longest ago leave. It knows no journal: whoever calls it says
+//! which cases must stay as they are.
 
 use std::collections::VecDeque;
 use std::mem::size_of;
@@ -13,7 +14,7 @@ use crate::case::event::VariableNumber;
 use crate::case::row::{InstanceRow, ItemRow, Status};
 use crate::case::state::Instance;
 use crate::expr::Fragment;
-use crate::id::{CaseId, SpecNumber};
+use crate::id::{CaseId, SpecNumber, Time};
 
 /// One part in so many of the limit is for cases at work; the rest is for encoded ones, which take far less each.
 pub const AT_WORK_SHARE: usize = 8;
@@ -21,6 +22,13 @@ pub const AT_WORK_SHARE: usize = 8;
 /// through all cases of a shard.
 const LOOKS_PER_CASE: usize = 4;
 const LOOKS_MORE: usize = 4_096;
+/// A case at work that nobody has asked for so long is encoded, in microseconds. Waking it up again costs less than a
+/// tenth of a step.
+pub const REST_US: u64 = 5_000_000;
+/// All cases at work are looked at for that once in so long, in microseconds.
+pub const ROUND_US: u64 = 2_000_000;
+/// So many of them are looked at in one turn.
+const REST_LOOKS: usize = 1_024;
 /// Bytes that the allocator takes besides what was asked for, and what rounding up wastes.
 const ALLOCATION_BYTES: usize = 16;
 /// Bytes of the maps and queues for one case, with the free places that a map keeps.
@@ -45,6 +53,11 @@ pub(super) struct Memory {
     next_number: u64,
     /// Cases put in since the limit was last seen to.
     put_count: usize,
+    /// The latest time that anything was done with.
+    now: Time,
+    /// Places of the ring that are still to be looked at in this round, and when the next round begins.
+    round_left: usize,
+    next_round: Time,
     /// What cases run.
     specs: HashMap<SpecNumber, Registered>,
 }
@@ -78,6 +91,11 @@ impl Memory {
         self.at_work.len() + self.encoded.len()
     }
 
+    /// Hears what time it is.
+    pub(super) fn at(&mut self, now: Time) {
+        self.now = now;
+    }
+
     /// Returns the bytes that all cases take, as far as they can be told.
     pub(super) fn bytes(&self) -> usize {
         self.at_work_bytes + self.encoded_bytes
@@ -109,6 +127,7 @@ impl Memory {
     pub(super) fn put(&mut self, mut entry: Box<Entry>) {
         let id = entry.case.id;
         entry.bytes = bytes_of(&entry);
+        entry.touched = self.now;
         self.at_work_bytes += entry.bytes;
         self.put_count += 1;
         if !entry.is_in_ring {
@@ -176,6 +195,35 @@ impl Memory {
         self.tidy();
     }
 
+    /// Encodes cases at work that nobody has asked for since [`REST_US`]: looks at some of them at each call, and at all
+    /// in one round.
+    pub(super) fn rest(&mut self, slabs: &mut Slabs, must_stay: &mut dyn FnMut(&Entry) -> bool) {
+        if self.round_left == 0 {
+            if self.now < self.next_round {
+                return;
+            }
+            self.round_left = self.ring.len();
+            self.next_round = self.now.plus_us(ROUND_US);
+        }
+        let looks = self.round_left.min(REST_LOOKS);
+        self.round_left -= looks;
+        for _ in 0..looks {
+            let Some(id) = self.ring.pop_front() else { break };
+            let Some(Some(entry)) = self.at_work.get(&id) else { continue };
+            if self.now < entry.touched.plus_us(REST_US) || is_busy(entry) || must_stay(entry) {
+                self.ring.push_back(id);
+            } else {
+                self.encode(slabs, id);
+            }
+        }
+        self.tidy();
+    }
+
+    /// Tells whether a round has begun and is not over.
+    pub(super) fn is_in_round(&self) -> bool {
+        self.round_left > 0
+    }
+
     /// Returns all cases that could leave.
     pub(super) fn idle(&self, must_stay: &mut dyn FnMut(&Entry) -> bool) -> Vec<CaseId> {
         let at_work = self.at_work.values().flatten().filter(|entry| !is_busy(entry) && !must_stay(entry));
@@ -205,6 +253,10 @@ impl Memory {
         if self.order.len() > 2 * self.encoded.len() + LOOKS_MORE {
             let encoded = &self.encoded;
             self.order.retain(|(number, id)| encoded.get(id).is_some_and(|found| found.number == *number));
+        }
+        if self.at_work.len() <= LOOKS_MORE && self.at_work.capacity() > 4 * LOOKS_MORE {
+            self.at_work.shrink_to(2 * LOOKS_MORE);
+            self.ring.shrink_to(2 * LOOKS_MORE);
         }
     }
 

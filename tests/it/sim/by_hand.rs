@@ -8,9 +8,9 @@ use knhk::engine::prepare::{self, Prepared};
 use knhk::engine::registry::Registry;
 use knhk::engine::request::{Message, Reply, Staged};
 use knhk::engine::service::{Answer, CaseAct, CaseState, Fragment, Once, Operation};
-use knhk::engine::shard::Progress;
+use knhk::engine::shard::{NextTurn, Progress};
 use knhk::engine::ticket::{Ticket, ticket};
-use knhk::engine::turn::Tally;
+use knhk::engine::turn::{REST_US, ROUND_US, Tally};
 use knhk::engine::writer::{JournalState, Writer};
 use knhk::engine::{queries, tables};
 use knhk::error::Kind;
@@ -388,6 +388,73 @@ fn idle_cases_are_kept_encoded_and_the_ones_idle_longest_leave_first() {
     let ticket = bench.operate(Operation::Case(encoded, cancel), Some("cancel"));
     bench.rest();
     assert!(matches!(ticket.poll(), Some(Reply::Done(_))));
+}
+
+#[test]
+fn a_case_that_nobody_asks_for_is_encoded_after_a_while_though_there_is_room() {
+    let mut bench = Bench::new();
+    bench.register(SEQUENCE);
+    let cases: Vec<CaseId> = (0..3)
+        .map(|number| {
+            let ticket = bench.create("sequence", &format!("key {number}"), "");
+            bench.rest();
+            created(&ticket)
+        })
+        .collect();
+    bench.now = bench.now.plus_us(REST_US - 1_000);
+    bench.beat();
+    assert_eq!(bench.node.shards[0].cases().marking_count(), 3);
+    let suspend = bench.operate(Operation::Case(cases[0], CaseAct::Suspend), Some("suspend"));
+    bench.rest();
+    assert!(matches!(suspend.poll(), Some(Reply::Done(_))));
+    // Whatever came before: within a round all are looked at again.
+    bench.now = bench.now.plus_us(ROUND_US + 1_000);
+    bench.beat();
+    let shard = &bench.node.shards[0];
+    let at_work: Vec<bool> = cases.iter().map(|case| shard.cases().get(*case).is_some()).collect();
+    assert_eq!(at_work, [true, false, false], "only the one that was asked for is at work");
+    assert_eq!((shard.cases().len(), shard.cases().marking_count()), (3, 1));
+    for case in &cases {
+        let rows = shard.cases().rows(*case).unwrap();
+        assert_eq!(Some(rows), queries::case_rows(&bench.node.follower, *case).unwrap());
+    }
+    // It is woken up for the next command, and nothing is read back.
+    let suspend = bench.operate(Operation::Case(cases[1], CaseAct::Suspend), Some("another"));
+    bench.node.turn(0, usize::MAX, bench.now);
+    assert!(bench.node.questions.is_empty());
+    // What is not durable stays as it is, whatever time passes.
+    bench.now = bench.now.plus_us(10 * REST_US);
+    bench.node.turn(0, 0, bench.now);
+    assert!(bench.node.shards[0].cases().get(cases[1]).is_some());
+    bench.rest();
+    assert!(matches!(suspend.poll(), Some(Reply::Done(_))));
+    bench.now = bench.now.plus_us(REST_US + ROUND_US);
+    bench.beat();
+    assert_eq!(bench.node.shards[0].cases().marking_count(), 0);
+}
+
+#[test]
+fn a_turn_encodes_a_bounded_number_of_cases_and_none_while_there_is_work() {
+    const COUNT: usize = 1_500;
+    let mut bench = Bench::new();
+    bench.register(SEQUENCE);
+    let tickets: Vec<_> =
+        (0..COUNT).map(|number| bench.create("sequence", &format!("key {number}"), "")).collect();
+    bench.rest();
+    let case = created(&tickets[COUNT - 1]);
+    bench.beat();
+    bench.now = bench.now.plus_us(REST_US + ROUND_US);
+    bench.operate(Operation::Case(case, CaseAct::Suspend), Some("suspend"));
+    bench.node.turn(0, usize::MAX, bench.now);
+    let at_work = |bench: &Bench| bench.node.shards[0].cases().marking_count();
+    assert_eq!(at_work(&bench), COUNT);
+    bench.node.turn(0, 0, bench.now);
+    let left = at_work(&bench);
+    assert!((1..COUNT).contains(&left), "{left}: all at once, or none");
+    assert_eq!(bench.node.shards[0].next_turn(), NextTurn::AtLeisure);
+    bench.node.turn(0, 0, bench.now);
+    assert_eq!((at_work(&bench), bench.node.shards[0].cases().len()), (1, COUNT));
+    assert_eq!(bench.node.shards[0].next_turn(), NextTurn::OnMessage);
 }
 
 #[test]

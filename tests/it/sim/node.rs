@@ -254,7 +254,8 @@ impl Node {
 
     /// Whether nothing is under way.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.shards.iter().all(|shard| shard.next_turn() == NextTurn::OnMessage)
+        let is_idle = |next| matches!(next, NextTurn::OnMessage | NextTurn::AtLeisure);
+        self.shards.iter().all(|shard| is_idle(shard.next_turn()))
             && self.inboxes.iter().all(VecDeque::is_empty)
             && self.staged.iter().all(VecDeque::is_empty)
             && self.questions.is_empty()

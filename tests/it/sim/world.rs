@@ -29,6 +29,10 @@ const KEEP_STEPS_MAX: u32 = 500;
 const REST_STEPS_MAX: u32 = 400;
 /// One world in so many begins with a store of the release before.
 const PAST_WORLDS: u64 = 8;
+/// In one world in so many copies begin just before files go; none of these begins with an old store.
+const COPIED_WORLDS: u64 = 4;
+/// Things that are done with history and trimming while such a copy is made.
+const COPIED_KEEPS: u64 = 12;
 const START_US: u64 = 1_800_000_000_000_000;
 
 /// What a world is set up with.
@@ -58,6 +62,8 @@ pub(crate) struct World {
     moment: Moment,
     /// The copy of the state folder that is being made.
     copy: Option<Copy>,
+    /// Copies begin just before files go.
+    is_copied: bool,
     /// What the release before has to do with the store.
     past: Option<Past>,
     setting: Setting,
@@ -97,6 +103,7 @@ impl World {
             latest: START_US,
             moment: Moment { boot: [0; 16], us: 0 },
             copy: None,
+            is_copied: seed % COPIED_WORLDS == 1,
             past: (seed % PAST_WORLDS == PAST_WORLDS - 1).then(Past::new),
             setting,
             node: None,
@@ -133,6 +140,9 @@ impl World {
             self.pass(us);
             self.latest = self.latest.max(self.clock);
             self.step()?;
+            if self.is_copied && self.copy.is_none() && !self.disk.is_crashed() && self.random.is_one_in(8) {
+                self.copy_while_files_go()?;
+            }
             if self.copy.is_some() && !self.disk.is_crashed() && self.random.is_one_in(3) {
                 self.copy()?;
             }
@@ -207,11 +217,7 @@ impl World {
                 }
             }
             43 => self.snapshot()?,
-            44 if self.copy.is_none() => {
-                let sent = &self.clients.sent;
-                let state = &self.options.state_dir;
-                self.copy = Some(Copy::begin(&mut self.random, state, sent, self.moment));
-            }
+            44 if self.copy.is_none() => self.begin_copy(),
             _ => {
                 let after = self.disk.calls() + self.random.below(30);
                 self.disk.crash_at(Some(after));
@@ -242,6 +248,37 @@ impl World {
         }
         self.say(|| format!("{trim:?}: {kept:?}"));
         Ok(true)
+    }
+
+    fn begin_copy(&mut self) {
+        let sent = &self.clients.sent;
+        let state = &self.options.state_dir;
+        self.copy = Some(Copy::begin(&mut self.random, state, sent, self.moment));
+    }
+
+    /// Begins a copy when nothing but the grace keeps complete segments from going, and lets what replaces them be
+    /// written while it is made.
+    fn copy_while_files_go(&mut self) -> Result<(), String> {
+        if self.clients.is_waiting() || self.clients.is_asking_without_key() {
+            return Ok(()); // As in a jump.
+        }
+        let us = SERVICE_KEY_US + self.random.below(SERVICE_KEY_US);
+        self.pass(us);
+        self.begin_copy();
+        for _ in 0..=self.random.below(4) {
+            if let Some(copy) = &mut self.copy
+                && !copy.step(&mut self.random, &self.disk)
+            {
+                break;
+            }
+        }
+        self.snapshot()?;
+        for _ in 0..COPIED_KEEPS {
+            if self.disk.is_crashed() || !self.keep(Trim::Due)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Reads some pieces of the copy that is being made, and opens it when it is whole.
