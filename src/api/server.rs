@@ -15,6 +15,7 @@ use super::asking::{Asker, Asking};
 use super::listen::Listener;
 use super::{Error, Limits, Request, Response, refuse};
 use crate::engine::service::Service;
+use crate::engine::threads::give_own_memory_back;
 use crate::telemetry::metrics::labels::{Queue, Status};
 
 /// How long a client may take for what.
@@ -103,6 +104,7 @@ impl Server {
             bodies_bytes_max: options.limits.body_bytes_max.saturating_mul(BODIES_MAX),
             connections_max: options.connections_max,
             at_once_max: AT_ONCE_MAX,
+            at_rest: give_own_memory_back,
             load: Arc::clone(&load),
             answer: Arc::new(move |incoming| state.answer(incoming)),
             refusal: Arc::new(move |refusal| refusing.refuse(refusal)),

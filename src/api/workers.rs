@@ -1,7 +1,9 @@
-//! Threads for what waits: reads, registrations, batches, repeats. They are started as they are needed.
+//! Threads for what waits: reads, registrations, batches, repeats. They are started as they are needed, and end when they
+//! are not.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::{Error, Response, refuse};
 use crate::engine::threads::spawn_alone;
@@ -9,6 +11,9 @@ use crate::engine::ticket::{Answerer, Ticket, ticket};
 
 /// Jobs that may wait for a thread; beyond that they are refused.
 const WAITING_MAX: usize = 1_024;
+
+/// A thread that has had nothing to do for so long ends.
+const IDLE_TIME: Duration = Duration::from_secs(5);
 
 /// Something to be done that ends in an answer.
 pub(super) type Job = Box<dyn FnOnce() -> Response + Send>;
@@ -95,8 +100,14 @@ fn work(shared: &Shared) {
             return;
         } else {
             queue.idle_count += 1;
-            queue = shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            let (again, waited) =
+                shared.changed.wait_timeout(queue, IDLE_TIME).unwrap_or_else(PoisonError::into_inner);
+            queue = again;
             queue.idle_count -= 1;
+            if waited.timed_out() && queue.jobs.is_empty() {
+                queue.thread_count -= 1;
+                return;
+            }
         }
     }
 }

@@ -73,6 +73,8 @@ pub struct Options {
     pub at_once_max: usize,
     /// Begins to answer requests, one answer each; never blocks.
     pub answer: Arc<dyn Fn(Vec<Request>) -> Vec<Answering> + Send + Sync>,
+    /// Called in the server's thread when it has had nothing to do for a second.
+    pub at_rest: fn(),
     /// Where the load is told.
     pub load: Arc<Load>,
     /// Gives the answer to a request that cannot be read.

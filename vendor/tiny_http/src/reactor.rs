@@ -56,6 +56,8 @@ pub(crate) struct Reactor {
     asked_count: usize,
     are_all_soon: bool,
     next_look: Instant,
+    /// When something was last asked; none after a rest.
+    last_asked: Option<Instant>,
     date: Date,
     piece: Vec<u8>,
     tokens: Vec<Token>,
@@ -82,6 +84,7 @@ impl Reactor {
             asked_count: 0,
             are_all_soon: true,
             next_look: Instant::now(),
+            last_asked: None,
             date: Date::new(),
             piece: vec![0; PIECE_BYTES],
             tokens: Vec::new(),
@@ -166,7 +169,7 @@ impl Reactor {
         if self.state.closing.load(SeqCst) != self.is_closing {
             return EpollTimeout::ZERO;
         }
-        if self.clients.len() == 0 && self.paused_until.is_none() {
+        if self.clients.len() == 0 && self.paused_until.is_none() && self.last_asked.is_none() {
             return EpollTimeout::NONE;
         }
         let left = self.next_look.saturating_duration_since(Instant::now());
@@ -306,6 +309,7 @@ impl Reactor {
         if requests.is_empty() {
             return;
         }
+        self.last_asked = Some(now);
         let answers = (self.state.options.answer)(requests);
         assert_eq!(answers.len(), tokens.len(), "every request has its answer");
         for (token, answering) in tokens.into_iter().zip(answers) {
@@ -333,6 +337,10 @@ impl Reactor {
             // Without it, the next look tries again.
             let is_listening = self.listen().is_ok();
             self.paused_until = if is_listening { None } else { Some(now + ACCEPT_PAUSE) };
+        }
+        if self.last_asked.map_or(false, |last| now >= last + LOOK_MAX) {
+            self.last_asked = None;
+            (self.state.options.at_rest)();
         }
         self.next_look = self.paused_until.unwrap_or(now + LOOK_MAX);
         let mut tokens = mem::take(&mut self.tokens);
