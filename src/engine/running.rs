@@ -276,6 +276,8 @@ fn start_threads<D: Disk, T: Tables>(
             run_shard(&shared, number, shard, &inbox, &staged);
         })?;
     }
+    // The server's threads are started by whoever starts the engine.
+    threads.keep_caller_off_hot_cores();
     drop(staged.0);
     let (frame_sender, frame_receiver) = frames;
     let for_journal = Arc::clone(shared);

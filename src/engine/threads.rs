@@ -169,6 +169,13 @@ impl Threads {
         Self { handles: Vec::new(), others }
     }
 
+    /// Keeps the calling thread, and those that it starts from now on, to the cores of all who are not hot.
+    pub fn keep_caller_off_hot_cores(&self) {
+        if !self.others.is_empty() {
+            keep_to(&self.others);
+        }
+    }
+
     /// Starts a named thread on the cores of all who are not hot.
     ///
     /// # Errors
@@ -241,6 +248,18 @@ mod tests {
         let after = resident_pages();
         assert!(after + 10_000 < before, "{before} pages before, {after} after");
         drop(kept);
+    }
+
+    #[test]
+    fn threads_that_the_caller_starts_stay_off_hot_cores() {
+        let first = mask()[0];
+        let inherited = std::thread::spawn(move || {
+            Threads::new(Vec::new()).keep_caller_off_hot_cores();
+            let before = mask();
+            Threads::new(vec![first]).keep_caller_off_hot_cores();
+            (before, std::thread::spawn(mask).join().unwrap())
+        });
+        assert_eq!(inherited.join().unwrap(), (mask(), vec![first]));
     }
 
     #[test]

@@ -27,7 +27,7 @@ const CHUNK_BYTES_MAX: usize = 64 * 1024;
 /// An answer whose buffer is larger takes it along.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 /// Most bytes that are set aside for a body before they have come.
-const BODY_BYTES_AT_FIRST_MAX: usize = 64 * 1024;
+const BODY_BYTES_AT_FIRST_MAX: usize = 8 * 1024;
 /// How often an answer that is waited for is asked after, even if nobody calls: it may have run out of time.
 pub(crate) const ANSWER_LOOK: Duration = Duration::from_millis(20);
 
