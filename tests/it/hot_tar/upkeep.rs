@@ -12,11 +12,12 @@ use crate::support::wait;
 
 /// How long what is no longer needed stays: longer than a copy takes, with room for a busy machine.
 pub(super) const GRACE: &str = "\"15s\"";
-/// Pauses between two turns: two seconds.
-const TURN_PAUSES: u32 = 200;
-/// By how many minutes the service's wall clock goes ahead in a turn. It is not about the grace, but segments stay
-/// until keys that the service made itself are ten minutes old.
-const TURN_MINUTES: u64 = 4;
+/// Steps of the clock in a turn, and pauses after each: two seconds in all.
+const TURN_STEPS: u32 = 5;
+const STEP_PAUSES: u32 = 40;
+/// By how many seconds the service's wall clock goes ahead in a step: more at once is not believed. It is not about the
+/// grace, but segments stay until keys that the service made itself are ten minutes old.
+const STEP_SECONDS: u64 = 48;
 /// Longest time until a segment has gone that was just begun.
 const GONE_MAX: Duration = Duration::from_secs(120);
 /// Longest wait for what happens all the time.
@@ -26,13 +27,13 @@ const ALL_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Upkeep<'a> {
     place: &'a Place,
-    minutes_ahead: u64,
+    seconds_ahead: u64,
 }
 
 impl<'a> Upkeep<'a> {
     /// Begins with the clock as it is.
     pub(super) fn new(place: &'a Place) -> Self {
-        Self { place, minutes_ahead: 0 }
+        Self { place, seconds_ahead: 0 }
     }
 
     /// Asks for snapshots and lets the clock run ahead for as long as `watch` takes.
@@ -51,14 +52,16 @@ impl<'a> Upkeep<'a> {
     }
 
     fn turn(&mut self) {
-        self.minutes_ahead += TURN_MINUTES;
-        fake_time::set(self.place, &format!("+{}m", self.minutes_ahead));
+        for _ in 0..TURN_STEPS {
+            self.seconds_ahead += STEP_SECONDS;
+            fake_time::set(self.place, &format!("+{}", self.seconds_ahead));
+            (0..STEP_PAUSES).for_each(|_| wait::pause());
+        }
         let output = self.place.knhk(&["state", "snapshot"]);
         let complained = String::from_utf8_lossy(&output.stderr);
         // On a busy machine it goes on when nobody waits for it any longer.
         let is_asked = output.status.success() || complained.contains("KN0315");
         assert!(is_asked, "{complained}\n{}", self.place.log());
-        (0..TURN_PAUSES).for_each(|_| wait::pause());
     }
 }
 
