@@ -20,6 +20,7 @@ use super::sealed::prepare_folder;
 use super::segment;
 use super::shelf::is_gone;
 use super::snapshot::{self, SNAPSHOT_FOLDER, Snapshot};
+use super::verify::look_again;
 
 /// Returns whether a history file or snapshot is what is wrong, for as long as it is the same file.
 pub(super) fn is_damage(error: &Error) -> bool {
@@ -106,6 +107,10 @@ pub(super) fn look_at_sealed<D: Disk>(disk: &D, options: &Options) -> Result<Fil
 /// # Errors
 /// The folders cannot be read, or the journal is damaged.
 pub fn retention<D: Disk>(disk: &D, options: &Options, now: Now, trim: Trim) -> Result<Vec<FileRow>, Error> {
+    look_again(|| retention_now(disk, options, now, trim))
+}
+
+fn retention_now<D: Disk>(disk: &D, options: &Options, now: Now, trim: Trim) -> Result<Vec<FileRow>, Error> {
     let listing = Listing::read(disk, options)?;
     let Some(format) = identity::format(disk, options)? else { return Ok(Vec::new()) };
     let mut files = look_at_sealed(disk, options)?;

@@ -18,6 +18,7 @@ use super::mem::MemTables;
 use super::open::{Ends, JOURNAL_FOLDER, LOCK_NAME, OpenReport, disbelief, find};
 use super::reader::{JournalReader, Shared};
 use super::tables::{Changes, Counted, Meta, Scrubbed, Sums, Table, Tables, VisitRow};
+use super::verify::look_again;
 use super::{Options, identity};
 
 /// A store that is looked at. Nobody can write to it as long as this is there, unless somebody already could.
@@ -56,21 +57,51 @@ pub fn look<D: Disk, T: Tables>(
     };
     let is_beside = is_beside && lock.is_none();
     let holder = if is_beside { disk.lock_holder(&path) } else { None };
-    let beside = Beside::of_format(&**disk, options)?;
-    let Some(found) = find_journal(&**disk, options, &beside)? else { return Ok(None) };
-    let Found { store, segments, end, cut, format, .. } = found;
-    let mut warnings: Vec<String> = cut.iter().map(|cut| cut.told(end.seq, None)).collect();
-    let ends = Ends { store, seq: end.seq, hash: end.hash };
-    let folder = options.state_dir.join(JOURNAL_FOLDER);
-    let journal =
-        JournalReader { shared: Arc::new(Shared::new(Arc::clone(disk), folder, segments, end, format)) };
-    let is_believed = lock.is_some() && !Marker::is_doubtful(Arc::clone(disk), options.cache_dir.clone());
-    let stored = if is_believed { over_stored(&journal, tables, fold, &ends, checked)? } else { None };
-    let follower = match stored {
-        Some(follower) => follower,
-        None => in_memory(&journal, fold, &ends, &beside, &mut warnings)?,
+    let looking = Looking { disk, fold, options, checked };
+    let looked = if is_beside {
+        // Whoever has the store may take files away meanwhile.
+        look_again(|| looking.look(None::<fn() -> _>, true))?
+    } else {
+        looking.look(Some(tables).filter(|_| lock.is_some()), false)?
     };
-    Ok(Some(Looked { journal, follower, is_beside, holder, warnings, _lock: lock }))
+    Ok(looked.map(|looked| Looked { holder, _lock: lock, ..looked }))
+}
+
+/// What is looked at, and how.
+struct Looking<'a, D> {
+    disk: &'a Arc<D>,
+    fold: &'a Arc<dyn Fold>,
+    options: &'a Options,
+    checked: &'a [Table],
+}
+
+impl<D: Disk> Looking<'_, D> {
+    /// Looks once; `tables` is given while nobody can write.
+    fn look<T: Tables>(
+        &self,
+        tables: Option<impl FnOnce() -> Result<Option<T>, Error>>,
+        is_beside: bool,
+    ) -> Result<Option<Looked<D, T>>, Error> {
+        let Self { disk, fold, options, checked } = *self;
+        let beside = Beside::of_format(&**disk, options)?;
+        let Some(found) = find_journal(&**disk, options, &beside)? else { return Ok(None) };
+        let Found { store, segments, end, cut, format, .. } = found;
+        let mut warnings: Vec<String> = cut.iter().map(|cut| cut.told(end.seq, None)).collect();
+        let ends = Ends { store, seq: end.seq, hash: end.hash };
+        let folder = options.state_dir.join(JOURNAL_FOLDER);
+        let journal =
+            JournalReader { shared: Arc::new(Shared::new(Arc::clone(disk), folder, segments, end, format)) };
+        let believed = tables.filter(|_| !Marker::is_doubtful(Arc::clone(disk), options.cache_dir.clone()));
+        let stored = match believed {
+            Some(tables) => over_stored(&journal, tables, fold, &ends, checked)?,
+            None => None,
+        };
+        let follower = match stored {
+            Some(follower) => follower,
+            None => in_memory(&journal, fold, &ends, &beside, &mut warnings)?,
+        };
+        Ok(Some(Looked { journal, follower, is_beside, holder: None, warnings, _lock: None }))
+    }
 }
 
 /// Tells whether there is a store, or was one; nothing is made.

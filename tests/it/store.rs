@@ -20,6 +20,7 @@ mod lmdb;
 mod mend;
 mod rules;
 mod sealed;
+mod vanishing;
 
 const SUBJECTS: Table = Table(0);
 const FACTS: Table = Table(1);

@@ -26,7 +26,7 @@ impl Keeping {
         Self::over(Bench::new(11))
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         Now { moment: Moment { boot: BOOT, us: self.us }, time: Time(self.bench.clock) }
     }
 
