@@ -51,7 +51,7 @@ mod sealed_tests;
 mod tests;
 
 pub use disk::{Disk, DiskFile, Lock, RealDisk, Stamp};
-pub use entry::{Entry, Frame, Link, Positions, StoreId};
+pub use entry::{Entry, Frame, KnownHash, Link, Positions, StoreId};
 pub use error::{AppendError, Error};
 pub use follower::{CHECKPOINT_CHANGED_BYTES, Checkpoint, Fold, Follower, Is, Rows};
 pub use frame::FRAME_BYTES_MAX;
