@@ -1,7 +1,5 @@
 //! Many operations in one request: a line each, in and out, in order; all go to the engine in one call.
 
-use std::io::Write as _;
-
 use super::answer::{Answered, OFFER_LINES, choose};
 use super::body::{self, Members};
 use super::header::{self, Media};
@@ -50,7 +48,9 @@ fn written(read: Vec<Result<(), Error>>, answers: Vec<Result<Answer, Refusal>>) 
             },
         };
         let status = answer.as_ref().map_or_else(Problem::status, cases::status);
-        write!(out, "{{\"status\":{status},\"body\":").expect("invariant: memory takes all");
+        out.extend_from_slice(b"{\"status\":");
+        show::write(&mut out, &status);
+        out.extend_from_slice(b",\"body\":");
         match answer {
             Ok(answer) => show::answer(&mut out, &answer),
             Err(problem) => show::write(&mut out, &problem.document()),

@@ -59,7 +59,15 @@ pub struct Payload {
     facts: Vec<u8>,
 }
 
+/// Room for the facts of most commands; more only moves them.
+const FACTS_BYTES: usize = 128;
+
 impl Payload {
+    /// Returns one that has room for some facts.
+    pub fn with_room() -> Self {
+        Self { count: 0, facts: Vec::with_capacity(FACTS_BYTES) }
+    }
+
     /// Adds a fact.
     pub fn push(&mut self, event: &Event) {
         self.count += 1;

@@ -124,7 +124,16 @@ impl Found<'_> {
         Err(Error::ItemState { state, act })
     }
 
-    fn step(&self, phase: Phase, put: Vec<PlaceNumber>, wrote: Writes, before: Vec<Event>) -> Plan {
+    fn step<const COUNT: usize>(
+        &self,
+        phase: Phase,
+        put: Vec<PlaceNumber>,
+        wrote: Writes,
+        facts: [Event; COUNT],
+    ) -> Plan {
+        // The step itself comes behind them.
+        let mut before = Vec::with_capacity(COUNT + 1);
+        before.extend(facts);
         Plan::Step(Box::new(Step {
             instance: self.row.instance,
             task: self.row.task,
@@ -152,7 +161,7 @@ fn start(case: &Case, workflow: &Workflow, item: ItemNumber) -> Result<Plan, Err
     };
     match found.row.state {
         ItemState::Enabled => {
-            let mut plan = found.step(Phase::Start, Vec::new(), Vec::new(), Vec::new());
+            let mut plan = found.step(Phase::Start, Vec::new(), Vec::new(), []);
             if let Plan::Step(step) = &mut plan {
                 step.after.push(started()?);
             }
@@ -174,9 +183,9 @@ fn complete(case: &Case, workflow: &Workflow, item: ItemNumber, output: Fragment
     let finished = Event::Finished { item, how: Finish::Completed, data: output };
     Ok(if found.row.state == ItemState::Enabled {
         let data = data::input(found.net, found.task, &found.instance.row)?;
-        found.step(Phase::Pass, put, wrote, vec![Event::Started { item, data }, finished])
+        found.step(Phase::Pass, put, wrote, [Event::Started { item, data }, finished])
     } else {
-        found.step(Phase::Complete, put, wrote, vec![finished])
+        found.step(Phase::Complete, put, wrote, [finished])
     })
 }
 
@@ -186,7 +195,7 @@ fn skip(case: &Case, workflow: &Workflow, item: ItemNumber, reason: String) -> R
     let put = choose(found.net, found.task, &found.instance.row, &wrote)?;
     let phase = if found.row.state == ItemState::Enabled { Phase::Pass } else { Phase::Complete };
     let finished = Event::Finished { item, how: Finish::Skipped { reason }, data: Fragment::empty() };
-    Ok(found.step(phase, put, wrote, vec![finished]))
+    Ok(found.step(phase, put, wrote, [finished]))
 }
 
 fn fail(case: &Case, workflow: &Workflow, item: ItemNumber, reason: String) -> Result<Plan, Error> {
@@ -199,7 +208,7 @@ fn fail(case: &Case, workflow: &Workflow, item: ItemNumber, reason: String) -> R
             // A worker may give up just because the input cannot be made, so that is no reason to refuse.
             let data =
                 data::input(found.net, found.task, &found.instance.row).unwrap_or_else(|_| Fragment::empty());
-            let mut plan = found.step(Phase::Start, Vec::new(), Vec::new(), Vec::new());
+            let mut plan = found.step(Phase::Start, Vec::new(), Vec::new(), []);
             if let Plan::Step(step) = &mut plan {
                 step.after.extend([Event::Started { item, data }, Event::Failed { item, reason }]);
             }
@@ -230,13 +239,19 @@ fn choose(net: &Net, task: &Task, row: &InstanceRow, wrote: &Writes) -> Result<V
     if task.split == Gate::And {
         put.extend(task.flows.iter().map(|flow| flow.place));
     } else {
-        let values = data::Values::of_net(net, row, wrote);
+        // Made when a predicate first asks for them.
+        let mut values = None;
         // Flows are in the order of asking: by `ordering`, the default last.
         for flow in &task.flows {
             let chosen = match &flow.predicate {
                 _ if flow.is_default && put.is_empty() => true,
                 Some(predicate) if !flow.is_default || task.split == Gate::Or => {
-                    values.holds(task, predicate)?
+                    match predicate.expression.verdict() {
+                        Some(verdict) => verdict,
+                        None => values
+                            .get_or_insert_with(|| data::Values::of_net(net, row, wrote))
+                            .holds(task, predicate)?,
+                    }
                 }
                 _ => false,
             };

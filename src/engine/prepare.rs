@@ -26,9 +26,20 @@ pub struct Prepared {
     pub text: String,
 }
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+/// Longest key of the service's own.
+const OWN_KEY_BYTES_MAX: usize = 4 + (1 + 16) + (1 + 8) + (1 + 16);
+
 /// Returns a key for a client that gave none: different for every call of every process.
 pub fn own_key(now: Time, process: u32, count: u64) -> String {
-    format!("knhk-{:x}-{process:x}-{count:x}", now.0)
+    let mut text = String::with_capacity(OWN_KEY_BYTES_MAX);
+    text.push_str("knhk");
+    for number in [now.0, u64::from(process), count] {
+        text.push('-');
+        let digits = (u64::BITS - (number | 1).leading_zeros()).div_ceil(4);
+        text.extend((0..digits).rev().map(|place| char::from(HEX[(number >> (4 * place) & 15) as usize])));
+    }
+    text
 }
 
 /// Returns the key of a request within its scope: the same text names other requests in another scope.
@@ -144,4 +155,20 @@ pub fn specification(source: &[u8]) -> Result<NewSpecification, Refusal> {
         source: source.to_vec(),
     };
     Ok(NewSpecification { registration, workflow: Arc::new(compiled.workflow) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_of_its_own_has_its_numbers_in_hexadecimal() {
+        for (now, process, count) in
+            [(0, 0, 0), (1, 16, 255), (u64::MAX, u32::MAX, u64::MAX), (1 << 60, 9, 10)]
+        {
+            let key = own_key(Time(now), process, count);
+            assert_eq!(key, format!("knhk-{now:x}-{process:x}-{count:x}"));
+            assert!(key.len() <= OWN_KEY_BYTES_MAX);
+        }
+    }
 }

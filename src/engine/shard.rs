@@ -31,7 +31,7 @@ use crate::case;
 use crate::case::encode::Payload;
 use crate::case::row::Link;
 use crate::id::{CaseId, PARTITION_COUNT, Partition, Time};
-use crate::store::{self, Entry};
+use crate::store::{self, Entry, KnownHash};
 
 use batches::{Turn, Undo};
 use keys::Keys;
@@ -337,6 +337,7 @@ impl Shard {
                     turn.jobs.push_back(work);
                 }
             }
+            turn.expect(jobs.len());
             let outcomes = self.cases.turn(turn.now, jobs, &self.options.limits, timer);
             assert_eq!(outcomes.len(), clients.len(), "invariant: every job has its outcome");
             for ((case, client), outcome) in clients.into_iter().zip(outcomes) {
@@ -426,7 +427,8 @@ impl Shard {
         let position = &mut self.positions[partition.index()];
         *position += 1;
         let previous = store::Link { n: previous.n, hash: previous.hash };
-        let entry = Entry { partition, n: *position, subject, previous, payload };
+        let entry =
+            Entry { partition, n: *position, subject, previous, payload, known: KnownHash::default() };
         let link = entry.link();
         turn.stage(entry, self.options.batch_bytes_max);
         Link { n: link.n, hash: link.hash }

@@ -12,6 +12,7 @@ mod slabs;
 #[cfg(test)]
 mod tests;
 
+use std::collections::hash_map;
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt};
@@ -514,14 +515,17 @@ impl Entry {
 
 /// Puts the jobs of each case into a line of their own, in order; jobs on unknown cases are refused.
 fn line_up(memory: &mut Memory, jobs: Vec<Job>, turn: &mut Turn<'_>) -> Vec<Line> {
-    let mut lines: Vec<Line> = Vec::new();
+    let mut lines: Vec<Line> = Vec::with_capacity(jobs.len());
     let mut places: HashMap<CaseId, usize> = HashMap::with_capacity(jobs.len());
     for (at, job) in jobs.into_iter().enumerate() {
         let id = job.case;
-        if let Some(place) = places.get(&id) {
-            lines[*place].queue(at, job);
-            continue;
-        }
+        let place = match places.entry(id) {
+            hash_map::Entry::Occupied(place) => {
+                lines[*place.get()].queue(at, job);
+                continue;
+            }
+            hash_map::Entry::Vacant(place) => place,
+        };
         let entry = match (memory.take(id), &job.registered) {
             (Some(mut entry), _) => {
                 entry.is_used = true;
@@ -537,10 +541,8 @@ fn line_up(memory: &mut Memory, jobs: Vec<Job>, turn: &mut Turn<'_>) -> Vec<Line
                 continue;
             }
         };
-        places.insert(id, lines.len());
-        let mut line = Line::new(entry);
-        line.queue(at, job);
-        lines.push(line);
+        place.insert(lines.len());
+        lines.push(Line::new(entry, at, job));
     }
     lines
 }

@@ -134,8 +134,10 @@ impl<L: Log> Writer<L> {
     fn write(&mut self, now: Time, mut group: Vec<Staged>, written: &mut Written) {
         // A shard's clock never goes back; a frame is no older than what it holds.
         let time = group.iter().map(|batch| batch.at).fold(now, Time::max);
-        let entries: Vec<Entry> =
+        let mut entries: Vec<Entry> =
             group.iter_mut().flat_map(|batch| std::mem::take(&mut batch.entries)).collect();
+        // A frame names the partition of entries that follow each other once, and remembers their place once.
+        entries.sort_by_key(|entry| entry.partition);
         if !entries.is_empty() {
             match self.log.append(time, entries) {
                 Ok(frame) => self.durable(frame, written),

@@ -15,7 +15,8 @@ use super::{ELEMENT_DEPTH_MAX, Error, RESULT_BYTES_MAX};
 /// processing instructions; whitespace between elements is not data and is dropped, unless the content is mixed.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Fragment {
-    text: Arc<str>,
+    /// `None` when it is empty, as most inputs and outputs are: that needs no memory, and no count that threads share.
+    text: Option<Arc<str>>,
 }
 
 impl Fragment {
@@ -28,7 +29,11 @@ impl Fragment {
     pub fn from_text(text: &str) -> Self {
         let mut out = String::with_capacity(text.len());
         xml::escape_into(&mut out, text);
-        Self { text: out.into() }
+        Self::of(&out)
+    }
+
+    fn of(text: &str) -> Self {
+        Self { text: (!text.is_empty()).then(|| text.into()) }
     }
 
     /// Reads any well-formed XML content, several elements and text allowed, and makes it canonical.
@@ -58,28 +63,28 @@ impl Fragment {
             return Err(Error::DataTooLarge { bytes: text.len(), limit: RESULT_BYTES_MAX });
         }
         debug_assert_eq!(xml::check(&text), Ok(()), "canonical text: {text:?}");
-        Ok(Self { text: text.into() })
+        Ok(Self::of(&text))
     }
 
     /// Returns the canonical XML text.
     pub fn as_xml(&self) -> &str {
-        &self.text
+        self.text.as_deref().unwrap_or_default()
     }
 
     /// Says whether there is no content at all.
     pub fn is_empty(&self) -> bool {
-        self.text.is_empty()
+        self.text.is_none()
     }
 
     /// Returns the length of the canonical text, in bytes.
     pub fn len_bytes(&self) -> usize {
-        self.text.len()
+        self.as_xml().len()
     }
 
     /// Returns the string value: all text inside, unescaped, without the tags.
     pub fn text(&self) -> String {
         let mut out = String::new();
-        for event in Scanner::new(&self.text) {
+        for event in Scanner::new(self.as_xml()) {
             if let Event::Text(escaped) = event {
                 xml::unescape_into(&mut out, escaped);
             }
@@ -90,7 +95,8 @@ impl Fragment {
     /// Returns the name and content of each element at the top, in order; text beside them is left out.
     pub fn children(&self) -> Vec<(String, Self)> {
         let mut children = Vec::new();
-        let mut scanner = Scanner::new(&self.text);
+        let text = self.as_xml();
+        let mut scanner = Scanner::new(text);
         let (mut depth, mut start) = (0_usize, 0);
         loop {
             let before = scanner.at();
@@ -106,7 +112,7 @@ impl Fragment {
                 Some(Event::Close(name)) => {
                     depth = depth.saturating_sub(1);
                     if depth == 0 {
-                        children.push((name.to_owned(), Self { text: self.text[start..before].into() }));
+                        children.push((name.to_owned(), Self::of(&text[start..before])));
                     }
                 }
                 Some(Event::Empty(_) | Event::Text(_)) => {}
@@ -126,7 +132,7 @@ impl Fragment {
                 push_element(&mut out, &xml::to_name(name), content.as_xml());
             }
         }
-        Self { text: out.into() }
+        Self::of(&out)
     }
 }
 
@@ -232,13 +238,13 @@ fn plain_name<'a>(root: roxmltree::Node<'a, 'a>, element: roxmltree::Node<'a, 'a
 
 impl fmt::Debug for Fragment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Fragment({:?})", &*self.text)
+        write!(f, "Fragment({:?})", self.as_xml())
     }
 }
 
 impl Serialize for Fragment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
+        serializer.serialize_str(self.as_xml())
     }
 }
 
@@ -259,7 +265,9 @@ impl Visitor<'_> for Stored {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Fragment, E> {
-        xml::check(text).map_err(E::custom)?;
-        Ok(Fragment { text: text.into() })
+        if !text.is_empty() {
+            xml::check(text).map_err(E::custom)?;
+        }
+        Ok(Fragment::of(text))
     }
 }

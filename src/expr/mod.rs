@@ -80,6 +80,15 @@ impl Expression {
         self.variables.as_deref()
     }
 
+    /// Returns the verdict of a predicate that is the same whatever the data are: `true()` or `false()`.
+    pub fn verdict(&self) -> Option<bool> {
+        match self.ast.node(self.ast.root).expr {
+            ast::Expr::Call { function: functions::Function::True, .. } => Some(true),
+            ast::Expr::Call { function: functions::Function::False, .. } => Some(false),
+            _ => None,
+        }
+    }
+
     /// Returns the value of a mapping: the content that its target variable gets.
     ///
     /// One element gives its content. Otherwise elements stay elements, text stays text, adjacent other values are

@@ -1,7 +1,7 @@
 //! Invariants of the canonical form.
 
 use super::xml::check;
-use super::{ELEMENT_DEPTH_MAX, Error, Fragment, RESULT_BYTES_MAX};
+use super::{Document, ELEMENT_DEPTH_MAX, Error, Fragment, RESULT_BYTES_MAX, compile};
 
 fn parse(content: &str) -> String {
     Fragment::parse(content)
@@ -97,4 +97,21 @@ fn stored_text_must_be_canonical() {
     }
     let bytes = postcard::to_stdvec(&Fragment::from_text("a&b")).unwrap();
     assert_eq!(postcard::from_bytes::<Fragment>(&bytes).unwrap().as_xml(), "a&amp;b");
+}
+
+#[test]
+fn only_what_says_nothing_else_has_its_verdict_at_once() {
+    for (text, verdict) in [
+        ("true()", Some(true)),
+        ("(false())", Some(false)),
+        ("not(true())", None),
+        ("true() or /n/a", None),
+        ("/n/a", None),
+        ("\"true\"", None),
+    ] {
+        let expression = compile(text).unwrap();
+        assert_eq!(expression.verdict(), verdict, "{text}");
+        let document = Document { root: "n", variables: &[] };
+        assert!(verdict.is_none_or(|verdict| expression.holds(&document) == Ok(verdict)), "{text}");
+    }
 }

@@ -206,7 +206,7 @@ pub(super) struct Walked {
 }
 
 /// What a walk says of each frame: the frame, its bytes, and the end that it makes.
-pub(super) type VisitFrame<'a> = dyn FnMut(&Decoded, &[u8], &End) -> Result<(), Error> + 'a;
+pub(super) type VisitFrame<'a> = dyn FnMut(Decoded, &[u8], &End) -> Result<(), Error> + 'a;
 
 /// Walks over segments that follow each other, the last being the head.
 ///
@@ -239,7 +239,8 @@ fn walk_to<F: DiskFile>(
     while walk.end.seq < last.seq {
         match walk.step()? {
             Step::Frame { decoded, .. } => {
-                visit(&decoded, walk.frame_bytes(decoded.length_bytes), &walk.end)?;
+                let length_bytes = decoded.length_bytes;
+                visit(*decoded, walk.frame_bytes(length_bytes), &walk.end)?;
             }
             Step::Bad { offset, reason } => {
                 let reason = format!("{reason}, and frames up to {} must be here", last.seq);
@@ -262,7 +263,8 @@ fn walk_head<F: DiskFile>(walk: &mut Walk<'_, F>, visit: &mut VisitFrame<'_>) ->
         match walk.step()? {
             Step::Frame { decoded, .. } => {
                 good_behind = None;
-                visit(&decoded, walk.frame_bytes(decoded.length_bytes), &walk.end)?;
+                let length_bytes = decoded.length_bytes;
+                visit(*decoded, walk.frame_bytes(length_bytes), &walk.end)?;
             }
             Step::Bad { offset, reason } => {
                 if walk.end.seq == start_seq {

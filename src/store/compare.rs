@@ -27,6 +27,9 @@ pub(super) const SHARE_ROWS_MAX: u64 = 2_000_000;
 const COMPARE_COUNT_MAX: u32 = 5;
 /// Changed rows at which the fold's memory is packed.
 const PACK_ROWS: usize = 100_000;
+/// Bytes of entries that are held at the most before they are folded, one partition after the other: so few cases are at
+/// work at a time that the processor's caches hold them.
+const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most findings of broken chains that are told one by one.
 const CHAINS_TOLD_MAX: u64 = 1;
 
@@ -52,9 +55,26 @@ pub(super) fn shares(sums: &Sums, rows_max: u64, part: Part) -> Vec<Vec<Partitio
     out
 }
 
+/// Some partitions.
+struct Share([bool; PARTITION_COUNT]);
+
+impl Share {
+    fn of(partitions: &[Partition]) -> Self {
+        let mut share = Self([false; PARTITION_COUNT]);
+        for partition in partitions {
+            share.0[partition.index()] = true;
+        }
+        share
+    }
+
+    fn has(&self, partition: Partition) -> bool {
+        self.0[partition.index()]
+    }
+}
+
 /// One pass: some partitions, folded from the first frame on, or from a snapshot where history is not whole.
 pub(super) struct Pass<'a, T> {
-    share: Vec<Partition>,
+    share: Share,
     model: Follower<MemTables>,
     links: HashMap<(Partition, u64), Link>,
     /// Where the pass began: links to entries up to there are believed if the entry was not seen.
@@ -65,18 +85,51 @@ pub(super) struct Pass<'a, T> {
     snapshot: Option<Meta>,
     /// Whether nothing more can be folded.
     is_stopped: bool,
+    held: Held,
+}
+
+/// Entries of frames that were walked over and are not folded yet.
+struct Held {
+    by_partition: Vec<Vec<Entry>>,
+    bytes: usize,
+    /// Where the last of these frames ends; `None` when there is none.
+    after: Option<Meta>,
+}
+
+impl Held {
+    fn new() -> Self {
+        Self { by_partition: vec![Vec::new(); PARTITION_COUNT], bytes: 0, after: None }
+    }
+
+    /// Adds the next frame's entries of some partitions; `before` is where nothing that is held begins.
+    fn add(&mut self, frame: Frame, share: &Share, before: &Meta) -> Result<(), Error> {
+        let after = self.after.get_or_insert_with(|| before.clone());
+        if frame.seq != after.seq + 1 || frame.before != after.hash {
+            return Err(Error::FrameOrder { found: frame.seq, expected: after.seq + 1 });
+        }
+        (after.seq, after.hash, after.time) = (frame.seq, frame.hash, frame.time);
+        for entry in frame.entries {
+            let place = entry.partition.index();
+            after.positions[place] = entry.n;
+            if share.has(entry.partition) {
+                self.bytes += entry.stored_bytes();
+                self.by_partition[place].push(entry);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<'a, T: Tables> Pass<'a, T> {
     pub(super) fn new(
-        share: Vec<Partition>,
+        share: &[Partition],
         fold: Arc<dyn Fold>,
         empty: Meta,
         (tables, wanted): (Option<&'a T>, Option<Meta>),
         snapshot: Option<Meta>,
     ) -> Self {
         Self {
-            share,
+            share: Share::of(share),
             start: empty.positions,
             model: Follower::new(Arc::new(MemTables::default()), fold, empty),
             links: HashMap::new(),
@@ -84,6 +137,7 @@ impl<'a, T: Tables> Pass<'a, T> {
             environment: Comparison { tables, wanted, count: 0 },
             snapshot,
             is_stopped: false,
+            held: Held::new(),
         }
     }
 
@@ -112,7 +166,7 @@ impl<'a, T: Tables> Pass<'a, T> {
             }
             let history = History::open(disk, &folder, &file.name)?;
             let mut count = 0;
-            model.apply_history_of(&history, &|partition| share.contains(&partition), &mut |entry| {
+            model.apply_history_of(&history, &|partition| share.has(partition), &mut |entry| {
                 count += 1;
                 follow(links, start, entry, broken_chains, report);
             })?;
@@ -139,7 +193,7 @@ impl<'a, T: Tables> Pass<'a, T> {
         let snapshot = Snapshot::open(disk, &options.state_dir.join(SNAPSHOT_FOLDER), meta.seq)?;
         let tables = MemTables::default();
         snapshot.each(&mut |row| {
-            if self.share.contains(&row.partition) {
+            if self.share.has(row.partition) {
                 tables.fill(&vec![row], None)?;
             }
             Ok(true)
@@ -157,26 +211,44 @@ impl<'a, T: Tables> Pass<'a, T> {
         self.is_stopped = true;
     }
 
-    /// Folds the next frame, if it lies behind what was folded, and compares what stands there.
+    /// Takes the next frame, if it lies behind what was folded; folds it and those before it where something is to be
+    /// compared, and compares what stands there.
     pub(super) fn fold<D: Disk>(
         &mut self,
         disk: &D,
         options: &Options,
-        frame: &Frame,
+        frame: Frame,
         report: &mut VerifyReport,
     ) -> Result<(), Error> {
-        if self.is_stopped || frame.seq <= self.model.seq() {
+        let seq = frame.seq;
+        let before = self.held.after.as_ref().map_or(self.model.seq(), |after| after.seq);
+        if self.is_stopped || seq <= before {
             return Ok(());
         }
-        let Self { share, model, links, start, broken_chains, .. } = self;
-        for entry in frame.entries.iter().filter(|entry| share.contains(&entry.partition)) {
-            follow(links, start, entry, broken_chains, report);
+        self.held.add(frame, &self.share, self.model.meta())?;
+        let targets = [&self.environment.wanted, &self.snapshot];
+        let is_compared = targets.into_iter().flatten().any(|meta| meta.seq == seq);
+        if is_compared || self.held.bytes >= HELD_BYTES_MAX {
+            self.flush(report)?;
+            self.compare(disk, options, report)?;
         }
-        model.apply_of(frame, &|partition| share.contains(&partition))?;
+        Ok(())
+    }
+
+    /// Folds what is held.
+    pub(super) fn flush(&mut self, report: &mut VerifyReport) -> Result<(), Error> {
+        let Self { model, links, start, broken_chains, held, .. } = self;
+        let Some(after) = held.after.take() else { return Ok(()) };
+        held.bytes = 0;
+        let entries = held.by_partition.iter().flatten();
+        let followed = entries.inspect(|entry| follow(links, start, entry, broken_chains, report));
+        let folded = model.apply_held(followed, after);
+        held.by_partition.iter_mut().for_each(Vec::clear);
+        folded?;
         if model.changed_rows() >= PACK_ROWS {
             model.checkpoint()?;
         }
-        self.compare(disk, options, report)
+        Ok(())
     }
 
     fn compare<D: Disk>(
@@ -257,7 +329,7 @@ impl<T: Tables> Comparison<'_, T> {
     fn compare_at(
         &mut self,
         model: &Follower<MemTables>,
-        share: &[Partition],
+        share: &Share,
         report: &mut VerifyReport,
     ) -> Result<(), Error> {
         let Some(tables) = self.tables else { return Ok(()) };
@@ -282,7 +354,7 @@ fn compare<T: Tables>(
     tables: &T,
     meta: &Meta,
     model: &Follower<MemTables>,
-    share: &[Partition],
+    share: &Share,
 ) -> Result<u64, Error> {
     let mut counted = Counted::new(model, share);
     for table in (0..TABLE_COUNT_MAX).map(Table) {
@@ -308,17 +380,17 @@ fn compare<T: Tables>(
 /// Rows given in any order against those of a model.
 struct Counted<'a> {
     model: &'a Follower<MemTables>,
-    share: &'a [Partition],
+    share: &'a Share,
     found: [u64; TABLE_COUNT_MAX as usize],
 }
 
 impl<'a> Counted<'a> {
-    fn new(model: &'a Follower<MemTables>, share: &'a [Partition]) -> Self {
+    fn new(model: &'a Follower<MemTables>, share: &'a Share) -> Self {
         Self { model, share, found: [0; TABLE_COUNT_MAX as usize] }
     }
 
     fn row(&mut self, table: Table, partition: Partition, key: &[u8], value: &[u8]) -> Result<bool, Error> {
-        if !self.share.contains(&partition) {
+        if !self.share.has(partition) {
             return Ok(true);
         }
         self.found[usize::from(table.0)] += 1;

@@ -1,6 +1,7 @@
 //! One fact of one partition, as the journal keeps it, and the chain that joins the facts of one subject.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use crate::id::{PARTITION_COUNT, Partition, Time};
 
@@ -44,11 +45,33 @@ pub struct Entry {
     pub previous: Link,
     /// What it says; the store does not look inside.
     pub payload: Vec<u8>,
+    /// Its hash, once somebody asked for it.
+    pub known: KnownHash,
 }
 
+/// The hash of an entry that was worked out from what the entry has in memory; none by default, as of one that was just
+/// made, read, or changed. It says nothing that the rest does not say, so that any two are equal.
+#[derive(Debug, Clone, Default)]
+pub struct KnownHash(OnceLock<[u8; 16]>);
+
+impl PartialEq for KnownHash {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for KnownHash {}
+
 impl Entry {
-    /// Returns the hash that the next entry of the chain carries: the first half of BLAKE3 over everything here.
+    /// Returns the hash that the next entry of the chain carries: the first half of BLAKE3 over everything here. It is
+    /// worked out once.
     pub fn hash(&self) -> [u8; 16] {
+        let hash = *self.known.0.get_or_init(|| self.hash_anew());
+        debug_assert_eq!(hash, self.hash_anew(), "invariant: whoever changes an entry forgets its hash");
+        hash
+    }
+
+    fn hash_anew(&self) -> [u8; 16] {
         // In one piece: hashing what is short costs more to begin and to end than to do.
         let mut whole = Vec::with_capacity(HASHED_HEAD_BYTES + self.payload.len());
         whole.extend_from_slice(&self.partition.0.to_le_bytes());

@@ -117,7 +117,7 @@ impl Rows<'_> {
             !is_new || matches!(self.get(table, key), Ok(None)),
             "invariant: nothing is under a key that is said to be new"
         );
-        self.overlay.put(table, Key::new(key), Row { partition, value, is_new });
+        self.overlay.put(table, Key::new(key), Row::new(partition, value, is_new));
         Ok(())
     }
 
@@ -193,17 +193,12 @@ impl<T: Tables> Follower<T> {
     /// Folds the next frame. After an error that is not about the order of frames nothing can be read before
     /// [`Self::rebuild`].
     pub fn apply(&mut self, frame: &Frame) -> Result<(), Error> {
-        self.apply_of(frame, &|_| true)
-    }
-
-    /// Folds what the next frame holds of some partitions.
-    pub(super) fn apply_of(&mut self, frame: &Frame, is_wanted: &IsWanted<'_>) -> Result<(), Error> {
         if frame.seq != self.meta.seq + 1 || frame.before != self.meta.hash {
             return Err(Error::FrameOrder { found: frame.seq, expected: self.meta.seq + 1 });
         }
         self.check_whole()?;
         self.is_torn = true;
-        for entry in frame.entries.iter().filter(|entry| is_wanted(entry.partition)) {
+        for entry in &frame.entries {
             self.fold_entry(entry)?;
         }
         self.is_torn = false;
@@ -211,6 +206,23 @@ impl<T: Tables> Follower<T> {
             self.meta.positions[entry.partition.index()] = entry.n;
         }
         (self.meta.seq, self.meta.hash, self.meta.time) = (frame.seq, frame.hash, frame.time);
+        Ok(())
+    }
+
+    /// Folds the wanted entries of frames that follow each other, those of each partition in their order; `after` is where
+    /// the last of these frames ends.
+    pub(super) fn apply_held<'e>(
+        &mut self,
+        entries: impl Iterator<Item = &'e Entry>,
+        after: Meta,
+    ) -> Result<(), Error> {
+        self.check_whole()?;
+        self.is_torn = true;
+        for entry in entries {
+            self.fold_entry(entry)?;
+        }
+        self.is_torn = false;
+        self.meta = after;
         Ok(())
     }
 
@@ -291,6 +303,11 @@ impl<T: Tables> Follower<T> {
     /// Returns the working environment, for what needs nothing of what lies over it.
     pub fn tables(&self) -> Arc<T> {
         Arc::clone(&self.tables)
+    }
+
+    /// Returns up to where it has folded.
+    pub(super) fn meta(&self) -> &Meta {
+        &self.meta
     }
 
     /// Returns the number of the last frame folded.

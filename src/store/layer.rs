@@ -1,10 +1,12 @@
 //! Rows that changed, lying over others: how the newest of several is found, singly and in order.
 
 use std::any::Any;
-use std::collections::VecDeque;
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, VecDeque};
 use std::iter::Peekable;
 use std::ops::Bound;
+
+use foldhash::HashMap;
 
 use super::error::Error;
 use super::tables::{Change, Changes, KEY_BYTES_MAX, TABLE_COUNT_MAX, Table, Tables, Visit};
@@ -23,32 +25,42 @@ pub trait RowValue: Any + Send + Sync {
     fn bytes(&self) -> usize;
 }
 
-/// A key as two numbers, which compare as its bytes do: padded with zeros, the length last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key(u128, u128);
+/// A key as four numbers, which compare as its bytes do: padded with zeros, the length last. The first, which mostly
+/// decides, is compared at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Key(u64, u64, u64, u64);
 
 /// Bytes of one of a key's numbers.
-const NUMBER_BYTES: usize = KEY_BYTES_MAX.div_ceil(2);
+const NUMBER_BYTES: usize = size_of::<u64>();
+const NUMBER_COUNT: usize = 4;
+const _: () = assert!(NUMBER_COUNT * NUMBER_BYTES == KEY_BYTES_MAX + 1);
 
 impl Key {
     /// Returns the key of these bytes, of which there are at most [`KEY_BYTES_MAX`].
     pub(super) fn new(bytes: &[u8]) -> Self {
-        let mut padded = [0; KEY_BYTES_MAX + 1];
-        padded[..bytes.len()].copy_from_slice(bytes);
-        padded[KEY_BYTES_MAX] =
-            u8::try_from(bytes.len()).expect("invariant: a key's length is checked before");
-        let number = |at: usize| {
-            let mut number = [0; NUMBER_BYTES];
-            number.copy_from_slice(&padded[at..at + NUMBER_BYTES]);
-            u128::from_be_bytes(number)
-        };
-        Self(number(0), number(NUMBER_BYTES))
+        assert!(bytes.len() <= KEY_BYTES_MAX, "invariant: a key's length is checked before");
+        let mut numbers = [0; NUMBER_COUNT];
+        let mut rest = bytes;
+        for number in &mut numbers {
+            let Some((whole, behind)) = rest.split_first_chunk() else {
+                for (byte, shift) in rest.iter().zip((0..u64::BITS).step_by(8).rev()) {
+                    *number |= u64::from(*byte) << shift;
+                }
+                break;
+            };
+            *number = u64::from_be_bytes(*whole);
+            rest = behind;
+        }
+        let [first, second, third, fourth] = numbers;
+        Self(first, second, third, fourth | bytes.len() as u64)
     }
 
     fn bytes(self) -> KeyBytes {
         let mut padded = [0; KEY_BYTES_MAX + 1];
-        padded[..NUMBER_BYTES].copy_from_slice(&self.0.to_be_bytes());
-        padded[NUMBER_BYTES..].copy_from_slice(&self.1.to_be_bytes());
+        let numbers = [self.0, self.1, self.2, self.3];
+        for (place, number) in padded.chunks_exact_mut(NUMBER_BYTES).zip(numbers) {
+            place.copy_from_slice(&number.to_be_bytes());
+        }
         KeyBytes(padded)
     }
 }
@@ -100,40 +112,58 @@ impl std::fmt::Debug for Value {
 /// A changed row; no value when it was deleted.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
-    pub(super) partition: Partition,
-    pub(super) value: Option<Value>,
+    partition: Partition,
+    value: Option<Value>,
     /// Nothing lies under it, so that nothing needs to stay of it when it is deleted.
-    pub(super) is_new: bool,
+    is_new: bool,
+    /// Bytes that it takes in memory; a value is asked once, when it is put.
+    bytes: usize,
 }
 
-/// Bytes that a row takes in memory besides its value: key, place in the tree, and what the allocator adds.
-const ROW_BYTES: usize = 128;
+/// Bytes that a row takes in memory besides its value: key, places in map and order, and what the allocator adds.
+const ROW_BYTES: usize = 192;
 
 impl Row {
-    fn bytes(&self) -> usize {
-        let value = match &self.value {
+    pub(super) fn new(partition: Partition, value: Option<Value>, is_new: bool) -> Self {
+        let of_value = match &value {
             Some(Value::Bytes(bytes)) => bytes.len(),
             Some(Value::Kept(value)) => value.bytes(),
             Some(Value::Taken) | None => 0,
         };
-        ROW_BYTES + value
+        Self { partition, value, is_new, bytes: ROW_BYTES + of_value }
+    }
+}
+
+/// Changed rows of a table: each is found at once, and their keys are kept in order beside them. A fold touches the same
+/// row again and again, and a search through the order would be most of its work.
+#[derive(Debug, Clone, Default)]
+struct Changed {
+    rows: HashMap<Key, Row>,
+    order: BTreeSet<Key>,
+}
+
+impl Changed {
+    /// Returns the rows in order from `start` on.
+    fn range(&self, start: Bound<Key>) -> impl Iterator<Item = (Key, &Row)> {
+        let keys = self.order.range((start, Bound::Unbounded));
+        keys.map(|key| (*key, self.rows.get(key).expect("invariant: every key in the order has its row")))
     }
 }
 
 /// Changed rows by table and key.
 #[derive(Debug, Clone)]
 pub(super) struct Layer {
-    tables: [BTreeMap<Key, Row>; TABLE_COUNT_MAX as usize],
+    tables: [Changed; TABLE_COUNT_MAX as usize],
     bytes: usize,
 }
 
 impl Layer {
     pub(super) fn new() -> Self {
-        Self { tables: std::array::from_fn(|_| BTreeMap::new()), bytes: 0 }
+        Self { tables: std::array::from_fn(|_| Changed::default()), bytes: 0 }
     }
 
     pub(super) fn rows(&self) -> usize {
-        self.tables.iter().map(BTreeMap::len).sum()
+        self.tables.iter().map(|table| table.rows.len()).sum()
     }
 
     /// Returns the bytes that the rows take in memory, as far as they can be told.
@@ -141,38 +171,41 @@ impl Layer {
         self.bytes
     }
 
-    fn table(&self, table: Table) -> Option<&BTreeMap<Key, Row>> {
+    fn table(&self, table: Table) -> Option<&Changed> {
         self.tables.get(usize::from(table.0))
     }
 
     pub(super) fn get(&self, table: Table, key: Key) -> Option<&Row> {
-        self.table(table)?.get(&key)
+        self.table(table)?.rows.get(&key)
     }
 
     /// Takes the value of a row out, which is to be put again or deleted; `None` when there is no such row.
     #[expect(clippy::option_option, reason = "whether there is a row, and whether it has a value")]
     pub(super) fn take(&mut self, table: Table, key: Key) -> Option<Option<Value>> {
-        let row = self.tables.get_mut(usize::from(table.0))?.get_mut(&key)?;
-        let before = row.bytes();
+        let row = self.tables.get_mut(usize::from(table.0))?.rows.get_mut(&key)?;
         let value = row.value.take();
         row.value = value.as_ref().map(|_| Value::Taken);
-        self.bytes = self.bytes - before + row.bytes();
+        self.bytes = self.bytes - row.bytes + ROW_BYTES;
+        row.bytes = ROW_BYTES;
         Some(value)
     }
 
     pub(super) fn put(&mut self, table: Table, key: Key, row: Row) {
-        match self.tables[usize::from(table.0)].entry(key) {
+        let Changed { rows, order } = &mut self.tables[usize::from(table.0)];
+        match rows.entry(key) {
             Entry::Occupied(known) if row.value.is_none() && known.get().is_new => {
-                self.bytes -= known.remove().bytes();
+                self.bytes -= known.remove().bytes;
+                order.remove(&key);
             }
             Entry::Occupied(mut known) => {
                 let is_new = known.get().is_new;
-                self.bytes += row.bytes();
-                self.bytes -= known.insert(Row { is_new, ..row }).bytes();
+                self.bytes += row.bytes;
+                self.bytes -= known.insert(Row { is_new, ..row }).bytes;
             }
             Entry::Vacant(free) => {
-                self.bytes += row.bytes();
+                self.bytes += row.bytes;
                 free.insert(row);
+                order.insert(key);
             }
         }
     }
@@ -183,8 +216,8 @@ impl Layer {
             *self = newer;
             return;
         }
-        for (rows, table) in newer.tables.into_iter().zip(0..) {
-            for (key, row) in rows {
+        for (changed, table) in newer.tables.into_iter().zip(0..) {
+            for (key, row) in changed.rows {
                 // What lay under the newer one is this one.
                 self.put(Table(table), key, Row { is_new: false, ..row });
             }
@@ -194,8 +227,8 @@ impl Layer {
 
 impl Changes for Layer {
     fn each(&self, visit: &mut dyn FnMut(Change<'_>) -> Result<(), Error>) -> Result<(), Error> {
-        for (rows, table) in self.tables.iter().zip(0..) {
-            for (key, row) in rows {
+        for (changed, table) in self.tables.iter().zip(0..) {
+            for (key, row) in changed.range(Bound::Unbounded) {
                 let (key, partition) = (key.bytes(), row.partition);
                 let change = |value| Change { table: Table(table), partition, key: key.get(), value };
                 match &row.value {
@@ -294,18 +327,18 @@ pub(super) fn scan<'a>(
     let mut above: Vec<Peekable<_>> = layers
         .into_iter()
         .filter_map(|layer| layer.table(table))
-        .map(|rows| rows.range((start(from), Bound::Unbounded)).peekable())
+        .map(|rows| rows.range(start(from)).peekable())
         .collect();
     loop {
         let least_below = below.peek()?;
-        let least_above = above.iter_mut().filter_map(|rows| rows.peek().map(|&(key, _)| *key)).min();
+        let least_above = above.iter_mut().filter_map(|rows| rows.peek().map(|&(key, _)| key)).min();
         let Some(key) = least_above.into_iter().chain(least_below).min() else { return Ok(()) };
         if !key.bytes().get().starts_with(prefix) {
             return Ok(());
         }
         let mut newest: Option<&Row> = None;
         for rows in &mut above {
-            if let Some((_, row)) = rows.next_if(|&(found, _)| *found == key) {
+            if let Some((_, row)) = rows.next_if(|&(found, _)| found == key) {
                 newest = newest.or(Some(row));
             }
         }
@@ -334,9 +367,12 @@ mod tests {
     fn keys_compare_as_their_bytes_do() {
         let keys: [&[u8]; 8] =
             [b"a", b"a\0", b"a\0\0", b"ab", b"b", &[0], &[255; KEY_BYTES_MAX], &[255; KEY_BYTES_MAX - 1]];
-        for one in keys {
+        let counted: Vec<u8> = (1..).take(KEY_BYTES_MAX).collect();
+        let of_each_length = (1..=KEY_BYTES_MAX).map(|length| &counted[..length]);
+        let keys: Vec<&[u8]> = keys.into_iter().chain(of_each_length).collect();
+        for &one in &keys {
             assert_eq!(Key::new(one).bytes().get(), one);
-            for other in keys {
+            for &other in &keys {
                 assert_eq!(Key::new(one).cmp(&Key::new(other)), one.cmp(other), "{one:?} {other:?}");
             }
         }
@@ -344,10 +380,8 @@ mod tests {
 
     #[test]
     fn of_a_new_row_nothing_stays_and_of_another_that_it_was_deleted() {
-        let row = |value: Option<&[u8]>, is_new| Row {
-            partition: Partition(0),
-            value: value.map(|bytes| Value::Bytes(bytes.to_vec())),
-            is_new,
+        let row = |value: Option<&[u8]>, is_new| {
+            Row::new(Partition(0), value.map(|bytes| Value::Bytes(bytes.to_vec())), is_new)
         };
         let (table, key) = (Table(1), Key::new(b"k"));
         for (is_new, rows) in [(true, 0), (false, 1)] {

@@ -8,7 +8,8 @@ use super::frame::{FRAME_BYTES_MAX, Tag, decode, encode, encoded_bytes, groups, 
 use super::row;
 use super::segment::{name, parse_name};
 use super::{
-    Change, Entry, Link, LmdbTables, MemTables, Meta, Scrubbed, StoreId, Sums, TABLE_COUNT_MAX, Table, Tables,
+    Change, Entry, KnownHash, Link, LmdbTables, MemTables, Meta, Scrubbed, StoreId, Sums, TABLE_COUNT_MAX,
+    Table, Tables,
 };
 use crate::id::{PARTITION_COUNT, Partition, Time};
 
@@ -23,7 +24,14 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
             let partition = Partition(partition);
             positions[partition.index()] += 1;
             let previous = Link { n, hash };
-            Entry { partition, n: positions[partition.index()], subject, previous, payload }
+            Entry {
+                partition,
+                n: positions[partition.index()],
+                subject,
+                previous,
+                payload,
+                known: KnownHash::default(),
+            }
         };
         parts.into_iter().map(build).collect()
     })
@@ -109,6 +117,7 @@ fn a_frame_of_the_greatest_length_reads_back_and_a_longer_one_does_not() {
         subject: 0,
         previous: Link::default(),
         payload: vec![7; payload_bytes],
+        known: KnownHash::default(),
     };
     let most = FRAME_BYTES_MAX - 64 - 22 - 36 - 4;
     let bytes = sealed(1, [0; 32], 1, &[entry(most)]);

@@ -12,6 +12,7 @@ use super::cut::{Heads, Where};
 use super::disk::Disk;
 use super::error::Error;
 use super::follower::{Fold, check_sums};
+use super::frame::Decoded;
 use super::history::{HISTORY_FOLDER, History};
 use super::open::JOURNAL_FOLDER;
 use super::segment::Segment;
@@ -395,10 +396,9 @@ fn verify_all<D: Disk, T: Tables>(
     let rows_max = compare::SHARE_ROWS_MAX / ground.part.count as u64;
     for share in compare::shares(&sums, rows_max, ground.part) {
         let empty = Meta::empty(store);
-        let mut pass = Pass::new(share, Arc::clone(fold), empty, environment.clone(), newest.clone());
+        let mut pass = Pass::new(&share, Arc::clone(fold), empty, environment.clone(), newest.clone());
         begin(&mut pass, disk, options, ground, begins_after, report, is_first);
-        let walked = walk_all(disk, &ground.segments, &mut |decoded, _, _| {
-            let frame = &decoded.frame;
+        let walked = walk_all(disk, &ground.segments, &mut |Decoded { frame, .. }, _, _| {
             if is_first {
                 report.frames += 1;
                 report.entries += frame.entries.len() as u64;
@@ -408,6 +408,8 @@ fn verify_all<D: Disk, T: Tables>(
             }
             pass.fold(disk, options, frame, report)
         });
+        // What comes before the first damage is whole.
+        let walked = pass.flush(report).and(walked);
         if is_first {
             report.torn = walked.as_ref().is_ok_and(|walked| walked.is_torn);
         }

@@ -57,6 +57,12 @@ impl Turn {
         }
     }
 
+    /// Makes room for what so many jobs stage, at the most.
+    pub(super) fn expect(&mut self, jobs: usize) {
+        self.staged.entries.reserve(jobs);
+        self.staged.replies.reserve(jobs);
+    }
+
     pub(super) fn reply(&mut self, client: Client, reply: Reply) {
         self.staged.replies.push((client.answerer, reply));
     }

@@ -31,6 +31,8 @@ pub(super) struct Turn<'a> {
 /// The jobs of one case that wait for their turn, and the one that is at work.
 pub(super) struct Line {
     entry: Box<Entry>,
+    /// The next job; most lines have no other.
+    next: Option<(usize, Job)>,
     waiting: VecDeque<(usize, Job)>,
     work: Option<Work>,
     step: Option<Pending>,
@@ -79,8 +81,9 @@ struct Pending {
 }
 
 impl Line {
-    pub(super) fn new(entry: Box<Entry>) -> Self {
-        Self { entry, waiting: VecDeque::new(), work: None, step: None }
+    /// Returns the line of a case, with its first job.
+    pub(super) fn new(entry: Box<Entry>, at: usize, job: Job) -> Self {
+        Self { entry, next: Some((at, job)), waiting: VecDeque::new(), work: None, step: None }
     }
 
     pub(super) fn queue(&mut self, at: usize, job: Job) {
@@ -96,7 +99,7 @@ impl Line {
         while self.step.is_none() {
             if self.work.is_some() {
                 self.go_on(turn);
-            } else if let Some((at, job)) = self.waiting.pop_front() {
+            } else if let Some((at, job)) = self.next.take().or_else(|| self.waiting.pop_front()) {
                 self.begin(at, job, turn);
             } else {
                 return Advanced::Rests;
@@ -141,7 +144,7 @@ impl Line {
             at,
             asked: Asked::Nobody,
             events: Vec::new(),
-            payload: Payload::default(),
+            payload: Payload::with_room(),
             touched: Touched::default(),
         };
         let is_there = self.entry.case.row.is_some();
@@ -254,12 +257,12 @@ impl Line {
     /// Folds facts into the rows and keeps them for the outcome.
     fn apply(&mut self, events: Vec<Event>, turn: &mut Turn<'_>) {
         let work = self.work.as_mut().expect("invariant: there is a job at work");
-        for event in events {
+        for event in &events {
             let mut live = Live { case: &mut self.entry.case, keeper: &mut *turn.slabs };
-            let folded = fold(&mut live, &event, turn.now);
+            let folded = fold(&mut live, event, turn.now);
             assert!(folded.is_ok(), "invariant: facts fit the rows they were made from: {folded:?}");
-            work.payload.push(&event);
-            match &event {
+            work.payload.push(event);
+            match event {
                 Event::Stepped { instance, .. } | Event::Opened { instance, .. } => {
                     work.touched.add(*instance);
                 }
@@ -268,7 +271,11 @@ impl Line {
                 }
                 _ => {}
             }
-            work.events.push(event);
+        }
+        if work.events.is_empty() {
+            work.events = events;
+        } else {
+            work.events.extend(events);
         }
     }
 

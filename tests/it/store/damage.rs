@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use expect_test::{Expect, expect};
 use knhk::id::{Partition, Time};
-use knhk::store::{Act, Change, Entry, Error, Level, Link, Log, Tables, info, repair};
+use knhk::store::{Act, Change, Entry, Error, KnownHash, Level, Link, Log, Tables, info, repair};
 use proptest::prelude::{ProptestConfig, Strategy, any, prop};
 use proptest::proptest;
 
@@ -267,7 +267,14 @@ fn bytes_in_a_payload_never_pass_for_a_frame() {
     let other = filled(23);
     other.disk.damage(&other.segments()[0], |bytes| whole.clone_from(bytes));
     let payload = whole[FRAME_AT - 122..FRAME_AT + 8192].to_vec();
-    let entry = Entry { partition: Partition(0), n: 1, subject: 0, previous: Link::default(), payload };
+    let entry = Entry {
+        partition: Partition(0),
+        n: 1,
+        subject: 0,
+        previous: Link::default(),
+        payload,
+        known: KnownHash::default(),
+    };
     store.journal.append(Time(1), vec![entry]).unwrap();
     drop(store);
     let head = bench.segments().pop().unwrap();
@@ -297,11 +304,55 @@ fn verify_compares_rows_sums_and_chains() {
     // A fact whose subject says that it continues nothing.
     let positions = store.journal.positions();
     let (n, subject) = (positions[0] + 1, 1);
-    let entry = Entry { partition: Partition(0), n, subject, previous: Link::default(), payload: vec![1] };
+    let entry = Entry {
+        partition: Partition(0),
+        n,
+        subject,
+        previous: Link::default(),
+        payload: vec![1],
+        known: KnownHash::default(),
+    };
     store.journal.append(Time(1), vec![entry]).unwrap();
     let found = bench.verify(Level::Full).findings;
     assert!(matches!(found[0], Error::ChainBroken { subject: 1, .. }), "{found:?}");
     assert!(matches!(found[1], Error::Fold { .. }), "{found:?}");
+}
+
+#[test]
+fn verify_folds_more_than_it_holds_at_once_and_compares_at_its_end() {
+    let mut bench = Bench::new(26);
+    let mut store = bench.open().unwrap();
+    // Some 18 MB in frames of three partitions, each a chain: an entry that is left out, folded twice or folded out of
+    // its order does not fit.
+    let mut previous = [Link::default(); 3];
+    for number in 0..1_200_u32 {
+        let entries = [0, 31, 62].iter().zip(&mut previous).map(|(&partition, previous)| {
+            let mut payload = vec![u8::try_from(number % 250).unwrap(); 5_000];
+            payload[1..5].copy_from_slice(&number.to_be_bytes());
+            let (n, subject) = (previous.n + 1, u64::from(partition) + 1);
+            let partition = Partition(partition);
+            let known = KnownHash::default();
+            let entry = Entry { partition, n, subject, previous: *previous, payload, known };
+            *previous = entry.link();
+            entry
+        });
+        let frame = store.journal.append(Time(1), entries.collect()).unwrap();
+        store.follower.apply(&frame).unwrap();
+        if number == 700 {
+            store.follower.checkpoint().unwrap();
+            let report = bench.verify(Level::Full);
+            assert!(report.findings.is_empty() && report.rows == 6, "{report:?}");
+        }
+    }
+    store.follower.checkpoint().unwrap();
+    let report = bench.verify(Level::Full);
+    assert!(report.findings.is_empty() && report.rows == 6 && report.entries == 3_600, "{report:?}");
+    let meta = bench.tables.meta().unwrap().unwrap();
+    let key = 63_u64.to_be_bytes();
+    let change = Change { table: FACTS, partition: Partition(62), key: &key, value: Some(&[2]) };
+    bench.tables.commit(&vec![change], &meta).unwrap();
+    let found = bench.verify(Level::Full).findings;
+    assert!(matches!(found[..], [Error::Astray { .. }]), "{found:?}");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use expect_test::expect;
 use knhk::id::{Partition, Time};
 use knhk::store::{
-    AppendError, Change, Disk, DiskFile, Entry, Error, Level, Link, Log, Meta, Prepared, RealDisk, Start,
-    StoreId, Table, Tables, open,
+    AppendError, Change, Disk, DiskFile, Entry, Error, KnownHash, Level, Link, Log, Meta, Prepared, RealDisk,
+    Start, StoreId, Table, Tables, open,
 };
 
 use super::{Bench, Chains, FACTS, SUBJECTS, rows};
@@ -19,6 +19,7 @@ fn entry(partition: u16, n: u64, payload: &[u8]) -> Entry {
         subject: 0,
         previous: Link::default(),
         payload: payload.to_vec(),
+        known: KnownHash::default(),
     }
 }
 
@@ -384,7 +385,14 @@ fn scans_give_the_newest_rows_in_order_over_all_layers() {
             n += 1;
             let previous = store.follower.get(SUBJECTS, &subject.to_be_bytes()).unwrap();
             let previous = previous.map_or(Link::default(), |row| super::link(&row));
-            Entry { partition: Partition(0), n, subject, previous, payload: vec![first] }
+            Entry {
+                partition: Partition(0),
+                n,
+                subject,
+                previous,
+                payload: vec![first],
+                known: KnownHash::default(),
+            }
         });
         let entries: Vec<_> = entries.collect();
         for part in entries.chunks(100) {
