@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use knhk::engine::turn::{REST_US, ROUND_US};
 use serde_json::{Value, json};
 
 use super::disk::LoopDisk;
@@ -25,6 +26,8 @@ const WRITE_LINES: usize = 64;
 const SLOW_ROUNDS: usize = 3;
 /// Live cases beside the closed ones.
 const BESIDE: usize = 10_000;
+/// What has happened by the time that memory is looked at: cases are at rest, and what was freed has gone back.
+const IDLE: Duration = Duration::from_micros(REST_US + ROUND_US + 3_000_000);
 /// Time for which cases are changed before a kill, so that there is something to fold.
 const CHANGING: Duration = Duration::from_millis(500);
 
@@ -70,9 +73,10 @@ pub(crate) fn live(setup: &Setup) -> Outcome<(Vec<Value>, Vec<Row>)> {
     Ok((points, rows))
 }
 
-/// Returns the anonymous memory a live case, of a service that has been started with them and is idle.
+/// Returns the anonymous memory a live case, of a service that has been idle for a while.
 fn memory(world: &mut World, setup: &Setup, empty: u64) -> Outcome<f64> {
     world.settle(setup)?;
+    std::thread::sleep(IDLE);
     let full = world.service.anonymous_bytes()?;
     Ok(full.saturating_sub(empty) as f64 / world.cases.len() as f64)
 }
