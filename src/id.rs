@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
 use serde::{Deserialize, Serialize};
 
 /// Partitions that cases are spread over; fixed when a store is made.
@@ -17,13 +19,7 @@ const _: () = assert!(1 << PARTITION_BITS == CASE_PARTITION_COUNT);
 const ID_EPOCH_US: u64 = 1_735_689_600_000_000;
 const CASE_TEXT_LEN: usize = 12;
 const TIME_TEXT_LEN: usize = 27;
-/// The last time of which a text is made, 9999-12-30T22:00:00.999999Z: what calendars that know zones hold.
-const LAST_TIME_US: u64 = 253_402_207_200_999_999;
-const US_PER_DAY: u64 = 86_400_000_000;
-/// Days from the first of March of the year 0 to 1970-01-01.
-const DAYS_FROM_MARCH_OF_YEAR_0: u64 = 719_468;
-/// Days of 400 years.
-const DAYS_PER_ERA: u64 = 146_097;
+const TIME_PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
 /// Crockford's base 32: no i, l, o, u, so that an id survives being read aloud.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
@@ -66,26 +62,9 @@ impl Time {
 
     /// Writes what [`Self::rfc3339`] returns: most answers say a time.
     pub fn write_rfc3339(self, out: &mut Vec<u8>) {
-        let us = self.0.min(LAST_TIME_US);
-        let (days, second) = (us / US_PER_DAY, us % US_PER_DAY / 1_000_000);
-        // The calendar repeats every 400 years, and its years begin in March here, so that leap days end them.
-        let day = days + DAYS_FROM_MARCH_OF_YEAR_0;
-        let (era, day) = (day / DAYS_PER_ERA, day % DAYS_PER_ERA);
-        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-        let day = day - (365 * year + year / 4 - year / 100);
-        let month = (5 * day + 2) / 153;
-        let day = day - (153 * month + 2) / 5 + 1;
-        let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-        write_digits::<4>(out, era * 400 + year + next_year);
-        for (sign, number) in
-            [(b'-', month), (b'-', day), (b'T', second / 3600), (b':', second / 60 % 60), (b':', second % 60)]
-        {
-            out.push(sign);
-            write_digits::<2>(out, number);
-        }
-        out.push(b'.');
-        write_digits::<6>(out, us % 1_000_000);
-        out.push(b'Z');
+        let microseconds = i64::try_from(self.0).unwrap_or(i64::MAX);
+        let timestamp = Timestamp::from_microsecond(microseconds).unwrap_or(Timestamp::MAX);
+        TIME_PRINTER.print_timestamp(&timestamp, out).expect("invariant: memory takes all");
     }
 
     /// Returns this time less `us` microseconds, never before the epoch.
@@ -93,16 +72,6 @@ impl Time {
     pub fn minus_us(self, us: u64) -> Self {
         Self(self.0.saturating_sub(us))
     }
-}
-
-/// Writes the last `COUNT` digits of a number.
-fn write_digits<const COUNT: usize>(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [b'0'; COUNT];
-    for digit in digits.iter_mut().rev() {
-        *digit += u8::try_from(number % 10).expect("invariant: a digit is less than ten");
-        number /= 10;
-    }
-    out.extend_from_slice(&digits);
 }
 
 /// Id of a case; its last bits are its partition.
@@ -201,18 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn times_are_written_as_a_calendar_library_writes_them() {
-        let library = |time: Time| {
-            let microseconds = i64::try_from(time.0).unwrap_or(i64::MAX);
-            let timestamp = jiff::Timestamp::from_microsecond(microseconds).unwrap_or(jiff::Timestamp::MAX);
-            format!("{timestamp:.6}")
-        };
-        // Every day of more than two rounds of the calendar, each at another time of the day.
-        let days = (0..2 * DAYS_PER_ERA + 500).map(|day| day * US_PER_DAY + day * 7_919_123_457 % US_PER_DAY);
-        let last_days = (0..500).map(|day| LAST_TIME_US - day * US_PER_DAY);
-        let edges = [0, US_PER_DAY - 1, LAST_TIME_US, LAST_TIME_US + 1, i64::MAX as u64, u64::MAX];
-        for time in days.chain(last_days).chain(edges).map(Time) {
-            assert_eq!(time.rfc3339(), library(time), "{}", time.0);
+    fn times_say_their_microseconds_and_end_with_the_year_9999() {
+        for (us, text) in [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (1_764_000_000_123_456, "2025-11-24T16:00:00.123456Z"),
+            (951_782_400_000_001, "2000-02-29T00:00:00.000001Z"),
+            (u64::MAX, "9999-12-30T22:00:00.999999Z"),
+        ] {
+            assert_eq!(Time(us).rfc3339(), text);
         }
     }
 

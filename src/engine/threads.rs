@@ -253,13 +253,19 @@ mod tests {
     #[test]
     fn threads_that_the_caller_starts_stay_off_hot_cores() {
         let first = mask()[0];
-        let inherited = std::thread::spawn(move || {
-            Threads::new(Vec::new()).keep_caller_off_hot_cores();
-            let before = mask();
-            Threads::new(vec![first]).keep_caller_off_hot_cores();
-            (before, std::thread::spawn(mask).join().unwrap())
-        });
-        assert_eq!(inherited.join().unwrap(), (mask(), vec![first]));
+        // In a thread of its own, because it stays there.
+        let seen = side_by_side(
+            "test",
+            2,
+            || None,
+            |_| {
+                Threads::new(Vec::new()).keep_caller_off_hot_cores();
+                let before = mask();
+                Threads::new(vec![first]).keep_caller_off_hot_cores();
+                Some((before, side_by_side("inner", 2, mask, |_| mask())))
+            },
+        );
+        assert_eq!(seen[1], Some((mask(), vec![vec![first], vec![first]])));
     }
 
     #[test]
