@@ -49,6 +49,8 @@ struct State {
     next_sync_fails: bool,
     next_write_fails: bool,
     late_us: u64,
+    /// Goes when its folder has been listed next.
+    going: Option<PathBuf>,
 }
 
 #[derive(Default)]
@@ -163,6 +165,7 @@ impl SimDisk {
             crash_at: None,
             is_crashed: false,
             budget_bytes: None,
+            going: None,
             faults: Faults::default(),
             next_sync_fails: false,
             next_write_fails: false,
@@ -296,6 +299,11 @@ impl SimDisk {
         state.stable_names.remove(path);
     }
 
+    /// Takes a file away as soon as somebody has seen its name.
+    pub(crate) fn take_away_when_listed(&self, path: PathBuf) {
+        self.lock().going = Some(path);
+    }
+
     /// Returns the paths of all files below a folder.
     pub(crate) fn files(&self, folder: &Path) -> Vec<PathBuf> {
         self.lock().names.keys().filter(|path| path.starts_with(folder)).cloned().collect()
@@ -360,10 +368,14 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
-        let state = self.lock();
+        let mut state = self.lock();
         state.alive()?;
         let inside = state.names.keys().filter(|path| path.parent() == Some(folder));
-        Ok(inside.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect())
+        let names = inside.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
+        if let Some(path) = state.going.take_if(|path| path.parent() == Some(folder)) {
+            state.names.remove(&path);
+        }
+        Ok(names)
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {

@@ -475,6 +475,25 @@ fn history_is_paced_by_the_bytes_of_the_journal_read_once() {
 }
 
 #[test]
+fn whoever_looks_beside_a_service_looks_anew_when_a_file_goes_that_it_has_just_seen() {
+    let mut kept = Keeping::new();
+    kept.append(30);
+    kept.settle(Trim::Due);
+    kept.snapshot().unwrap();
+    let (disk, options) = (kept.bench.disk.clone(), kept.bench.options.clone());
+    let folder = options.state_dir.join("journal");
+    let segments = kept.names("journal");
+    disk.take_away_when_listed(folder.join(&segments[0]));
+    let rows = knhk::store::retention(&disk, &options, kept.now(), Trim::Due).unwrap();
+    assert!(rows.iter().all(|row| row.name != segments[0]), "{rows:?}");
+    assert!(rows.iter().any(|row| row.name == segments[1]), "{rows:?}");
+    disk.take_away_when_listed(folder.join(&segments[1]));
+    let info = knhk::store::info(&disk, None::<&knhk::store::MemTables>, &options).unwrap();
+    assert!(info.damage.is_none(), "{info:?}");
+    assert_eq!(info.segments[0].name, segments[2]);
+}
+
+#[test]
 fn a_verification_begins_anew_when_what_it_reads_is_trimmed_and_a_snapshot_is_sealed_meanwhile() {
     let mut kept = Keeping::new();
     kept.append(30);
