@@ -6,6 +6,7 @@ use super::chain::{Listing, find_end};
 use super::disk::{Disk, DiskFile};
 use super::entry::{Positions, StoreId};
 use super::error::Error;
+use super::folders::look_anew;
 use super::open::JOURNAL_FOLDER;
 use super::tables::{Meta, Sums, Tables};
 use crate::id::{PARTITION_COUNT, Time};
@@ -50,8 +51,20 @@ pub struct Info {
     pub damage: Option<Error>,
 }
 
-/// Looks at a store without writing; `tables` is its working environment, if there is one.
+/// Looks at a store without writing; `tables` is its working environment, if there is one. When a running service takes a
+/// file away that was about to be looked at, it looks anew.
 pub fn info<D: Disk, T: Tables>(disk: &D, tables: Option<&T>, options: &Options) -> Result<Info, Error> {
+    look_anew(wrong, || look(disk, tables, options))
+}
+
+fn wrong(info: &Result<Info, Error>) -> Option<&Error> {
+    match info {
+        Ok(info) => info.damage.as_ref(),
+        Err(error) => Some(error),
+    }
+}
+
+fn look<D: Disk, T: Tables>(disk: &D, tables: Option<&T>, options: &Options) -> Result<Info, Error> {
     let folder = options.state_dir.join(JOURNAL_FOLDER);
     let mut out = Info {
         store: None,

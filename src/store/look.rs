@@ -12,13 +12,13 @@ use super::beside::Beside;
 use super::chain::{Found, Listing};
 use super::disk::{Disk, Lock};
 use super::error::Error;
+use super::folders::look_anew;
 use super::follower::{Fold, Follower, check_sums};
 use super::marker::Marker;
 use super::mem::MemTables;
 use super::open::{Ends, JOURNAL_FOLDER, LOCK_NAME, OpenReport, disbelief, find};
 use super::reader::{JournalReader, Shared};
 use super::tables::{Changes, Counted, Meta, Scrubbed, Sums, Table, Tables, VisitRow};
-use super::verify::look_again;
 use super::{Options, identity};
 
 /// A store that is looked at. Nobody can write to it as long as this is there, unless somebody already could.
@@ -60,7 +60,7 @@ pub fn look<D: Disk, T: Tables>(
     let looking = Looking { disk, fold, options, checked };
     let looked = if is_beside {
         // Whoever has the store may take files away meanwhile.
-        look_again(|| looking.look(None::<fn() -> _>, true))?
+        look_anew(|looked: &Result<_, _>| looked.as_ref().err(), || looking.look(None::<fn() -> _>, true))?
     } else {
         looking.look(Some(tables).filter(|_| lock.is_some()), false)?
     };

@@ -256,17 +256,6 @@ impl Ground {
     }
 }
 
-/// Looks at a store beside a service that may take files away: begins anew when one has gone that was just seen.
-pub(super) fn look_again<R>(mut look: impl FnMut() -> Result<R, Error>) -> Result<R, Error> {
-    let mut tries = 1;
-    loop {
-        match look() {
-            Err(error) if tries < FIND_COUNT_MAX && may_have_moved(&error) => tries += 1,
-            done => return done,
-        }
-    }
-}
-
 /// Returns whether a running service may have taken a file away that was just seen.
 pub(super) fn may_have_moved(error: &Error) -> bool {
     match error {

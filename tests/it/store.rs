@@ -20,7 +20,6 @@ mod lmdb;
 mod mend;
 mod rules;
 mod sealed;
-mod vanishing;
 
 const SUBJECTS: Table = Table(0);
 const FACTS: Table = Table(1);

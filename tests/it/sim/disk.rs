@@ -49,6 +49,10 @@ struct State {
     next_sync_fails: bool,
     next_write_fails: bool,
     late_us: u64,
+    /// Goes when its folder has been listed next.
+    going: Option<PathBuf>,
+    /// The process that has every lock alone, if it is another one.
+    holder: Option<u32>,
 }
 
 #[derive(Default)]
@@ -163,6 +167,8 @@ impl SimDisk {
             crash_at: None,
             is_crashed: false,
             budget_bytes: None,
+            going: None,
+            holder: None,
             faults: Faults::default(),
             next_sync_fails: false,
             next_write_fails: false,
@@ -296,6 +302,16 @@ impl SimDisk {
         state.stable_names.remove(path);
     }
 
+    /// Takes a file away as soon as somebody has seen its name.
+    pub(crate) fn take_away_when_listed(&self, path: PathBuf) {
+        self.lock().going = Some(path);
+    }
+
+    /// Lets another process have every lock alone from now on.
+    pub(crate) fn hold(&self, process: u32) {
+        self.lock().holder = Some(process);
+    }
+
     /// Returns the paths of all files below a folder.
     pub(crate) fn files(&self, folder: &Path) -> Vec<PathBuf> {
         self.lock().names.keys().filter(|path| path.starts_with(folder)).cloned().collect()
@@ -360,10 +376,14 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
-        let state = self.lock();
+        let mut state = self.lock();
         state.alive()?;
         let inside = state.names.keys().filter(|path| path.parent() == Some(folder));
-        Ok(inside.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect())
+        let names = inside.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
+        if let Some(path) = state.going.take_if(|path| path.parent() == Some(folder)) {
+            state.names.remove(&path);
+        }
+        Ok(names)
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -401,12 +421,17 @@ impl Disk for SimDisk {
     }
 
     fn lock(&self, _path: &Path) -> io::Result<Option<Lock>> {
-        self.lock().alive()?;
-        Ok(Some(Box::new(())))
+        let state = self.lock();
+        state.alive()?;
+        Ok(state.holder.is_none().then(|| Box::new(()) as Lock))
     }
 
     fn lock_shared(&self, path: &Path) -> io::Result<Option<Lock>> {
         Disk::lock(self, path)
+    }
+
+    fn lock_holder(&self, _path: &Path) -> Option<u32> {
+        self.lock().holder
     }
 }
 

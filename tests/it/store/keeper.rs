@@ -1,7 +1,7 @@
 //! History, snapshots and what leaves: nothing too early, and everything acknowledged still there.
 
 use expect_test::{Expect, expect};
-use knhk::store::{FileKind, Keeper, Kept, Moment, Now, Trim};
+use knhk::store::{FileKind, Keeper, Kept, Moment, Now, Trim, look};
 use std::fmt::Write as _;
 
 use super::*;
@@ -472,6 +472,31 @@ fn history_is_paced_by_the_bytes_of_the_journal_read_once() {
     }
     assert!(written > 3 && calls > 20, "{written} {calls}");
     assert!(paced_bytes > 0 && paced_bytes <= journal_bytes, "{paced_bytes} of {journal_bytes}");
+}
+
+#[test]
+fn whoever_looks_beside_a_service_looks_anew_when_a_file_goes_that_it_has_just_seen() {
+    let mut kept = Keeping::new();
+    kept.append(30);
+    kept.settle(Trim::Due);
+    kept.snapshot().unwrap();
+    let (disk, options) = (kept.bench.disk.clone(), kept.bench.options.clone());
+    let folder = options.state_dir.join("journal");
+    let segments = kept.names("journal");
+    disk.take_away_when_listed(folder.join(&segments[0]));
+    let rows = knhk::store::retention(&disk, &options, kept.now(), Trim::Due).unwrap();
+    assert!(rows.iter().all(|row| row.name != segments[0]), "{rows:?}");
+    assert!(rows.iter().any(|row| row.name == segments[1]), "{rows:?}");
+    disk.take_away_when_listed(folder.join(&segments[1]));
+    let info = knhk::store::info(&disk, None::<&MemTables>, &options).unwrap();
+    assert!(info.damage.is_none(), "{info:?}");
+    assert_eq!(info.segments[0].name, segments[2]);
+    disk.take_away_when_listed(folder.join(&segments[2]));
+    disk.hold(7);
+    let fold: Arc<dyn Fold> = Arc::new(Chains);
+    let looked = look(&Arc::new(disk), || Ok(None::<MemTables>), &fold, &options, &[]).unwrap().unwrap();
+    assert_eq!((looked.follower.seq(), looked.holder), (kept.store.follower.seq(), Some(7)));
+    assert!(!kept.names("journal").contains(&segments[2]), "nothing went");
 }
 
 #[test]
