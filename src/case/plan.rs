@@ -131,8 +131,8 @@ impl Found<'_> {
         wrote: Writes,
         facts: [Event; COUNT],
     ) -> Plan {
-        // The step itself comes behind them.
-        let mut before = Vec::with_capacity(COUNT + 1);
+        // The step itself comes behind them, and mostly an offer.
+        let mut before = Vec::with_capacity(COUNT + 2);
         before.extend(facts);
         Plan::Step(Box::new(Step {
             instance: self.row.instance,

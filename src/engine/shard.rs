@@ -262,6 +262,7 @@ impl Shard {
         for message in messages {
             match message {
                 Message::Requests(requests) => {
+                    turn.jobs.reserve(requests.len());
                     for request in requests {
                         self.admit(&mut turn, request);
                     }
