@@ -45,6 +45,8 @@ pub(crate) struct Client {
     can_read: bool,
     /// Whether the client sends no more, so that reading goes on to the end.
     is_ending: bool,
+    /// Whether it is among those that go on in the next round.
+    pub(crate) is_queued: bool,
     /// When the stage has taken too long.
     due: Instant,
     /// When the pause since the last piece has.
@@ -150,6 +152,7 @@ impl Client {
             output_at: 0,
             can_read: false,
             is_ending: false,
+            is_queued: false,
             due: now + state.options.idle_time,
             piece_due: now,
             in_hand: None,

@@ -193,7 +193,10 @@ impl Reactor {
         } else if flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP | EpollFlags::EPOLLRDHUP) {
             client.may_read(flags.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLRDHUP));
         }
-        active.push(token);
+        if !client.is_queued {
+            client.is_queued = true;
+            active.push(token);
+        }
     }
 
     fn accept(&mut self, at: usize, now: Instant) {
@@ -266,7 +269,8 @@ impl Reactor {
             clients.take(token);
             return;
         }
-        if client.has_more() {
+        if client.has_more() && !client.is_queued {
+            client.is_queued = true;
             self.again.push(token);
         }
         self.next_look = self.next_look.min(client.due(now));
@@ -275,6 +279,7 @@ impl Reactor {
     fn advance(&mut self, token: Token, now: Instant) {
         let mut read = None;
         self.with(token, now, |client, round| {
+            client.is_queued = false;
             client.send(round);
             read = client.read(round);
         });
