@@ -92,7 +92,12 @@ impl World {
 
     /// Waits until checkpoints have come to an end: the service has then nothing left to do for what was asked.
     pub(crate) fn settle(&self, setup: &Setup) -> Outcome<()> {
-        let quiet = Duration::from_secs(setup.checkpoint_seconds()) + CHECKPOINT_SPARE;
+        self.settle_every(setup.checkpoint_seconds())
+    }
+
+    /// Waits the same where a checkpoint follows a change within so many seconds.
+    pub(crate) fn settle_every(&self, checkpoint_seconds: u64) -> Outcome<()> {
+        let quiet = Duration::from_secs(checkpoint_seconds) + CHECKPOINT_SPARE;
         let began = Instant::now();
         let (mut count, mut since) = (self.checkpoints()?, Instant::now());
         while since.elapsed() < quiet {

@@ -13,6 +13,7 @@ use super::{Context, Error};
 use crate::config::Config;
 use crate::engine::clock::Clock;
 use crate::engine::fold::EngineFold;
+use crate::engine::memory;
 use crate::engine::tables;
 use crate::engine::threads::{self, become_owner};
 use crate::store::{
@@ -21,6 +22,10 @@ use crate::store::{
 
 /// Most parts of a store that are verified at the same time: each holds some rows of its own.
 const VERIFY_PARTS_MAX: usize = 8;
+/// Bytes of memory set aside for a row while it is verified: key, value, its places in map and order, and its chain.
+const VERIFY_ROW_BYTES: u64 = 512;
+/// One part in so many of the memory that is free is used for that.
+const VERIFY_MEMORY_SHARE: u64 = 4;
 
 /// Look at, verify, repair, trim and upgrade the state on disk
 #[derive(Debug, FromArgs, ArgsInfo)]
@@ -112,11 +117,13 @@ fn verify(context: &mut Context, config: &Config, command: &Verify) -> Result<()
         store::verify(&RealDisk, tables, Arc::new(EngineFold), &options, level, part, tell)
     };
     let count = if command.quick { 1 } else { threads::available_cores().len().clamp(1, VERIFY_PARTS_MAX) };
+    let free_bytes = memory::available_bytes().unwrap_or_default();
+    let rows_max = (free_bytes / VERIFY_MEMORY_SHARE / VERIFY_ROW_BYTES).max(store::PASS_ROWS) / count as u64;
     let reports = threads::side_by_side(
         "verify",
         count,
-        || part(Part { number: 0, count }, &mut tell),
-        |number| part(Part { number, count }, &mut |_| {}),
+        || part(Part { number: 0, count, rows_max }, &mut tell),
+        |number| part(Part { number, count, rows_max }, &mut |_| {}),
     );
     let mut reports = reports.into_iter();
     let mut report = reports.next().expect("invariant: the first part is done here");

@@ -12,6 +12,7 @@ pub mod fold;
 pub mod keeping;
 pub mod loading;
 mod locked;
+pub mod memory;
 mod meter;
 pub mod offline;
 pub mod pending;

@@ -21,8 +21,6 @@ use super::tables::{Change, Meta, Sums, TABLE_COUNT_MAX, Table, Tables};
 use super::verify::{Part, VerifyReport};
 use crate::id::{PARTITION_COUNT, Partition};
 
-/// Most rows of the environment that are folded and compared at once, if its partitions are small enough.
-pub(super) const SHARE_ROWS_MAX: u64 = 2_000_000;
 /// How often a comparison begins anew because a checkpoint came in between.
 const COMPARE_COUNT_MAX: u32 = 5;
 /// Changed rows at which the fold's memory is packed.
@@ -34,7 +32,7 @@ const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
 const CHAINS_TOLD_MAX: u64 = 1;
 
 /// Shares the partitions of a part out, so that each share has at most `rows_max` rows, or is one partition.
-pub(super) fn shares(sums: &Sums, rows_max: u64, part: Part) -> Vec<Vec<Partition>> {
+pub(super) fn shares(sums: &Sums, part: Part) -> Vec<Vec<Partition>> {
     let mut rows = [0_u64; PARTITION_COUNT];
     for ((_, partition), sum) in sums {
         rows[partition.index()] = rows[partition.index()].saturating_add(sum.rows);
@@ -45,7 +43,7 @@ pub(super) fn shares(sums: &Sums, rows_max: u64, part: Part) -> Vec<Vec<Partitio
         let count = rows[partition.index()];
         filled = filled.saturating_add(count);
         match out.last_mut() {
-            Some(last) if filled <= rows_max => last.push(partition),
+            Some(last) if filled <= part.rows_max => last.push(partition),
             _ => {
                 filled = count;
                 out.push(vec![partition]);

@@ -393,11 +393,12 @@ fn partitions_are_shared_out_by_their_rows() {
     for (partition, rows) in [(0, 5), (1, 5), (2, 1), (7, 100)] {
         sums.insert((ENDS, Partition(partition)), super::Sum { rows, hashes: 0 });
     }
-    let shares = super::compare::shares(&sums, 10, Part::WHOLE);
+    let shares = super::compare::shares(&sums, Part { rows_max: 10, ..Part::WHOLE });
     let firsts: Vec<u16> = shares.iter().map(|share| share[0].0).collect();
     assert_eq!(firsts, [0, 2, 7, 8]);
     assert_eq!(shares.concat(), Partition::all().collect::<Vec<_>>());
-    let parts = (0..3).map(|number| super::compare::shares(&sums, 10, Part { number, count: 3 }).concat());
+    let parts =
+        (0..3).map(|number| super::compare::shares(&sums, Part { number, count: 3, rows_max: 10 }).concat());
     let mut together = parts.collect::<Vec<_>>().concat();
     together.sort_unstable();
     assert_eq!(together, shares.concat());

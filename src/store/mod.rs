@@ -76,7 +76,7 @@ pub use tables::{
     Change, Changes, Compacted, Counted, KEY_BYTES_MAX, Meta, Scrubbed, Sum, Sums, TABLE_COUNT_MAX, Table,
     Tables, VALUE_BYTES_MAX, Visit, VisitRow,
 };
-pub use verify::{Level, Part, VerifyReport, verify, walk};
+pub use verify::{Level, PASS_ROWS, Part, VerifyReport, verify, walk};
 
 /// What a store is told by the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -45,11 +45,17 @@ pub struct Part {
     pub number: usize,
     /// How many there are.
     pub count: usize,
+    /// Most rows of the environment that it folds and compares at once, if partitions are small enough. What is more takes
+    /// another pass over all files.
+    pub rows_max: u64,
 }
+
+/// Rows that are folded and compared at once where nobody says how many there is memory for.
+pub const PASS_ROWS: u64 = 2_000_000;
 
 impl Part {
     /// All of it.
-    pub const WHOLE: Self = Self { number: 0, count: 1 };
+    pub const WHOLE: Self = Self { number: 0, count: 1, rows_max: PASS_ROWS };
 }
 
 /// What was verified, and what is wrong.
@@ -382,8 +388,7 @@ fn verify_all<D: Disk, T: Tables>(
         hashes.entry(begins_after).and_modify(|hash| *hash = Some(first.header.before.hash));
     }
     let mut is_first = true;
-    let rows_max = compare::SHARE_ROWS_MAX / ground.part.count as u64;
-    for share in compare::shares(&sums, rows_max, ground.part) {
+    for share in compare::shares(&sums, ground.part) {
         let empty = Meta::empty(store);
         let mut pass = Pass::new(&share, Arc::clone(fold), empty, environment.clone(), newest.clone());
         begin(&mut pass, disk, options, ground, begins_after, report, is_first);
