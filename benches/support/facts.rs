@@ -8,7 +8,7 @@ use knhk::engine::fold::EngineFold;
 use knhk::engine::record::{Act, Body, KeyFact, Maker, Record};
 use knhk::expr::Fragment;
 use knhk::id::{CaseId, Partition, SpecNumber, Time};
-use knhk::store::{self, Entry, Frame, KnownHash, Link, MemTables, Opened, RealDisk, Start, StoreId};
+use knhk::store::{self, Entry, Frame, Link, MemTables, Opened, RealDisk, Start, StoreId};
 
 /// A store in `folder` whose rows are in memory.
 pub(crate) type Store = Opened<RealDisk, MemTables>;
@@ -86,14 +86,7 @@ impl Cases {
         let n = &mut self.positions[case.partition().index()];
         *n += 1;
         let payload = payload(&events);
-        let entry = Entry {
-            partition: case.partition(),
-            n: *n,
-            subject: case.0,
-            previous: *previous,
-            payload,
-            known: KnownHash::default(),
-        };
+        let entry = Entry::new(case.partition(), *n, case.0, *previous, payload);
         (*previous, *item) = (entry.link(), *item + 1);
         entry
     }

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-/// Returns the bytes of memory that this process can still use without anything being swapped out: of the machine, and of
-/// the control group that it is in. `None` where the system does not tell.
+/// Returns the bytes of memory that this process can still use without anything being swapped out: of the machine, and in a
+/// container, of that. `None` where the system does not tell.
 pub fn available_bytes() -> Option<u64> {
     let machine = of_meminfo(&fs::read_to_string("/proc/meminfo").ok()?)?;
     let group = of_group(|name| fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok());
@@ -16,7 +16,8 @@ fn of_meminfo(text: &str) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1_024)
 }
 
-/// Returns what the limit of a control group leaves, by the files of version 2 or 1; `None` when there is no limit.
+/// Returns what the limit of the control group at the top leaves, which is a container's own, by the files of version 2 or
+/// 1; `None` when there is no limit.
 fn of_group(read: impl Fn(&str) -> Option<String>) -> Option<u64> {
     let number = |name: &str| read(name)?.trim().parse::<u64>().ok();
     let left = |limit: &str, used: &str| Some(number(limit)?.saturating_sub(number(used)?));
@@ -46,11 +47,8 @@ mod tests {
         };
         assert_eq!(group(&[("memory.max", "5000\n"), ("memory.current", "1000\n")]), Some(4_000));
         assert_eq!(group(&[("memory.max", "max\n"), ("memory.current", "1000\n")]), None);
-        let old = [("memory/memory.limit_in_bytes", "500\n"), ("memory/memory.usage_in_bytes", "600\n")];
-        assert_eq!(
-            of_group(|name| old.iter().find(|file| file.0 == name).map(|file| file.1.to_owned())),
-            Some(0)
-        );
+        let old = &[("memory/memory.limit_in_bytes", "500\n"), ("memory/memory.usage_in_bytes", "600\n")];
+        assert_eq!(group(old), Some(0));
         assert_eq!(group(&[]), None);
     }
 }

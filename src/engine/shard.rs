@@ -31,7 +31,7 @@ use crate::case;
 use crate::case::encode::Payload;
 use crate::case::row::Link;
 use crate::id::{CaseId, PARTITION_COUNT, Partition, Time};
-use crate::store::{self, Entry, KnownHash};
+use crate::store::{self, Entry};
 
 use batches::{Turn, Undo};
 use keys::Keys;
@@ -428,8 +428,7 @@ impl Shard {
         let position = &mut self.positions[partition.index()];
         *position += 1;
         let previous = store::Link { n: previous.n, hash: previous.hash };
-        let entry =
-            Entry { partition, n: *position, subject, previous, payload, known: KnownHash::default() };
+        let entry = Entry::new(partition, *position, subject, previous, payload);
         let link = entry.link();
         turn.stage(entry, self.options.batch_bytes_max);
         Link { n: link.n, hash: link.hash }

@@ -13,7 +13,7 @@ use crate::engine::service::{Answer, ItemAct, Once, Operation, Service};
 use crate::engine::shared::Place;
 use crate::engine::{self, fold::EngineFold};
 use crate::id::{ItemId, Partition};
-use crate::store::{self, Entry, KnownHash, Link, Log, MemTables, RealDisk, Start, StoreId};
+use crate::store::{self, Entry, Link, Log, MemTables, RealDisk, Start, StoreId};
 use crate::telemetry::metrics::Metrics;
 
 /// Bytes of an entry that stands for a step; a step's own entry is about as large.
@@ -131,14 +131,7 @@ pub fn commits(
         let between = clock.monotonic_us();
         let frame = (0..entries).map(|_| {
             n += 1;
-            Entry {
-                partition: Partition(0),
-                n,
-                subject: 0,
-                previous: Link::default(),
-                payload: vec![1; ENTRY_BYTES],
-                known: KnownHash::default(),
-            }
+            Entry::new(Partition(0), n, 0, Link::default(), vec![1; ENTRY_BYTES])
         });
         let frame: Vec<Entry> = frame.collect();
         let made = clock.monotonic_us();

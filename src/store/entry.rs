@@ -46,13 +46,13 @@ pub struct Entry {
     /// What it says; the store does not look inside.
     pub payload: Vec<u8>,
     /// Its hash, once somebody asked for it.
-    pub known: KnownHash,
+    known: KnownHash,
 }
 
 /// The hash of an entry that was worked out from what the entry has in memory; none by default, as of one that was just
-/// made, read, or changed. It says nothing that the rest does not say, so that any two are equal.
+/// made or read. It says nothing that the rest does not say, so that any two are equal.
 #[derive(Debug, Clone, Default)]
-pub struct KnownHash(OnceLock<[u8; 16]>);
+struct KnownHash(OnceLock<[u8; 16]>);
 
 impl PartialEq for KnownHash {
     fn eq(&self, _other: &Self) -> bool {
@@ -63,11 +63,16 @@ impl PartialEq for KnownHash {
 impl Eq for KnownHash {}
 
 impl Entry {
+    /// Returns an entry of which nobody has asked for the hash.
+    pub fn new(partition: Partition, n: u64, subject: u64, previous: Link, payload: Vec<u8>) -> Self {
+        Self { partition, n, subject, previous, payload, known: KnownHash::default() }
+    }
+
     /// Returns the hash that the next entry of the chain carries: the first half of BLAKE3 over everything here. It is
     /// worked out once.
     pub fn hash(&self) -> [u8; 16] {
         let hash = *self.known.0.get_or_init(|| self.hash_anew());
-        debug_assert_eq!(hash, self.hash_anew(), "invariant: whoever changes an entry forgets its hash");
+        debug_assert_eq!(hash, self.hash_anew(), "invariant: an entry is not changed once its hash is known");
         hash
     }
 

@@ -18,9 +18,8 @@ use super::retention::{
 };
 use super::sealed::prepare_folder;
 use super::segment;
-use super::shelf::is_gone;
+use super::shelf::{is_gone, look_anew};
 use super::snapshot::{self, SNAPSHOT_FOLDER, Snapshot};
-use super::verify::may_have_moved;
 
 /// Returns whether a history file or snapshot is what is wrong, for as long as it is the same file.
 pub(super) fn is_damage(error: &Error) -> bool {
@@ -101,9 +100,6 @@ pub(super) fn look_at_sealed<D: Disk>(disk: &D, options: &Options) -> Result<Fil
     Ok(files)
 }
 
-/// How often it is looked anew because a running service took a file away meanwhile.
-const LOOK_COUNT_MAX: u32 = 16;
-
 /// Returns which files lie in a store and when each goes, without changing anything, beside a running service or
 /// without one. Where a grace began in another run of the machine, it is counted from now.
 ///
@@ -111,17 +107,6 @@ const LOOK_COUNT_MAX: u32 = 16;
 /// The folders cannot be read, or the journal is damaged.
 pub fn retention<D: Disk>(disk: &D, options: &Options, now: Now, trim: Trim) -> Result<Vec<FileRow>, Error> {
     look_anew(|rows: &Result<_, _>| rows.as_ref().err(), || sheet(disk, options, now, trim))
-}
-
-/// Looks, and a few times anew when what was found wrong may only be that a file was taken away after its name was read.
-pub(super) fn look_anew<R>(wrong: fn(&R) -> Option<&Error>, mut look: impl FnMut() -> R) -> R {
-    for _ in 1..LOOK_COUNT_MAX {
-        let found = look();
-        if !wrong(&found).is_some_and(may_have_moved) {
-            return found;
-        }
-    }
-    look()
 }
 
 fn sheet<D: Disk>(disk: &D, options: &Options, now: Now, trim: Trim) -> Result<Vec<FileRow>, Error> {

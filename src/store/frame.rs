@@ -5,7 +5,7 @@
 //! again in another segment is the same frame. Decoding trusts nothing.
 
 use super::bytes::{Fields, length_u32};
-use super::entry::{ENTRY_HEAD_BYTES, Entry, Frame, KnownHash, Link};
+use super::entry::{ENTRY_HEAD_BYTES, Entry, Frame, Link};
 use crate::id::{PARTITION_COUNT, Partition, Time};
 
 /// Largest frame in bytes; what the options may name, and what reading accepts.
@@ -181,5 +181,5 @@ fn decode_entry(fields: &mut Fields<'_>, partition: Partition, n: u64) -> Option
     let previous = Link { n: fields.u64()?, hash: fields.array()? };
     let length = fields.u32()? as usize;
     let payload = fields.take(length)?.to_vec();
-    Some(Entry { partition, n, subject, previous, payload, known: KnownHash::default() })
+    Some(Entry::new(partition, n, subject, previous, payload))
 }

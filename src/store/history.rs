@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::bytes::Fields;
 use super::disk::{Disk, DiskFile};
-use super::entry::{Entry, KnownHash, Link, StoreId};
+use super::entry::{Entry, Link, StoreId};
 use super::error::Error;
 use super::reader::Span;
 use super::sealed::{self, Kind, Moment, Sealed, Writer};
@@ -456,13 +456,6 @@ impl Chain {
             _ => return None,
         };
         let payload = fields.take(fields.left())?;
-        Some(previous.map(|previous| Entry {
-            partition,
-            n,
-            subject,
-            previous,
-            payload: payload.to_vec(),
-            known: KnownHash::default(),
-        }))
+        Some(previous.map(|previous| Entry::new(partition, n, subject, previous, payload.to_vec())))
     }
 }

@@ -6,8 +6,8 @@ use super::chain::{Listing, find_end};
 use super::disk::{Disk, DiskFile};
 use super::entry::{Positions, StoreId};
 use super::error::Error;
-use super::folders::look_anew;
 use super::open::JOURNAL_FOLDER;
+use super::shelf::look_anew;
 use super::tables::{Meta, Sums, Tables};
 use crate::id::{PARTITION_COUNT, Time};
 

@@ -9,8 +9,8 @@ use super::history::{self, HISTORY_FOLDER};
 use super::sealed::{Moment, prepare_folder};
 use super::snapshot::{self, SNAPSHOT_FOLDER};
 use super::{
-    Act, Entry, Error, FORMAT, Fold, KnownHash, Level, Link, Log, MemTables, Opened, Options, Part, RealDisk,
-    Rows, Start, StoreId, Table, Tables, VerifyReport, Work, format, look, open, repair, verify,
+    Act, Entry, Error, FORMAT, Fold, Level, Link, Log, MemTables, Opened, Options, Part, RealDisk, Rows,
+    Start, StoreId, Table, Tables, VerifyReport, Work, format, look, open, repair, verify,
 };
 use crate::id::{Partition, Time};
 
@@ -124,7 +124,7 @@ impl Bench {
                 .update(&[link.hash.as_slice(), &subject.to_le_bytes()].concat())
                 .finalize_xof()
                 .fill(&mut payload);
-            let entry = Entry { partition, n, subject, previous: link, payload, known: KnownHash::default() };
+            let entry = Entry::new(partition, n, subject, link, payload);
             self.links.insert(subject, (entry.link(), count + 1));
             entries.push(entry);
         }

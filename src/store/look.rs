@@ -12,12 +12,12 @@ use super::beside::Beside;
 use super::chain::{Found, Listing};
 use super::disk::{Disk, Lock};
 use super::error::Error;
-use super::folders::look_anew;
 use super::follower::{Fold, Follower, check_sums};
 use super::marker::Marker;
 use super::mem::MemTables;
 use super::open::{Ends, JOURNAL_FOLDER, LOCK_NAME, OpenReport, disbelief, find};
 use super::reader::{JournalReader, Shared};
+use super::shelf::look_anew;
 use super::tables::{Changes, Counted, Meta, Scrubbed, Sums, Table, Tables, VisitRow};
 use super::{Options, identity};
 

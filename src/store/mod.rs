@@ -52,7 +52,7 @@ mod sealed_tests;
 mod tests;
 
 pub use disk::{Disk, DiskFile, Lock, RealDisk, Stamp};
-pub use entry::{Entry, Frame, KnownHash, Link, Positions, StoreId};
+pub use entry::{Entry, Frame, Link, Positions, StoreId};
 pub use error::{AppendError, Error};
 pub use folders::retention;
 pub use follower::{CHECKPOINT_CHANGED_BYTES, Checkpoint, Fold, Follower, Is, Rows};

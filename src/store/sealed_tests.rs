@@ -15,8 +15,8 @@ use super::sealed::{
 };
 use super::snapshot::{self, Snapshot};
 use super::{
-    Change, Entry, Error, Fold, HURRIED_SEGMENT_BYTES, KnownHash, Link, LmdbTables, Log, MemTables, Meta,
-    Opened, Options, RealDisk, Rows, Start, StoreId, Sums, Table, Tables, open,
+    Change, Entry, Error, Fold, HURRIED_SEGMENT_BYTES, Link, LmdbTables, Log, MemTables, Meta, Opened,
+    Options, RealDisk, Rows, Start, StoreId, Sums, Table, Tables, open,
 };
 use crate::id::{Partition, Time};
 
@@ -269,14 +269,7 @@ impl Bench {
                 };
                 let mut payload = vec![0; usize::try_from(random % 400).unwrap()];
                 blake3::Hasher::new().update(&random.to_le_bytes()).finalize_xof().fill(&mut payload);
-                let entry = Entry {
-                    partition,
-                    n: positions[partition.index()],
-                    subject,
-                    previous,
-                    payload,
-                    known: KnownHash::default(),
-                };
+                let entry = Entry::new(partition, positions[partition.index()], subject, previous, payload);
                 self.links.insert(subject, entry.link());
                 entries.push(entry);
             }

@@ -172,6 +172,29 @@ impl<D: Disk> Shelf<D> {
     }
 }
 
+/// How often something is looked at in all, because a running service took a file away meanwhile.
+const LOOK_COUNT_MAX: u32 = 16;
+
+/// Looks, and a few times anew when what was found wrong may only be that a running service took a file away after its
+/// name was read.
+pub(super) fn look_anew<R>(wrong: fn(&R) -> Option<&Error>, mut look: impl FnMut() -> R) -> R {
+    for _ in 1..LOOK_COUNT_MAX {
+        let found = look();
+        if !wrong(&found).is_some_and(may_have_moved) {
+            return found;
+        }
+    }
+    look()
+}
+
+/// Tells whether a running service may have taken a file away that was just seen.
+fn may_have_moved(error: &Error) -> bool {
+    match error {
+        Error::SegmentMissing { .. } | Error::DamagedCopy { .. } => true,
+        error => is_gone(error),
+    }
+}
+
 /// Tells whether somebody took a file away since its name was read.
 pub(super) fn is_gone(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)

@@ -8,8 +8,7 @@ use super::frame::{FRAME_BYTES_MAX, Tag, decode, encode, encoded_bytes, groups, 
 use super::row;
 use super::segment::{name, parse_name};
 use super::{
-    Change, Entry, KnownHash, Link, LmdbTables, MemTables, Meta, Scrubbed, StoreId, Sums, TABLE_COUNT_MAX,
-    Table, Tables,
+    Change, Entry, Link, LmdbTables, MemTables, Meta, Scrubbed, StoreId, Sums, TABLE_COUNT_MAX, Table, Tables,
 };
 use crate::id::{PARTITION_COUNT, Partition, Time};
 
@@ -24,14 +23,7 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
             let partition = Partition(partition);
             positions[partition.index()] += 1;
             let previous = Link { n, hash };
-            Entry {
-                partition,
-                n: positions[partition.index()],
-                subject,
-                previous,
-                payload,
-                known: KnownHash::default(),
-            }
+            Entry::new(partition, positions[partition.index()], subject, previous, payload)
         };
         parts.into_iter().map(build).collect()
     })
@@ -111,14 +103,7 @@ proptest! {
 
 #[test]
 fn a_frame_of_the_greatest_length_reads_back_and_a_longer_one_does_not() {
-    let entry = |payload_bytes| Entry {
-        partition: Partition(1),
-        n: 1,
-        subject: 0,
-        previous: Link::default(),
-        payload: vec![7; payload_bytes],
-        known: KnownHash::default(),
-    };
+    let entry = |payload_bytes| Entry::new(Partition(1), 1, 0, Link::default(), vec![7; payload_bytes]);
     let most = FRAME_BYTES_MAX - 64 - 22 - 36 - 4;
     let bytes = sealed(1, [0; 32], 1, &[entry(most)]);
     assert_eq!((bytes.len(), decode(&bytes, TAG).unwrap().length_bytes), (FRAME_BYTES_MAX, FRAME_BYTES_MAX));

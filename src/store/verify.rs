@@ -16,15 +16,13 @@ use super::frame::Decoded;
 use super::history::{HISTORY_FOLDER, History};
 use super::open::JOURNAL_FOLDER;
 use super::segment::Segment;
-use super::shelf::is_gone;
+use super::shelf::{is_gone, look_anew};
 use super::snapshot::{self, SNAPSHOT_FOLDER, Snapshot};
 use super::tables::{Meta, TABLE_COUNT_MAX, Table, Tables};
 use super::{Options, identity};
 
 /// How often sums are counted anew because a checkpoint came in between.
 const COUNT_MAX: u32 = 5;
-/// How often the files are looked for anew because one was removed meanwhile.
-const FIND_COUNT_MAX: u32 = 16;
 /// What a note begins with that tells where a copy is incomplete.
 const LEFT_OUT: &str = "an opening of this copy leaves out what lies behind";
 
@@ -114,15 +112,10 @@ pub fn verify<D: Disk, T: Tables>(
     part: Part,
     progress: &mut dyn FnMut(u64),
 ) -> VerifyReport {
-    let mut tries = 0;
-    // Ends: tries are counted.
-    loop {
-        let report = verify_once(disk, tables, &fold, options, level, part, progress);
-        tries += 1;
-        if tries == FIND_COUNT_MAX || !report.findings.iter().any(is_gone) {
-            return report;
-        }
-    }
+    look_anew(
+        |report: &VerifyReport| report.findings.iter().find(|finding| is_gone(finding)),
+        || verify_once(disk, tables, &fold, options, level, part, progress),
+    )
 }
 
 fn verify_once<D: Disk, T: Tables>(
@@ -194,19 +187,16 @@ impl Ground {
         part: Part,
         report: &mut VerifyReport,
     ) -> Result<Self, Error> {
-        let mut tries = 0;
-        loop {
-            let mut found = VerifyReport::default();
-            tries += 1;
-            match Self::find(disk, options, part, &mut found) {
-                Err(error) if tries < FIND_COUNT_MAX && may_have_moved(&error) => {}
-                ground => {
-                    report.notes.append(&mut found.notes);
-                    report.segments = found.segments;
-                    return ground;
-                }
-            }
-        }
+        let (ground, mut found) = look_anew(
+            |(ground, _): &(Result<Self, Error>, VerifyReport)| ground.as_ref().err(),
+            || {
+                let mut found = VerifyReport::default();
+                (Self::find(disk, options, part, &mut found), found)
+            },
+        );
+        report.notes.append(&mut found.notes);
+        report.segments = found.segments;
+        ground
     }
 
     fn find<D: Disk>(
@@ -259,14 +249,6 @@ impl Ground {
             report.notes.push(format!("{void} segments are void: later ones hold what they held"));
         }
         Ok(out)
-    }
-}
-
-/// Returns whether a running service may have taken a file away that was just seen.
-pub(super) fn may_have_moved(error: &Error) -> bool {
-    match error {
-        Error::SegmentMissing { .. } | Error::DamagedCopy { .. } => true,
-        error => is_gone(error),
     }
 }
 

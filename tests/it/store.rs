@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use knhk::id::{Partition, Time};
 use knhk::store::{
-    AppendError, Entry, Error, Fold, KnownHash, Level, Link, Log, MemTables, Opened, Options, Part, Rows,
-    Start, StoreId, Table, VerifyReport, open, verify,
+    AppendError, Entry, Error, Fold, Level, Link, Log, MemTables, Opened, Options, Part, Rows, Start,
+    StoreId, Table, VerifyReport, open, verify,
 };
 
 use crate::sim::disk::SimDisk;
@@ -119,14 +119,7 @@ impl Bench {
             positions[partition.index()] += 1;
             let mut payload = vec![u8::try_from(self.draw(256)).unwrap()];
             payload.resize(1 + usize::try_from(self.draw(3000)).unwrap(), 0x5a);
-            let entry = Entry {
-                partition,
-                n: positions[partition.index()],
-                subject,
-                previous,
-                payload,
-                known: KnownHash::default(),
-            };
+            let entry = Entry::new(partition, positions[partition.index()], subject, previous, payload);
             links.insert(subject, entry.link());
             out.push(entry);
         }

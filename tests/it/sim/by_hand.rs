@@ -15,7 +15,7 @@ use knhk::engine::writer::{JournalState, Writer};
 use knhk::engine::{queries, tables};
 use knhk::error::Kind;
 use knhk::id::{CaseId, Partition, Time};
-use knhk::store::{AppendError, Entry, FORMAT, FORMAT_OLDEST, KnownHash, Link, MemTables, Options, Table};
+use knhk::store::{AppendError, Entry, FORMAT, FORMAT_OLDEST, Link, MemTables, Options, Table};
 
 use super::disk::{Faults, SimDisk};
 use super::node::{Node, Setting};
@@ -222,14 +222,7 @@ fn a_frame_that_is_refused_for_its_size_or_order_is_not_done_and_the_journal_doe
     let staged = |shard, n, bytes| {
         let (ticket, answerer) = ticket();
         let partition = Partition(u16::try_from(shard).unwrap());
-        let entry = Entry {
-            partition,
-            n,
-            subject: 0,
-            previous: Link::default(),
-            payload: vec![0; bytes],
-            known: KnownHash::default(),
-        };
+        let entry = Entry::new(partition, n, 0, Link::default(), vec![0; bytes]);
         let reply = Reply::Refused(knhk::engine::service::Refusal {
             code: knhk::error::Code(300),
             kind: Kind::Invalid,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use expect_test::{Expect, expect};
 use knhk::id::{Partition, Time};
-use knhk::store::{Act, Change, Entry, Error, KnownHash, Level, Link, Log, Tables, info, repair};
+use knhk::store::{Act, Change, Entry, Error, Level, Link, Log, Tables, info, repair};
 use proptest::prelude::{ProptestConfig, Strategy, any, prop};
 use proptest::proptest;
 
@@ -267,14 +267,7 @@ fn bytes_in_a_payload_never_pass_for_a_frame() {
     let other = filled(23);
     other.disk.damage(&other.segments()[0], |bytes| whole.clone_from(bytes));
     let payload = whole[FRAME_AT - 122..FRAME_AT + 8192].to_vec();
-    let entry = Entry {
-        partition: Partition(0),
-        n: 1,
-        subject: 0,
-        previous: Link::default(),
-        payload,
-        known: KnownHash::default(),
-    };
+    let entry = Entry::new(Partition(0), 1, 0, Link::default(), payload);
     store.journal.append(Time(1), vec![entry]).unwrap();
     drop(store);
     let head = bench.segments().pop().unwrap();
@@ -304,14 +297,7 @@ fn verify_compares_rows_sums_and_chains() {
     // A fact whose subject says that it continues nothing.
     let positions = store.journal.positions();
     let (n, subject) = (positions[0] + 1, 1);
-    let entry = Entry {
-        partition: Partition(0),
-        n,
-        subject,
-        previous: Link::default(),
-        payload: vec![1],
-        known: KnownHash::default(),
-    };
+    let entry = Entry::new(Partition(0), n, subject, Link::default(), vec![1]);
     store.journal.append(Time(1), vec![entry]).unwrap();
     let found = bench.verify(Level::Full).findings;
     assert!(matches!(found[0], Error::ChainBroken { subject: 1, .. }), "{found:?}");
@@ -331,8 +317,7 @@ fn verify_folds_more_than_it_holds_at_once_and_compares_at_its_end() {
             payload[1..5].copy_from_slice(&number.to_be_bytes());
             let (n, subject) = (previous.n + 1, u64::from(partition) + 1);
             let partition = Partition(partition);
-            let known = KnownHash::default();
-            let entry = Entry { partition, n, subject, previous: *previous, payload, known };
+            let entry = Entry::new(partition, n, subject, *previous, payload);
             *previous = entry.link();
             entry
         });

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use knhk::id::{Partition, Time};
 use knhk::store::{
-    Change, Entry, Error, KEY_BYTES_MAX, KnownHash, Level, Link, LmdbTables, Log, Opened, Options, Part,
-    RealDisk, Start, StoreId, Table, Tables, VerifyReport, open, verify,
+    Change, Entry, Error, KEY_BYTES_MAX, Level, Link, LmdbTables, Log, Opened, Options, Part, RealDisk,
+    Start, StoreId, Table, Tables, VerifyReport, open, verify,
 };
 
 use super::{Chains, FACTS, SUBJECTS};
@@ -45,14 +45,7 @@ fn append(store: &mut Store, subjects: std::ops::Range<u64>, text: &str) {
         let row = store.follower.get(SUBJECTS, &subject.to_be_bytes()).unwrap();
         let previous = row.map_or(Link::default(), |row| super::link(&row));
         let payload = [&[2], text.as_bytes(), &subject.to_be_bytes()].concat();
-        entries.push(Entry {
-            partition: Partition(2),
-            n,
-            subject,
-            previous,
-            payload,
-            known: KnownHash::default(),
-        });
+        entries.push(Entry::new(Partition(2), n, subject, previous, payload));
     }
     let frame = store.journal.append(Time(2), entries).unwrap();
     store.follower.apply(&frame).unwrap();

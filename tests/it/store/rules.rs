@@ -6,21 +6,14 @@ use std::sync::Arc;
 use expect_test::expect;
 use knhk::id::{Partition, Time};
 use knhk::store::{
-    AppendError, Change, Disk, DiskFile, Entry, Error, KnownHash, Level, Link, Log, Meta, Prepared, RealDisk,
-    Start, StoreId, Table, Tables, open,
+    AppendError, Change, Disk, DiskFile, Entry, Error, Level, Link, Log, Meta, Prepared, RealDisk, Start,
+    StoreId, Table, Tables, open,
 };
 
 use super::{Bench, Chains, FACTS, SUBJECTS, rows};
 
 fn entry(partition: u16, n: u64, payload: &[u8]) -> Entry {
-    Entry {
-        partition: Partition(partition),
-        n,
-        subject: 0,
-        previous: Link::default(),
-        payload: payload.to_vec(),
-        known: KnownHash::default(),
-    }
+    Entry::new(Partition(partition), n, 0, Link::default(), payload.to_vec())
 }
 
 fn contents(bench: &Bench, path: &Path) -> Vec<u8> {
@@ -385,14 +378,7 @@ fn scans_give_the_newest_rows_in_order_over_all_layers() {
             n += 1;
             let previous = store.follower.get(SUBJECTS, &subject.to_be_bytes()).unwrap();
             let previous = previous.map_or(Link::default(), |row| super::link(&row));
-            Entry {
-                partition: Partition(0),
-                n,
-                subject,
-                previous,
-                payload: vec![first],
-                known: KnownHash::default(),
-            }
+            Entry::new(Partition(0), n, subject, previous, vec![first])
         });
         let entries: Vec<_> = entries.collect();
         for part in entries.chunks(100) {

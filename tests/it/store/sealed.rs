@@ -97,14 +97,7 @@ fn entries(read: &Read) -> Vec<Entry> {
             other => panic!("{other}"),
         };
         let payload = value.0.to_vec();
-        out.push(Entry {
-            partition,
-            n: big(10..18),
-            subject: big(2..10),
-            previous,
-            payload,
-            known: KnownHash::default(),
-        });
+        out.push(Entry::new(partition, big(10..18), big(2..10), previous, payload));
     }
     out
 }

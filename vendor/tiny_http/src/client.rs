@@ -382,16 +382,13 @@ impl Client {
         };
     }
 
-    /// Sends the answer if it is there; tells whether it was.
-    pub(crate) fn poll(&mut self, round: &mut Round<'_>) -> bool {
-        let Stage::Answering(coming, _) = &mut self.stage else { return false };
-        let Poll::Ready(response) = coming.as_mut().poll(&mut Context::from_waker(&self.waker)) else {
-            return false;
-        };
-        let Stage::Answering(_, asked) = mem::replace(&mut self.stage, Stage::Over) else { return false };
+    /// Sends the answer if it is there.
+    pub(crate) fn poll(&mut self, round: &mut Round<'_>) {
+        let Stage::Answering(coming, _) = &mut self.stage else { return };
+        let Poll::Ready(response) = coming.as_mut().poll(&mut Context::from_waker(&self.waker)) else { return };
+        let Stage::Answering(_, asked) = mem::replace(&mut self.stage, Stage::Over) else { return };
         let is_last = asked.is_last || round.state.closing.load(SeqCst);
         self.print(&response, &asked.version, asked.is_head, is_last, round);
-        true
     }
 
     /// Sends a refusal; the connection ends with it.

@@ -289,9 +289,7 @@ impl Reactor {
     }
 
     fn poll(&mut self, token: Token, now: Instant) {
-        self.with(token, now, |client, round| {
-            client.poll(round);
-        });
+        self.with(token, now, Client::poll);
     }
 
     /// Hands requests out, all of a round together.
