@@ -5,6 +5,8 @@ mod disk;
 use std::sync::Arc;
 use std::time::Duration;
 
+use knhk::api::Listener;
+use knhk::api::server::{self, Server};
 use knhk::engine::clock::{Clock, SystemClock, deadline_in_us, until};
 use knhk::engine::running::{Engine, open_store};
 use knhk::engine::service::{
@@ -18,8 +20,10 @@ use knhk::id::{CaseId, ItemId};
 use knhk::store::{self, Start, StoreId};
 use knhk::telemetry::metrics::Metrics;
 use knhk::telemetry::metrics::labels::{Cache, CaseState, ItemState, Queue};
+use serde_json::json;
 
 use self::disk::{LossyTables, SwitchDisk};
+use crate::support::http::Client;
 use crate::support::wait;
 
 const SEQUENCE: &[u8] = include_bytes!("../data/spec/sequence.yawl");
@@ -185,6 +189,37 @@ fn requests_beyond_what_may_wait_for_a_shard_are_answered_busy_and_a_hanging_dis
     wait_for(|| service.engine.shared().inboxes[0].open() == 0);
     wait_for(|| service.create(None).is_ok());
     service.stop();
+}
+
+#[test]
+fn over_http_an_outcome_that_does_not_come_is_told_and_the_same_key_finds_it_later() {
+    let Running { engine, disk, folder } =
+        start(Options { command_us_max: 50_000, ..options() }, LossyTables::default());
+    let engine = Arc::new(engine);
+    let listener = Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let Listener::Tcp(socket) = &listener else { panic!("a TCP listener") };
+    let address = socket.local_addr().unwrap();
+    let options = server::Options {
+        http_workers: 2,
+        connections_max: 10,
+        times: server::TIMES,
+        limits: crate::api::LIMITS,
+    };
+    let service: Arc<dyn Service> = Arc::<Engine<SwitchDisk, LossyTables>>::clone(&engine);
+    let server = Server::start(vec![listener], &options, service).unwrap();
+    let mut client = Client::new(address);
+    let mut ask = || client.post("/cases", Some("k"), &json!({ "workflow": "sequence" })).unwrap();
+    disk.hang(true);
+    // Nobody calls while the disk hangs.
+    let problem = ask().expect(504);
+    assert_eq!((&problem["code"], &problem["key"]), (&"KN0301".into(), &"k".into()), "{problem}");
+    disk.hang(false);
+    wait_for(|| engine.shared().inboxes[0].open() == 0);
+    let first = ask().expect(201);
+    assert_eq!(ask().expect(201), first);
+    server.stop();
+    assert!(engine.stop().is_empty());
+    drop(folder);
 }
 
 #[test]
