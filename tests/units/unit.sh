@@ -1,0 +1,266 @@
+# The unit on a host: what it starts, who may use it, how it comes back, what a mistake looks like.
+
+fresh unit
+check "installs into a tree" scripts/install --root "$tree" --binary "$binary"
+tree_boot
+in_tree useradd --create-home --groups knhk ann
+in_tree useradd --create-home bob
+
+is_ready() {
+    within 60 is_serving
+    same "$(property Type) $(property NotifyAccess) $(property SubState)" "notify main running"
+    gives 0 in_tree systemctl is-enabled knhk
+}
+check "is active and ready after the boot" is_ready
+
+answers_health() {
+    gives 0 in_tree curl -s -o /dev/null -w '%{http_code}' http://localhost:8080/health
+    same "$said" 200
+}
+check "/health answers 200" answers_health
+
+is_who_it_should_be() {
+    local pid
+    pid=$(property MainPID)
+    same "$(in_tree ps -o user=,group= -p "$pid" | xargs)" "knhk knhk"
+    same "$(in_tree awk '/^Cap(Eff|Prm|Bnd|Inh)/ { print $2 }' "/proc/$pid/status" | sort -u)" 0000000000000000
+    same "$(in_tree awk '/^NoNewPrivs/ { print $2 }' "/proc/$pid/status")" 1
+}
+check "runs as user knhk, without any capability" is_who_it_should_be
+
+says_its_limits() {
+    same "$(property LimitMEMLOCK)" $((1 << 30))
+    same "$(property LimitNOFILE)" 65536
+    same "$(property WatchdogUSec) $(property Restart) $(property RestartPreventExitStatus)" "30s always 78"
+}
+check "says its limits, watchdog and restarts" says_its_limits
+
+takes_work() {
+    has "$(knhk workflow register /srv/order.yawl)" 'id +order' 'version +1'
+    knhk workflow create order --data '{"customer": "root"}' --quiet >"$place/case"
+    has "$(knhk workflow list)" "$(cat "$place/case")"
+}
+check "root registers, creates and lists" takes_work
+
+# What the machine grants may be less; then the service runs all the same, and locks what it may.
+locks_memory() {
+    local pid granted
+    pid=$(property MainPID)
+    granted=$(in_tree awk '/^Max locked memory/ { print $4 }' "/proc/$pid/limits")
+    echo "locked memory granted: $granted"
+    [ "$granted" = unlimited ] || [ "$granted" -ge 65536 ]
+    same "$(in_tree awk '/^VmLck/ { print ($2 > 0) }' "/proc/$pid/status")" 1
+}
+check "locks memory, as much as the machine grants" locks_memory
+
+group_takes_work() {
+    has "$(as ann knhk workflow register /srv/order.yawl)" 'version +1'
+    local case
+    case=$(as ann knhk workflow create order --data '{"customer": "ann"}' --quiet)
+    has "$(as ann knhk workflow list)" "$case" "$(cat "$place/case")"
+}
+check "a member of group knhk does so without a password" group_takes_work
+
+others_are_refused() {
+    local before
+    before=$(knhk workflow list --quiet)
+    gives 78 as bob knhk workflow list
+    has "$said" 'Permission denied'
+    gives 78 as bob knhk workflow create order
+    gives 78 as bob knhk workflow register /srv/order.yawl
+    # Not by a configuration of their own either: the socket itself is closed to them.
+    printf 'socket = "/run/knhk/knhk.sock"\n' >"$tree/home/bob/knhk.toml"
+    gives 69 as bob env KNHK_CONFIG=/home/bob/knhk.toml knhk workflow list
+    gives 69 as bob env KNHK_CONFIG=/home/bob/knhk.toml knhk workflow create order
+    same "$(knhk workflow list --quiet)" "$before"
+}
+check "others are refused, and nothing comes of it" others_are_refused
+
+others_see_nothing() {
+    local path
+    for path in /var/lib/knhk /var/cache/knhk /run/knhk /etc/knhk /var/backups/knhk; do
+        gives 2 as bob ls "$path"
+        has "$said" 'Permission denied'
+        same "$path $(in_tree stat -c %a "$path")" "$path 750"
+    done
+    gives 7 as bob curl -s --unix-socket /run/knhk/knhk.sock http://localhost/health
+    # Nothing below them is open to others, should a folder above ever be.
+    same "$(in_tree find /var/lib/knhk /var/cache/knhk /run/knhk /etc/knhk /var/backups/knhk -perm /007)" ""
+}
+check "state, socket, configuration and backups are closed to others" others_see_nothing
+
+kill_9() {
+    local pid
+    pid=$(property MainPID)
+    in_tree kill -9 "$pid"
+    within 30 is_serving
+    same "$(property NRestarts)" 1
+    [ "$(property MainPID)" != "$pid" ]
+    has "$(knhk workflow get "$(cat "$place/case")")" 'state +running'
+}
+check "kill -9: it is started again, and has its case" kill_9
+
+# The unit's 30 s are looked at above; here they are fewer, so that the check is short. Few files give a warning.
+watchdog() {
+    printf '[Service]\nWatchdogSec=5\nLimitNOFILE=256\n' | in_tree systemctl edit --runtime --stdin knhk
+    in_tree systemctl restart knhk
+    local pid here
+    here=$(mark)
+    pid=$(property MainPID)
+    in_tree kill -STOP "$pid"
+    is_another() { [ "$(property MainPID)" != "$pid" ] && is_serving; }
+    within 60 is_another
+    has "$(journal --after-cursor "$here")" 'Watchdog timeout'
+    has "$(knhk workflow list --quiet)" "$(cat "$place/case")"
+    in_tree systemctl revert knhk
+    in_tree systemctl restart knhk
+    same "$(property WatchdogUSec)" 30s
+}
+check "SIGSTOP: the watchdog starts it again" watchdog
+
+config_mistake() {
+    local here
+    here=$(mark)
+    cp "$tree/etc/knhk/knhk.toml" "$place/knhk.toml"
+    printf 'cache_size_mb = 3\nhot_path_max_tick = 8\n' >>"$tree/etc/knhk/knhk.toml"
+    gives 1 in_tree systemctl restart knhk
+    same "$(property ExecMainStatus) $(property ActiveState)" "78 failed"
+    has "$(in_tree systemctl status knhk)" 'knhk.toml:[0-9]+: cache_size_mb = 3 ' 'unknown key hot_path_max_tick$' 'nearest name is'
+    has "$(journal --after-cursor "$here" | grep -i error)" 'knhk.toml:[0-9]+: cache_size_mb = 3 ' 'unknown key'
+    gives 78 knhk config validate
+    # One that is to be started again is "activating (auto-restart)".
+    same "$(property ActiveState) $(property SubState) $(property NRestarts)" "failed failed 0"
+    cat "$place/knhk.toml" >"$tree/etc/knhk/knhk.toml"
+    in_tree systemctl start knhk
+    within 30 is_serving
+}
+check "a mistake in the configuration: status 78, no restart, and what is wrong where" config_mistake
+
+reload() {
+    local here pid
+    here=$(mark)
+    pid=$(property MainPID)
+    in_tree systemctl reload knhk
+    said_something() { [ -n "$(journal --after-cursor "$here" | grep -i 'configuration')" ]; }
+    within 30 said_something
+    same "$(property MainPID)" "$pid"
+    is_serving
+}
+check "reload reaches it, and it goes on" reload
+
+drop_in() {
+    printf '[Service]\nLimitMEMLOCK=4G\nCPUQuota=400%%\n' | in_tree systemctl edit --stdin knhk
+    in_tree systemctl restart knhk
+    within 30 is_serving
+    same "$(property LimitMEMLOCK) $(property CPUQuotaPerSecUSec)" "$((4 << 30)) 4s"
+    has "$(in_tree systemctl status knhk)" 'override.conf'
+}
+check "systemctl edit: LimitMEMLOCK and CPUQuota are the unit's" drop_in
+
+hardened() {
+    local exposure
+    exposure=$(in_tree systemd-analyze security knhk --no-pager | sed -nE 's/.*Overall exposure level for knhk.service: ([0-9.]+) .*/\1/p')
+    echo "exposure: $exposure"
+    awk -v found="$exposure" 'BEGIN { exit !(found != "" && found <= 2.0) }'
+    in_tree systemd-analyze security --threshold=20 knhk --no-pager >/dev/null
+    in_tree systemd-analyze security --threshold=20 knhk-backup --no-pager >/dev/null
+}
+check "systemd-analyze security: 2.0 or less" hardened
+
+verified() {
+    # Manual pages are not in the tree.
+    local said
+    said=$(in_tree systemd-analyze verify --man=no knhk.service knhk-backup.timer 2>&1) || true
+    same "$(grep -v 'knhk-backup.sh is not executable' <<<"$said")" ""
+}
+check "systemd-analyze verify finds nothing" verified
+
+# Lines of the program itself, not of systemd about it, with a priority from .. to.
+lines_of() { journal -t knhk -p "$1..$2"; }
+carries_priority() {
+    local errors warnings others
+    errors=$(lines_of emerg err) warnings=$(lines_of warning warning) others=$(lines_of notice debug)
+    has "$errors" '^error\[KN0604\]: '
+    has "$warnings" '^warning: the limit on open files is low'
+    has "$others" '^knhk serves on '
+    same "$(grep -vE '^(error(:|\[KN[0-9]{4}\]:)|hint:) ' <<<"$errors")" ""
+    same "$(grep -vE '^warning: ' <<<"$warnings")" ""
+    same "$(grep -iE '^(error|warning)' <<<"$others")" ""
+}
+check "the journal's lines have a priority, and their message begins with it" carries_priority
+
+stops() {
+    local here
+    here=$(mark)
+    in_tree systemctl stop knhk
+    same "$(property Result) $(property ExecMainStatus) $(property ActiveState)" "success 0 inactive"
+    has "$(journal --after-cursor "$here")" 'knhk stops' 'Deactivated successfully'
+    [ ! -e "/proc/$(tree_leader)/root/run/knhk/knhk.sock" ]
+    has "$(knhk workflow list --quiet)" "$(cat "$place/case")"
+    in_tree systemctl start knhk
+    within 30 is_serving
+}
+check "stops in order, and starts again" stops
+
+outlives_a_boot() {
+    within 30 is_serving
+    has "$(knhk workflow list --quiet)" "$(cat "$place/case")"
+    same "$(property LimitMEMLOCK) $(property CPUQuotaPerSecUSec)" "$((4 << 30)) 4s"
+}
+tree_stop
+tree_boot
+check "after a boot: the case and the drop-in are there" outlives_a_boot
+
+nothing_failed() { same "$(in_tree systemctl --failed --plain --no-legend)" ""; }
+check "no unit has failed" nothing_failed
+
+# From here on scripts/install runs inside, as it does on a host.
+mkdir -p "$tree/srv/knhk/scripts"
+cp -r systemd "$tree/srv/knhk/"
+cp scripts/install "$tree/srv/knhk/scripts/"
+[ ! -e scripts/knhk-backup.sh ] || cp scripts/knhk-backup.sh "$tree/srv/knhk/scripts/"
+cp "$binary" "$tree/srv/knhk/knhk"
+install_inside() { in_tree /srv/knhk/scripts/install "$@"; }
+
+installs_again() {
+    local pid
+    pid=$(property MainPID)
+    echo 'cache_size_mb = 300' >>"$tree/etc/knhk/knhk.toml"
+    has "$(install_inside --binary /srv/knhk/knhk 2>&1)" '^upgrading' 'stays as it is' 'knhk is ready'
+    is_serving
+    [ "$(property MainPID)" != "$pid" ]
+    has "$(knhk config show)" 'cache_size_mb +300'
+    has "$(knhk workflow list --quiet)" "$(cat "$place/case")"
+    same "$(property LimitMEMLOCK)" $((4 << 30))
+}
+check "installing again keeps configuration, drop-in and state" installs_again
+
+installs_over_a_mistake() {
+    echo 'cache_size_mb = 3' >"$tree/etc/knhk/knhk.toml.d/90-wrong.toml"
+    gives 78 install_inside --binary /srv/knhk/knhk
+    has "$said" 'cache_size_mb = 3 is not' 'hint: '
+    is_serving
+    rm "$tree/etc/knhk/knhk.toml.d/90-wrong.toml"
+}
+check "installing over a wrong configuration says so and leaves the service running" installs_over_a_mistake
+
+uninstalls() {
+    has "$(install_inside --uninstall)" 'kept: /var/lib/knhk' 'kept: /etc/knhk'
+    same "$(property ActiveState) $(property LoadState)" "inactive not-found"
+    same "$(find "$tree/usr/local" "$tree/etc/systemd/system" -name '*knhk*' ! -path '*.service.d*')" ""
+    gives 2 install_inside --purge
+    [ -e "$tree/var/lib/knhk/store" ] && [ -e "$tree/etc/knhk/knhk.toml" ]
+    install_inside --binary /srv/knhk/knhk
+    has "$(knhk workflow list --quiet)" "$(cat "$place/case")"
+}
+check "uninstalling keeps state, and what is installed then has it" uninstalls
+
+purges() {
+    has "$(install_inside --purge --yes)" '/var/lib/knhk' 'kept: /var/backups/knhk'
+    [ ! -e "$tree/var/lib/knhk" ] && [ ! -e "$tree/etc/knhk" ] && [ -d "$tree/var/backups/knhk" ]
+    has "$(install_inside --binary /srv/knhk/knhk)" 'knhk is ready'
+    same "$(knhk workflow list --quiet)" ""
+}
+check "purging deletes state and configuration when that was agreed to" purges
+check "no unit has failed" nothing_failed
+tree_stop
