@@ -20,6 +20,7 @@ mod pages;
 mod performance;
 mod problem;
 mod reference;
+mod reload;
 mod serve;
 mod state;
 mod table;

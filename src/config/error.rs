@@ -1,6 +1,7 @@
 //! Everything that can be wrong with the configuration, each with its place.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
 use crate::error::{Code, Kind};
@@ -61,6 +62,47 @@ pub enum Error {
         /// The files that were read, also those without a mistake.
         files: Vec<PathBuf>,
     },
+    /// A command names a key that does not exist.
+    #[error("unknown key {name}")] // KN0630
+    NoKey {
+        /// As typed.
+        name: String,
+        /// What was probably meant.
+        nearest: Option<&'static str>,
+    },
+    /// A command gives a value that breaks the rule of its key; the code says how.
+    #[error("{message}")]
+    Value {
+        /// The code of the same mistake in a file.
+        code: Code,
+        /// What is wrong.
+        message: String,
+    },
+    /// The file belongs to somebody else.
+    #[error("{} belongs to {owner}; only {owner} and root may change it", path.display())] // KN0631
+    NotOwner {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        owner: String,
+    },
+    /// The file cannot be read or replaced.
+    #[error("could not change {}", path.display())] // KN0632
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Other commands change the file.
+    #[error("others have been changing {} for {waited_s} s", path.display())] // KN0633
+    Held {
+        /// The file.
+        path: PathBuf,
+        /// How long this command waited.
+        waited_s: u64,
+    },
 }
 
 fn count(mistakes: usize) -> String {
@@ -72,11 +114,46 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::Invalid { .. } => Code(620),
+            Self::NoKey { .. } => Code(630),
+            Self::Value { code, .. } => *code,
+            Self::NotOwner { .. } => Code(631),
+            Self::Write { .. } => Code(632),
+            Self::Held { .. } => Code(633),
         }
     }
 
     /// Returns what it means outside.
     pub fn kind(&self) -> Kind {
-        Kind::Configuration
+        match self {
+            Self::Invalid { .. } => Kind::Configuration,
+            Self::NoKey { .. } | Self::Value { .. } => Kind::Usage,
+            Self::NotOwner { .. } | Self::Write { .. } => Kind::Io,
+            Self::Held { .. } => Kind::Busy,
+        }
+    }
+
+    /// Returns every mistake of the files and variables; empty when something else is wrong.
+    pub fn mistakes(&self) -> &[Mistake] {
+        match self {
+            Self::Invalid { mistakes, .. } => mistakes,
+            _ => &[],
+        }
+    }
+
+    /// Returns what to do about it, where that is not obvious.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoKey { nearest: Some(nearest), .. } => Some(format!("nearest name is {nearest}")),
+            Self::NoKey { nearest: None, .. } => Some("knhk config show lists all keys".to_owned()),
+            Self::NotOwner { .. } => Some("use sudo".to_owned()),
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("use sudo".to_owned())
+            }
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::ResourceBusy => {
+                Some("a file that is mounted by itself cannot be replaced; mount its folder".to_owned())
+            }
+            Self::Held { .. } => Some("try again".to_owned()),
+            _ => None,
+        }
     }
 }

@@ -1,4 +1,6 @@
-//! `knhk config`: what is configured, where from, and what is wrong with it.
+//! `knhk config`: what is configured, where from, how it is changed, and what is wrong with it.
+
+mod set;
 
 use argh::{ArgsInfo, FromArgs};
 use serde_json::{Map, Value as Json, json};
@@ -8,7 +10,7 @@ use super::ui::{Color, Form};
 use super::{Context, Error};
 use crate::config::{KEYS, Key, Origin, Value};
 
-/// Show and check the configuration
+/// Show, change and check the configuration
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "config", help_triggers("-h", "--help", "help"))]
 pub(super) struct ConfigNoun {
@@ -20,6 +22,8 @@ pub(super) struct ConfigNoun {
 #[argh(subcommand)]
 enum Verb {
     Show(Show),
+    Set(set::Set),
+    Unset(set::Unset),
     Validate(Validate),
 }
 
@@ -50,6 +54,8 @@ struct Validate {
 pub(super) fn run(context: &mut Context, noun: ConfigNoun) -> Result<(), Error> {
     match noun.verb {
         Verb::Show(command) => show(context, &command),
+        Verb::Set(command) => set::set(context, &command),
+        Verb::Unset(command) => set::unset(context, &command),
         Verb::Validate(command) => validate(context, &command),
     }
 }
@@ -91,7 +97,8 @@ fn shown_name(key: &Key) -> String {
     if key.name.starts_with("otel_") { key.name.to_uppercase() } else { key.name.to_owned() }
 }
 
-fn json_of(value: &Value) -> Json {
+/// Returns a value as it stands in documents.
+pub(super) fn json_of(value: &Value) -> Json {
     match value {
         Value::Integer(value) => json!(value),
         Value::Flag(value) => json!(value),
