@@ -27,6 +27,9 @@ const LOOK_MS: u16 = 1_000;
 /// Frames between two lines about a long start.
 const PROGRESS_FRAMES: u64 = 100_000;
 
+/// What nobody but user and group of the service may do with what it makes.
+const UMASK: u32 = 0o027;
+
 /// Run the service until SIGTERM
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "serve", help_triggers("-h", "--help", "help"))]
@@ -44,6 +47,8 @@ struct Running {
 
 pub(super) fn run(context: &Context, _command: &Serve) -> Result<(), Error> {
     let loaded = context.load()?;
+    // Whatever the service makes is no business of other users, also where no unit says so.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(UMASK));
     let config = &loaded.config;
     // Before any thread, so that all inherit it and only the main thread hears signals.
     let signals = block_signals().map_err(Error::system("block signals"))?;

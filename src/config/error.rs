@@ -50,6 +50,17 @@ pub(super) const SIZE: Code = Code(607);
 /// Two values do not go together.
 pub(super) const TOGETHER: Code = Code(608);
 
+/// A folder is missing, and the service may not make it.
+pub(super) const PLACE_MISSING: Code = Code(613);
+/// What should be a folder is something else.
+pub(super) const PLACE_NOT_FOLDER: Code = Code(614);
+/// A folder, or something in it, belongs to somebody else.
+pub(super) const PLACE_OWNER: Code = Code(615);
+/// Others may use a folder, or its owner may not.
+pub(super) const PLACE_MODE: Code = Code(616);
+/// The service may not read a file of the configuration.
+pub(super) const PLACE_UNREADABLE: Code = Code(617);
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -96,7 +107,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Other commands change the file.
-    #[error("others have been changing {} for {waited_s} s", path.display())] // KN0633
+    #[error("others are changing {}; {waited_s} s were not enough", path.display())] // KN0633
     Held {
         /// The file.
         path: PathBuf,

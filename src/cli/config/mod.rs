@@ -1,5 +1,6 @@
 //! `knhk config`: what is configured, where from, how it is changed, and what is wrong with it.
 
+mod fix;
 mod set;
 
 use argh::{ArgsInfo, FromArgs};
@@ -24,7 +25,8 @@ enum Verb {
     Show(Show),
     Set(set::Set),
     Unset(set::Unset),
-    Validate(Validate),
+    Validate(fix::Validate),
+    Fix(fix::Fix),
 }
 
 /// Print every key with its value
@@ -42,21 +44,13 @@ struct Show {
     color: Option<Color>,
 }
 
-/// Find every mistake in the configuration
-#[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "validate", help_triggers("-h", "--help", "help"))]
-struct Validate {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
-}
-
 pub(super) fn run(context: &mut Context, noun: ConfigNoun) -> Result<(), Error> {
     match noun.verb {
         Verb::Show(command) => show(context, &command),
         Verb::Set(command) => set::set(context, &command),
         Verb::Unset(command) => set::unset(context, &command),
-        Verb::Validate(command) => validate(context, &command),
+        Verb::Validate(command) => fix::validate(context, &command),
+        Verb::Fix(command) => fix::fix(context, &command),
     }
 }
 
@@ -114,15 +108,4 @@ fn origin_of(origin: &Origin) -> Json {
         }
         Origin::Variable(name) => json!({ "from": "environment", "variable": name }),
     }
-}
-
-fn validate(context: &mut Context, command: &Validate) -> Result<(), Error> {
-    context.ui.set_json(command.json);
-    let loaded = context.load()?;
-    let files: Vec<String> = loaded.files.iter().map(|path| path.display().to_string()).collect();
-    if context.ui.form() == Form::Json {
-        return context.ui.document(&json!({ "valid": true, "files": files, "mistakes": [] }));
-    }
-    let read = if files.is_empty() { "built-in values only".to_owned() } else { files.join(", ") };
-    context.ui.answer(&format!("valid: {read}\n"))
 }
