@@ -195,6 +195,7 @@ fn serve(service: &dyn Service, request: &Request, limits: &Limits, route: Route
         Route::CaseHistory => cases::history(service, request, id),
         Route::ItemList => items::list(service, request),
         Route::ItemGet => items::get(service, request, id),
+        Route::ServiceReload => service_routes::reload(service, request),
         Route::StateSnapshot => service_routes::maintain(service, request, Maintenance::Snapshot),
         Route::StateTrim => service_routes::maintain(service, request, Maintenance::Trim),
         Route::StateUpgrade => service_routes::maintain(service, request, Maintenance::Upgrade),

@@ -55,6 +55,13 @@ pub(super) fn openapi(request: &Request) -> Result<Answered, Problem> {
     Ok(Answered::new(200, JSON, OPENAPI))
 }
 
+/// Has the configuration read again.
+pub(super) fn reload(service: &dyn Service, request: &Request) -> Result<Answered, Problem> {
+    accepts_json(request)?;
+    Query::read(&request.query, &[])?;
+    Ok(Answered::json(200, &service.reload()?))
+}
+
 /// Does something to the state on disk.
 pub(super) fn maintain(
     service: &dyn Service,

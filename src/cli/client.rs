@@ -95,6 +95,14 @@ impl Client {
         document(&self.send(&Request { method: "POST", path, accept, content_type, body, key })?)
     }
 
+    /// Posts to the running service, and never to the store in its place; returns the JSON that is answered.
+    pub(super) fn post_to_service(&self, path: String) -> Result<Value, Error> {
+        let body = b"{}".to_vec();
+        let content_type = "application/json";
+        let request = Request { method: "POST", path, accept: content_type, content_type, body, key: None };
+        document(&accepted(self.ask(&request)?)?)
+    }
+
     /// Gets a list page by page and hands each page on, until `limit` items or the end. Returns the token of
     /// the page after, if there is one.
     pub(super) fn pages(
@@ -130,11 +138,7 @@ impl Client {
 
     /// Sends a request and returns the answer; a refusal is an error.
     fn send(&self, request: &Request<'_>) -> Result<Answer, Error> {
-        let answer = self.exchange(request)?;
-        if (200..300).contains(&answer.status) {
-            return Ok(answer);
-        }
-        Err(Error::Service(Box::new(Problem::of(answer.status, &answer.body))))
+        accepted(self.exchange(request)?)
     }
 
     /// Asks the service, and once it was not to be had, the store: one command never mixes the two, unless it has
@@ -222,6 +226,14 @@ impl Client {
     fn timed_out(&self) -> Error {
         Error::TimedOut { limit_ms: self.config.client_timeout_ms }
     }
+}
+
+/// Returns an answer that is no refusal.
+fn accepted(answer: Answer) -> Result<Answer, Error> {
+    if (200..300).contains(&answer.status) {
+        return Ok(answer);
+    }
+    Err(Error::Service(Box::new(Problem::of(answer.status, &answer.body))))
 }
 
 /// How much of a list is wanted.

@@ -245,6 +245,7 @@ impl Error {
             Self::Store(error) => Some(format!("knhk explain {}", error.code())),
             Self::Engine(error) => Some(format!("knhk explain {}", error.code())),
             Self::Service(problem) => problem.hint.clone(),
+            Self::Configuration(error) => error.hint(),
             _ => None,
         }
     }
@@ -253,7 +254,8 @@ impl Error {
     pub fn mistakes(&self) -> Vec<Value> {
         match self {
             Self::Service(problem) => problem.mistakes.clone(),
-            Self::Configuration(config::Error::Invalid { mistakes, .. }) => mistakes
+            Self::Configuration(error) => error
+                .mistakes()
                 .iter()
                 .map(|mistake| {
                     serde_json::json!({

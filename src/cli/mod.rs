@@ -15,11 +15,13 @@ mod http;
 mod input;
 mod kept;
 mod local;
+mod man;
 mod mistakes;
 mod pages;
 mod performance;
 mod problem;
 mod reference;
+mod reload;
 mod serve;
 mod state;
 mod table;
@@ -63,6 +65,7 @@ enum Noun {
     Performance(performance::Performance),
     Explain(explain::Explain),
     Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// What every command is given.
@@ -179,6 +182,7 @@ fn obey(context: &mut Context, asked: Asked) -> Result<(), Error> {
         Some(Noun::Config(noun)) => config::run(context, noun),
         Some(Noun::Performance(noun)) => performance::run(context, noun),
         Some(Noun::Explain(command)) => explain::run(context, &command),
+        Some(Noun::Man(command)) => man::run(context, &command),
         Some(Noun::Completions(command)) => completions::run(context, &command),
     }
 }

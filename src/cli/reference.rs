@@ -49,7 +49,8 @@ fn section(page: &mut String, path: &str, command: &CommandInfoWithArgs) {
     }
 }
 
-fn usage(name: &str, optionality: &Optionality) -> String {
+/// Returns an argument as a usage line has it.
+pub(super) fn usage(name: &str, optionality: &Optionality) -> String {
     let name = name.to_uppercase();
     match optionality {
         Optionality::Required => name,

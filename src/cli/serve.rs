@@ -8,10 +8,11 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::reload::Reloader;
 use super::{Context, Error};
 use crate::api::server::{self, CONNECTIONS_MAX};
 use crate::api::{Listener, Server};
-use crate::config::Config;
+use crate::config::{Config, Loaded};
 use crate::engine::clock::{BelievingClock, Clock, SystemClock};
 use crate::engine::running::{Engine, open_store};
 use crate::engine::service::Service;
@@ -26,28 +27,36 @@ const LOOK_MS: u16 = 1_000;
 /// Frames between two lines about a long start.
 const PROGRESS_FRAMES: u64 = 100_000;
 
+/// What nobody but user and group of the service may do with what it makes.
+const UMASK: u32 = 0o027;
+
 /// Run the service until SIGTERM
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "serve", help_triggers("-h", "--help", "help"))]
 pub(super) struct Serve {}
 
-type Node = Engine<RealDisk, LmdbTables>;
+/// The engine of a service.
+pub(super) type Node = Engine<RealDisk, LmdbTables>;
 
 /// Everything that runs.
 struct Running {
     engine: Arc<Node>,
     server: Server,
+    reloader: Arc<Reloader>,
 }
 
 pub(super) fn run(context: &Context, _command: &Serve) -> Result<(), Error> {
-    let config = context.config()?;
+    let loaded = context.load()?;
+    // Whatever the service makes is no business of other users, also where no unit says so.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(UMASK));
+    let config = &loaded.config;
     // Before any thread, so that all inherit it and only the main thread hears signals.
     let signals = block_signals().map_err(Error::system("block signals"))?;
     let clock: Arc<dyn Clock> = Arc::new(BelievingClock::new(SystemClock::new()));
     let metrics = Arc::new(Metrics::new());
-    start_log(context, &config, &clock, &metrics);
+    start_log(context, config, &clock, &metrics);
     let connections_max = connections_for(raise_file_limit());
-    let running = start(&config, &clock, &metrics, connections_max)?;
+    let running = start(context, &loaded, &clock, &metrics, connections_max)?;
     tracing::info!(listen = %config.listen, socket = %config.socket.display(), "knhk serves on {}", config.listen);
     notify(&[sd_notify::NotifyState::Ready]);
     wait(&signals, &running).map_err(Error::system("wait for signals"))?;
@@ -107,11 +116,13 @@ fn connections_for(files: u64) -> usize {
 }
 
 fn start(
-    config: &Config,
+    context: &Context,
+    loaded: &Loaded,
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
     connections_max: usize,
 ) -> Result<Running, Error> {
+    let config = &loaded.config;
     // The port first: whether it can be had is known at once, opening a large store takes seconds.
     let listeners = vec![Listener::tcp(config.listen)?, Listener::unix(&config.socket)?];
     metrics.start_time_seconds.set(clock.now().0 / 1_000_000);
@@ -120,6 +131,9 @@ fn start(
     let place = Place { disk, state_dir: config.state_dir.clone(), cache_dir: config.cache_dir.clone() };
     let engine = Engine::start(config.engine(), opened, Arc::clone(clock), Arc::clone(metrics), place)?;
     let engine = Arc::new(engine);
+    let reloader = Arc::new(Reloader::new(context.environment.clone(), loaded, Arc::downgrade(&engine)));
+    let asked = Arc::clone(&reloader);
+    engine.reload_by(move || asked.reload());
     let service: Arc<dyn Service> = Arc::clone(&engine) as Arc<dyn Service>;
     let options = server::Options { connections_max, ..config.server() };
     let server = match Server::start(listeners, &options, service) {
@@ -130,7 +144,7 @@ fn start(
             return Err(error.into());
         }
     };
-    Ok(Running { engine, server })
+    Ok(Running { engine, server, reloader })
 }
 
 fn open(
@@ -182,7 +196,7 @@ fn wait(signals: &SignalFd, running: &Running) -> nix::Result<()> {
             if number != Signal::SIGHUP as i32 {
                 return Ok(());
             }
-            tracing::info!("the configuration is read at the start only; restart to change it");
+            reload(running);
         }
         let metrics = running.engine.metrics();
         metrics.http_connections.set(u64::try_from(running.server.connections()).unwrap_or(u64::MAX));
@@ -192,8 +206,18 @@ fn wait(signals: &SignalFd, running: &Running) -> nix::Result<()> {
     }
 }
 
+/// Reads the configuration again, and tells systemd before and after, as its `Type=notify-reload` wants it.
+fn reload(running: &Running) {
+    if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
+        notify(&[sd_notify::NotifyState::Reloading, now]);
+    }
+    // Whatever comes of it is in the log.
+    let _ = running.reloader.reload();
+    notify(&[sd_notify::NotifyState::Ready]);
+}
+
 fn stop(running: Running) {
-    let Running { engine, server } = running;
+    let Running { engine, server, .. } = running;
     server.stop();
     for name in engine.stop() {
         tracing::error!(thread = name, "a thread ended by a fault");

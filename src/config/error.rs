@@ -1,6 +1,7 @@
 //! Everything that can be wrong with the configuration, each with its place.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
 use crate::error::{Code, Kind};
@@ -49,6 +50,17 @@ pub(super) const SIZE: Code = Code(607);
 /// Two values do not go together.
 pub(super) const TOGETHER: Code = Code(608);
 
+/// A folder is missing, and the service may not make it.
+pub(super) const PLACE_MISSING: Code = Code(613);
+/// What should be a folder is something else.
+pub(super) const PLACE_NOT_FOLDER: Code = Code(614);
+/// A folder, or something in it, belongs to somebody else.
+pub(super) const PLACE_OWNER: Code = Code(615);
+/// Others may use a folder, or its owner may not.
+pub(super) const PLACE_MODE: Code = Code(616);
+/// The service may not read a file of the configuration.
+pub(super) const PLACE_UNREADABLE: Code = Code(617);
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -61,6 +73,47 @@ pub enum Error {
         /// The files that were read, also those without a mistake.
         files: Vec<PathBuf>,
     },
+    /// A command names a key that does not exist.
+    #[error("unknown key {name}")] // KN0630
+    NoKey {
+        /// As typed.
+        name: String,
+        /// What was probably meant.
+        nearest: Option<&'static str>,
+    },
+    /// A command gives a value that breaks the rule of its key; the code says how.
+    #[error("{message}")]
+    Value {
+        /// The code of the same mistake in a file.
+        code: Code,
+        /// What is wrong.
+        message: String,
+    },
+    /// The file belongs to somebody else.
+    #[error("{} belongs to {owner}; only {owner} and root may change it", path.display())] // KN0631
+    NotOwner {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        owner: String,
+    },
+    /// The file cannot be read or replaced.
+    #[error("could not change {}", path.display())] // KN0632
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Other commands change the file.
+    #[error("others are changing {}; {waited_s} s were not enough", path.display())] // KN0633
+    Held {
+        /// The file.
+        path: PathBuf,
+        /// How long this command waited.
+        waited_s: u64,
+    },
 }
 
 fn count(mistakes: usize) -> String {
@@ -72,11 +125,46 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::Invalid { .. } => Code(620),
+            Self::NoKey { .. } => Code(630),
+            Self::Value { code, .. } => *code,
+            Self::NotOwner { .. } => Code(631),
+            Self::Write { .. } => Code(632),
+            Self::Held { .. } => Code(633),
         }
     }
 
     /// Returns what it means outside.
     pub fn kind(&self) -> Kind {
-        Kind::Configuration
+        match self {
+            Self::Invalid { .. } => Kind::Configuration,
+            Self::NoKey { .. } | Self::Value { .. } => Kind::Usage,
+            Self::NotOwner { .. } | Self::Write { .. } => Kind::Io,
+            Self::Held { .. } => Kind::Busy,
+        }
+    }
+
+    /// Returns every mistake of the files and variables; empty when something else is wrong.
+    pub fn mistakes(&self) -> &[Mistake] {
+        match self {
+            Self::Invalid { mistakes, .. } => mistakes,
+            _ => &[],
+        }
+    }
+
+    /// Returns what to do about it, where that is not obvious.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoKey { nearest: Some(nearest), .. } => Some(format!("nearest name is {nearest}")),
+            Self::NoKey { nearest: None, .. } => Some("knhk config show lists all keys".to_owned()),
+            Self::NotOwner { .. } => Some("use sudo".to_owned()),
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("use sudo".to_owned())
+            }
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::ResourceBusy => {
+                Some("a file that is mounted by itself cannot be replaced; mount its folder".to_owned())
+            }
+            Self::Held { .. } => Some("try again".to_owned()),
+            _ => None,
+        }
     }
 }

@@ -135,21 +135,21 @@ fn shown(text: &str) -> String {
 }
 
 /// Where lines begin.
-struct Lines(Vec<usize>);
+pub(super) struct Lines(Vec<usize>);
 
 impl Lines {
-    fn of(text: &str) -> Self {
+    pub(super) fn of(text: &str) -> Self {
         let breaks = text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n');
         Self(std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect())
     }
 
     /// Returns the line, from 1, that holds a byte.
-    fn line(&self, offset: usize) -> usize {
+    pub(super) fn line(&self, offset: usize) -> usize {
         self.0.partition_point(|&start| start <= offset)
     }
 
     /// Returns where a line lies, without its line break.
-    fn span(&self, line: usize, text_len: usize) -> Range<usize> {
+    pub(super) fn span(&self, line: usize, text_len: usize) -> Range<usize> {
         let end = self.0.get(line).map_or(text_len, |&next| next - 1);
         self.0[line - 1]..end
     }

@@ -22,11 +22,45 @@ pub struct Key {
     pub doc: &'static str,
     /// First version that knows it.
     pub since: &'static str,
+    /// What has to happen before another value holds.
+    pub takes: Takes,
+}
+
+/// When a changed value holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// When the service is started again.
+    Restart,
+    /// When the service reads its files again: `knhk config set`, `systemctl reload knhk`.
+    Reload,
+    /// With the next command: the service has no use for it.
+    Command,
+}
+
+impl Takes {
+    /// Returns the word for it, in the documentation and in documents.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Reload => "reload",
+            Self::Command => "next command",
+        }
+    }
+}
+
+/// Says when a key takes effect: the word after its version, and without one a restart, which is right of every key.
+macro_rules! takes {
+    () => {
+        Takes::Restart
+    };
+    ($takes:ident) => {
+        Takes::$takes
+    };
 }
 
 /// Writes the struct, the table and the filling of the one from values in the order of the other.
 macro_rules! keys {
-    ($($name:ident: $type:ty = $default:expr, $rule:expr, $since:literal, $doc:literal;)+) => {
+    ($($name:ident: $type:ty = $default:expr, $rule:expr, $since:literal $(, $takes:ident)?, $doc:literal;)+) => {
         /// The configuration: every key with a value that its rule allows.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct Config {
@@ -35,7 +69,14 @@ macro_rules! keys {
 
         /// All keys, in the order of the documentation.
         pub static KEYS: &[Key] = &[$(
-            Key { name: stringify!($name), rule: $rule, default: $default, doc: $doc, since: $since },
+            Key {
+                name: stringify!($name),
+                rule: $rule,
+                default: $default,
+                doc: $doc,
+                since: $since,
+                takes: takes!($($takes)?),
+            },
         )+];
 
         impl Config {
@@ -55,17 +96,17 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 keys! {
-    hot_path_max_ticks: u64 = integer(8), Rule::Integer(1, 4_096), "0.1.0",
+    hot_path_max_ticks: u64 = integer(8), Rule::Integer(1, 4_096), "0.1.0", Reload,
         "Budget of one step on the hot path, in ticks of the time-stamp counter.";
     hot_path_cores: Cores = text("auto"), Rule::Cores, "0.1.0",
         "Cores of the hot threads: auto, none (not pinned), or a list such as 2,3 or 2-5.";
-    warm_path_timeout_ms: u64 = integer(100), Rule::Integer(1, 60_000), "0.1.0",
+    warm_path_timeout_ms: u64 = integer(100), Rule::Integer(1, 60_000), "0.1.0", Reload,
         "Longest time of a command on one case; a later answer says that its outcome is unknown.";
-    bulk_timeout_ms: u64 = integer(10_000), Rule::Integer(1, 600_000), "0.1.0",
+    bulk_timeout_ms: u64 = integer(10_000), Rule::Integer(1, 600_000), "0.1.0", Reload,
         "Longest time of a batch, a registration or a list.";
-    cache_size_mb: u64 = integer(512), Rule::Integer(16, 1_048_576), "0.1.0",
+    cache_size_mb: u64 = integer(512), Rule::Integer(16, 1_048_576), "0.1.0", Reload,
         "Memory for live cases; beyond it those that nobody has asked for lately are read back when they are asked for.";
-    automated_steps_max: u64 = integer(10_000), Rule::Integer(1, 10_000_000), "0.1.0",
+    automated_steps_max: u64 = integer(10_000), Rule::Integer(1, 10_000_000), "0.1.0", Reload,
         "Automated steps that one command may cause; beyond that the case becomes an incident.";
 
     listen: SocketAddr = text("127.0.0.1:8080"), Rule::Loopback, "0.1.0",
@@ -78,7 +119,7 @@ keys! {
         "Largest body of an HTTP request; not more than frame_bytes_max.";
     batch_lines_max: u64 = integer(10_000), Rule::Integer(1, 1_000_000), "0.1.0",
         "Most lines of one POST /batch.";
-    client_timeout_ms: u64 = integer(30_000), Rule::Integer(100, 3_600_000), "0.1.0",
+    client_timeout_ms: u64 = integer(30_000), Rule::Integer(100, 3_600_000), "0.1.0", Command,
         "Longest time that a command of the command line waits for the service.";
 
     state_dir: PathBuf = text("/var/lib/knhk"), Rule::Path, "0.1.0",
@@ -89,37 +130,37 @@ keys! {
         "Size of one file of the journal.";
     frame_bytes_max: u64 = integer(4 * MIB), Rule::Integer(16 * KIB, store::FRAME_BYTES_MAX as u64), "0.1.0",
         "Largest commit; not more than half of segment_bytes.";
-    checkpoint_bytes: u64 = integer(256 * MIB), Rule::Integer(MIB, 64 * GIB), "0.1.0",
+    checkpoint_bytes: u64 = integer(256 * MIB), Rule::Integer(MIB, 64 * GIB), "0.1.0", Reload,
         "Growth of the journal after which the working environment is brought up to date.";
-    checkpoint_seconds: u64 = integer(60), Rule::Integer(1, 3_600), "0.1.0",
+    checkpoint_seconds: u64 = integer(60), Rule::Integer(1, 3_600), "0.1.0", Reload,
         "Longest time from a change to the checkpoint that holds it.";
-    disk_reserve_mb: u64 = integer(256), Rule::Integer(1, 1_048_576), "0.1.0",
+    disk_reserve_mb: u64 = integer(256), Rule::Integer(1, 1_048_576), "0.1.0", Reload,
         "Free space below which the service takes no changes until there is more.";
 
-    shard_requests_max: u64 = integer(4_096), Rule::Integer(1, 1_048_576), "0.1.0",
+    shard_requests_max: u64 = integer(4_096), Rule::Integer(1, 1_048_576), "0.1.0", Reload,
         "Requests that may wait for one shard; beyond that the answer is busy.";
-    follower_lag_frames_max: u64 = integer(65_536), Rule::Integer(1, 16_777_216), "0.1.0",
+    follower_lag_frames_max: u64 = integer(65_536), Rule::Integer(1, 16_777_216), "0.1.0", Reload,
         "Durable frames that lists may lag behind; beyond that the answer is busy.";
-    idempotency_hours: u64 = integer(24), Rule::Integer(1, 8_760), "0.1.0",
+    idempotency_hours: u64 = integer(24), Rule::Integer(1, 8_760), "0.1.0", Reload,
         "How long the key of a request is remembered.";
-    idempotency_keys_max: u64 = integer(1_000_000), Rule::Integer(1, 1_000_000_000), "0.1.0",
+    idempotency_keys_max: u64 = integer(1_000_000), Rule::Integer(1, 1_000_000_000), "0.1.0", Reload,
         "Keys of clients that are remembered at a time; beyond that the answer is busy.";
 
-    backup_dir: PathBuf = text("/var/backups/knhk"), Rule::Path, "0.1.0",
+    backup_dir: PathBuf = text("/var/backups/knhk"), Rule::Path, "0.1.0", Command,
         "Folder of the backups.";
-    backup_retain_days: u64 = integer(30), Rule::Integer(1, 36_500), "0.1.0",
+    backup_retain_days: u64 = integer(30), Rule::Integer(1, 36_500), "0.1.0", Command,
         "Days after which a backup is deleted.";
-    backup_grace_hours: Span = integer(24), Rule::Hours(8_760), "0.1.0",
+    backup_grace_hours: Span = integer(24), Rule::Hours(8_760), "0.1.0", Reload,
         "How long a state file stays after it is no longer needed, so that running copies stay whole.";
-    archive_after_days: u64 = integer(0), Rule::Integer(0, 36_500), "0.1.0",
+    archive_after_days: u64 = integer(0), Rule::Integer(0, 36_500), "0.1.0", Reload,
         "Days after which a closed case is archived; 0 is never.";
 
     otel_enabled: bool = flag(true), Rule::Flag, "0.1.0",
         "Whether spans go to a collector.";
     otel_endpoint: String = text("http://127.0.0.1:4317"), Rule::Url, "0.1.0",
         "Address of the collector; host as a number, because no name is looked up.";
-    log_level: LogLevel = text("info"), Rule::LogLevel, "0.1.0",
+    log_level: LogLevel = text("info"), Rule::LogLevel, "0.1.0", Reload,
         "How much the log says; KNHK_LOG overrides it.";
-    log_lines_per_second_max: u64 = integer(200), Rule::Integer(1, 100_000), "0.1.0",
+    log_lines_per_second_max: u64 = integer(200), Rule::Integer(1, 100_000), "0.1.0", Reload,
         "Log lines a second; what is beyond is dropped and counted.";
 }

@@ -1,6 +1,7 @@
 //! Which files are read, in which order, and what comes out.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,11 @@ impl Layers {
             site: "/etc/knhk/knhk.toml".into(),
             folder: "/etc/knhk/knhk.toml.d".into(),
         }
+    }
+
+    /// Returns the file that commands change.
+    pub fn changed<'a>(&'a self, environment: &'a Environment) -> &'a Path {
+        environment.config.as_deref().unwrap_or(&self.site)
     }
 }
 
@@ -77,7 +83,42 @@ pub struct Loaded {
 
 /// Reads all layers. Reports every mistake of every file and variable together.
 pub fn load(environment: &Environment, layers: &Layers) -> Result<Loaded, Error> {
+    look(environment, layers, &BTreeMap::new()).loaded()
+}
+
+/// What all layers say, whatever is wrong with them.
+#[derive(Debug)]
+pub(super) struct Look {
+    /// Value and origin of every key, in the order of [`KEYS`]; those with a mistake are left out.
+    pub(super) values: Vec<(Value, Origin)>,
+    pub(super) files: Vec<PathBuf>,
+    pub(super) mistakes: Vec<Mistake>,
+}
+
+impl Look {
+    /// Returns the configuration of the values that are good.
+    pub(super) fn config(&self) -> Config {
+        let values: Vec<_> = self.values.iter().map(|(value, _)| value.clone()).collect();
+        Config::from_values(&values)
+    }
+
+    /// Returns the configuration, if nothing is wrong with it.
+    pub(super) fn loaded(self) -> Result<Loaded, Error> {
+        if !self.mistakes.is_empty() {
+            return Err(Error::Invalid { mistakes: self.mistakes, files: self.files });
+        }
+        Ok(Loaded { config: self.config(), values: self.values, files: self.files })
+    }
+}
+
+/// Reads all layers as if the files in `replaced` held those bytes.
+pub(super) fn look(
+    environment: &Environment,
+    layers: &Layers,
+    replaced: &BTreeMap<PathBuf, Vec<u8>>,
+) -> Look {
     let mut reading = Reading {
+        replaced,
         values: KEYS.iter().map(|key| (key.default.clone(), Origin::BuiltIn)).collect(),
         files: Vec::new(),
         mistakes: Vec::new(),
@@ -104,16 +145,18 @@ enum Absent {
     Mistake,
 }
 
-struct Reading {
+struct Reading<'a> {
+    replaced: &'a BTreeMap<PathBuf, Vec<u8>>,
     values: Vec<(Value, Origin)>,
     files: Vec<PathBuf>,
     mistakes: Vec<Mistake>,
 }
 
-impl Reading {
+impl Reading<'_> {
     fn file(&mut self, path: &Path, absent: Absent) {
         let name = path.display().to_string();
-        let bytes = match bytes_of(path) {
+        let replaced = self.replaced.get(path).cloned();
+        let bytes = match replaced.map_or_else(|| bytes_of(path), Ok) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound && matches!(absent, Absent::Fine) => return,
             Err(error) => {
@@ -183,7 +226,7 @@ impl Reading {
     }
 
     /// Checks what only whole configurations can break.
-    fn finish(mut self) -> Result<Loaded, Error> {
+    fn finish(mut self) -> Look {
         for (smaller, larger, share) in
             [("body_bytes_max", "frame_bytes_max", 1), ("frame_bytes_max", "segment_bytes", 2)]
         {
@@ -201,11 +244,7 @@ impl Reading {
                 self.mistakes.push(mistake(&file, line, error::TOGETHER, message, ""));
             }
         }
-        if !self.mistakes.is_empty() {
-            return Err(Error::Invalid { mistakes: self.mistakes, files: self.files });
-        }
-        let values: Vec<_> = self.values.iter().map(|(value, _)| value.clone()).collect();
-        Ok(Loaded { config: Config::from_values(&values), values: self.values, files: self.files })
+        Look { values: self.values, files: self.files, mistakes: self.mistakes }
     }
 
     /// Returns the place of the first of two keys that a file sets; at least one is, or the pair is good.

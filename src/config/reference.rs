@@ -13,13 +13,18 @@ Written from the table of keys in src/config/keys.rs; a test fails when the two 
 Files are TOML, one `key = value` a line, no sections. A later one overrides an earlier one, key by key:
 built-in, `/usr/lib/knhk/knhk.toml`, `/etc/knhk/knhk.toml`, `/etc/knhk/knhk.toml.d/*.toml` in the order of names.
 With `KNHK_CONFIG=FILE` that file takes the place of those under /etc.
-`knhk config show --origin` tells where each value comes from, `knhk config validate` finds all mistakes.
+`knhk config show --origin` tells where each value comes from, `knhk config validate` finds all mistakes,
+`knhk config set KEY VALUE` changes one, and `knhk config fix` sets aside what is wrong.
+
+A changed value takes effect with a *reload* of the running service (`knhk config set` asks for one, and so does
+`systemctl reload knhk`: SIGHUP), with its *restart*, or with the *next command*, when the service has no use for it.
+A reload of files with mistakes changes nothing; the log says what is wrong, and what needs a restart.
 
 Other variables: `KNHK_LOG` overrides `log_level`; `KNHK_NO_PROGRESS` turns progress lines off; `NO_COLOR` and
 `TERM=dumb` turn colours off.
 
-| Key | Default | Values | Since | What it is for |
-|---|---|---|---|---|
+| Key | Default | Values | Takes effect | Since | What it is for |
+|---|---|---|---|---|---|
 ";
 
 /// Returns the page.
@@ -32,9 +37,10 @@ pub fn reference() -> String {
         };
         writeln!(
             page,
-            "| `{}` | `{default}` | {} | {} | {} |",
+            "| `{}` | `{default}` | {} | {} | {} | {} |",
             key.name,
             key.rule.words(),
+            key.takes.word(),
             key.since,
             key.doc
         )

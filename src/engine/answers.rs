@@ -132,6 +132,12 @@ pub(super) fn goes_on(waited_us: u64) -> Refusal {
     refuse(315, Kind::Busy, message, "`knhk state info` shows when it is done")
 }
 
+/// Returns that nothing here could read a configuration again.
+pub(super) fn no_configuration() -> Refusal {
+    let message = "no service runs here that could read its configuration again".to_owned();
+    refuse(316, Kind::Unavailable, message, "it is read at every start")
+}
+
 /// Returns that stored state cannot be read.
 pub(super) fn unreadable(reason: &str) -> Refusal {
     let message = format!("stored state cannot be read: {reason}");

@@ -55,7 +55,7 @@ impl<D: Disk, T: Tables> Engine<D, T> {
                 "too much has changed since the working environment was last written",
             ));
         }
-        if shared.lag_frames() > shared.options.follower_lag_max {
+        if shared.lag_frames() > shared.options().follower_lag_max {
             return Err(answers::busy("frames that the follower has to fold"));
         }
         Ok(())
@@ -90,6 +90,7 @@ impl<D: Disk, T: Tables> Engine<D, T> {
     fn ask(&self, requests: Vec<Result<Prepared, Refusal>>, limit_us: u64) -> Vec<Result<Pending, Refusal>> {
         let shared = self.shared();
         let deadline = deadline_in_us(limit_us);
+        let requests_max = shared.options().shard_requests_max;
         let mut by_shard: Vec<Vec<Request>> = shared.inboxes.iter().map(|_| Vec::new()).collect();
         let mut asked: Vec<Result<Pending, Refusal>> = Vec::with_capacity(requests.len());
         let mut shards = Vec::with_capacity(requests.len());
@@ -110,7 +111,7 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         }
         for (shard, requests) in by_shard.into_iter().enumerate().filter(|(_, requests)| !requests.is_empty())
         {
-            if shared.inboxes[shard].put(requests, shared.options.shard_requests_max).is_err() {
+            if shared.inboxes[shard].put(requests, requests_max).is_err() {
                 shared.metrics.queue_refused.of(Queue::Inbox).increment();
                 for (at, _) in shards.iter().enumerate().filter(|(_, of)| **of == Some(shard)) {
                     asked[at] = Err(answers::busy("requests"));
@@ -187,7 +188,7 @@ impl<D: Disk, T: Tables> Engine<D, T> {
     /// Tells how much is held of everything that is bounded, and what bounds it.
     fn count_held(&self) {
         let shared = self.shared();
-        let (metrics, options, condition) = (&shared.metrics, &shared.options, &shared.condition);
+        let (metrics, options, condition) = (&shared.metrics, shared.options(), &shared.condition);
         let shards = shared.inboxes.len();
         let sum = |count: fn(&Inbox) -> usize| shared.inboxes.iter().map(count).sum::<usize>();
         let held = |count: fn(&Held) -> usize| {
@@ -218,7 +219,7 @@ impl<D: Disk, T: Tables> Engine<D, T> {
     }
 
     fn reading(&self) -> Instant {
-        deadline_in_us(self.shared().options.bulk_us_max)
+        deadline_in_us(self.shared().options().bulk_us_max)
     }
 }
 
@@ -240,9 +241,10 @@ impl Waited {
 impl<D: Disk, T: Tables> Service for Engine<D, T> {
     fn register(&self, source: &[u8], once: &Once) -> Result<SpecificationView, Refusal> {
         self.refuses_changes()?;
-        let limit = self.shared().options.frame_bytes_max.saturating_sub(COMMAND_HEAD_BYTES);
+        let options = self.shared().options();
+        let limit = options.frame_bytes_max.saturating_sub(COMMAND_HEAD_BYTES);
         let prepared = prepare::registration(source, limit, once, || self.own_key())?;
-        let mut asked = self.ask(vec![Ok(prepared)], self.shared().options.bulk_us_max);
+        let mut asked = self.ask(vec![Ok(prepared)], options.bulk_us_max);
         match self.wait(asked.pop().expect("invariant: one request was asked"))? {
             Waited::Specification(view) => Ok(view),
             Waited::Answer(_) => Err(answers::unreadable("a key of another kind of request")),
@@ -250,7 +252,7 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
     }
 
     fn begin(&self, operations: Vec<(Operation, Once)>) -> Vec<Begun> {
-        let asked = self.begin_all(operations, self.shared().options.command_us_max);
+        let asked = self.begin_all(operations, self.shared().options().command_us_max);
         asked.into_iter().map(|asked| asked.map_or_else(Begun::Refused, Begun::Pending)).collect()
     }
 
@@ -259,7 +261,7 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
     }
 
     fn operate(&self, operations: Vec<(Operation, Once)>) -> Vec<Result<Answer, Refusal>> {
-        let options = &self.shared().options;
+        let options = self.shared().options();
         let limit_us = if operations.len() == 1 { options.command_us_max } else { options.bulk_us_max };
         let asked = self.begin_all(operations, limit_us);
         asked.into_iter().map(|pending| self.wait(pending)?.into_answer()).collect()
@@ -316,6 +318,10 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
             Err(RecvTimeoutError::Timeout) => Err(answers::goes_on(MAINTENANCE_US)),
             Err(RecvTimeoutError::Disconnected) => Err(answers::read_only("it stops")),
         }
+    }
+
+    fn reload(&self) -> Result<serde_json::Value, Refusal> {
+        self.reloader().map_or_else(|| Err(answers::no_configuration()), |reload| reload())
     }
 
     fn health(&self) -> Health {

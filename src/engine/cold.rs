@@ -39,18 +39,14 @@ pub(super) fn run<D: Disk, T: Tables>(
     loop {
         let is_last = shared.condition.is_follower_done.load(Ordering::Acquire);
         let now_us = shared.clock.monotonic_us();
+        let options = shared.options();
         let bytes = shared.appended_bytes.load(Ordering::Acquire);
         if bytes != last_bytes && changed_us.is_none() {
             changed_us = Some(now_us);
         }
-        let is_old =
-            changed_us.is_some_and(|since| now_us.saturating_sub(since) >= shared.options.checkpoint_us);
+        let is_old = changed_us.is_some_and(|since| now_us.saturating_sub(since) >= options.checkpoint_us);
         let is_large = shared.condition.changed_bytes.load(Ordering::Acquire) >= CHECKPOINT_CHANGED_BYTES;
-        if is_last
-            || is_old
-            || is_large
-            || bytes.saturating_sub(last_bytes) >= shared.options.checkpoint_bytes
-        {
+        if is_last || is_old || is_large || bytes.saturating_sub(last_bytes) >= options.checkpoint_bytes {
             changed_us = if checkpoint(shared) { None } else { Some(now_us) };
             threads::give_memory_back();
             last_bytes = bytes;

@@ -54,6 +54,9 @@ impl<D: Disk> Keeping<D> {
 
     /// Does what there is to do, one thing after the other, for a slice of time.
     pub(super) fn turn<T: Tables>(&mut self, shared: &Shared<D, T>, preparer: &mut Preparer<D>) {
+        if let Some(grace_us) = shared.grace_us() {
+            self.keeper.set_grace(grace_us);
+        }
         if let Ok(Asked { what, answer }) = self.asked.try_recv() {
             let done = self.carry_out(shared, preparer, what);
             if let Err(error) = &done {

@@ -84,6 +84,7 @@ pub fn shards<D: Disk, T: Tables>(
     let keys = client_keys(follower)?;
     let service_keys = service_keys(follower, journal, start.time).map_err(text)?;
     let count = progress.len();
+    let bounds = shard::Bounds::of(options, count);
     let room = options.frame_bytes_max.saturating_sub(COMMAND_HEAD_BYTES);
     let shards = (0..count)
         .map(|number| {
@@ -94,13 +95,11 @@ pub fn shards<D: Disk, T: Tables>(
             let options = shard::Options {
                 shard: number,
                 limits: Limits {
-                    automated_steps_max: options.automated_steps_max,
+                    automated_steps_max: bounds.automated_steps_max,
                     frame_bytes: room / 2,
                     judged_states,
                 },
-                key_us: options.key_us,
-                keys_max: options.keys_max / count,
-                cache_bytes: options.cache_bytes / count,
+                bounds,
                 batch_bytes_max: options.frame_bytes_max.saturating_sub(FRAME_HEAD_BYTES),
             };
             Shard::new(options, Arc::clone(registry), Arc::clone(&progress[number]), start.clone())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::record::{Act, Hash16, KeyFact, Maker, Registration};
 use super::registry::Registered;
 use super::service::{Answer, Refusal, SpecificationView};
+use super::shard::Bounds;
 use super::tables::KeyRow;
 use super::ticket::Answerer;
 use super::turn::{self, Rows, Tally};
@@ -185,6 +186,8 @@ pub enum Message {
     Minute,
     /// Rows that cases were read from may have been wrong: whatever is at rest is read again.
     Doubt,
+    /// Other bounds hold from now on.
+    Bounds(Bounds),
     /// Nothing more comes.
     Stop,
 }

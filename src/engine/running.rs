@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use super::Options;
@@ -17,6 +17,7 @@ use super::meter::TickMeter;
 use super::queries;
 use super::registry::Registry;
 use super::request::{Message, Question, Staged, Told};
+use super::service::Refusal;
 use super::shard::{NextTurn, Progress, Shard};
 use super::shared::{Inbox, Place, Shared};
 use super::threads::{self, Threads};
@@ -66,7 +67,11 @@ const LOCK_LOOK_US: u64 = 20_000;
 pub struct Engine<D: Disk, T: Tables> {
     shared: Arc<Shared<D, T>>,
     threads: Mutex<Option<Threads>>,
+    reload: OnceLock<Reload>,
 }
+
+/// What reads the configuration again; the engine knows none.
+type Reload = Box<dyn Fn() -> Result<serde_json::Value, Refusal> + Send + Sync>;
 
 impl<D: Disk, T: Tables> std::fmt::Debug for Engine<D, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -174,12 +179,28 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         let writer =
             Writer::new(journal, options.frame_bytes_max, registry, progress, state).map_err(Error::Store)?;
         let threads = start_threads(&shared, ends, shards, writer, cold, plan).map_err(Error::Thread)?;
-        Ok(Self { shared, threads: Mutex::new(Some(threads)) })
+        Ok(Self { shared, threads: Mutex::new(Some(threads)), reload: OnceLock::new() })
     }
 
     /// Returns what clients' requests speak to.
     pub fn shared(&self) -> &Arc<Shared<D, T>> {
         &self.shared
+    }
+
+    /// Works by other bounds and times from now on, and keeps files that nobody needs for `grace_us`. What only the
+    /// start reads stays as it is: cores, and the size of frames.
+    pub fn retune(&self, options: &Options, grace_us: u64) {
+        self.shared.retune(options, grace_us);
+    }
+
+    /// Has `reload` called when a client asks that the configuration is read again. The first one stays.
+    pub fn reload_by(&self, reload: impl Fn() -> Result<serde_json::Value, Refusal> + Send + Sync + 'static) {
+        let _ = self.reload.set(Box::new(reload));
+    }
+
+    /// Returns what reads the configuration again, if anything does.
+    pub(super) fn reloader(&self) -> Option<&Reload> {
+        self.reload.get()
     }
 
     /// Takes nothing new, finishes what is under way, makes a last checkpoint and joins the threads; returns the
@@ -315,7 +336,7 @@ fn run_shard<D: Disk, T: Tables>(
     inbox: &Receiver<Message>,
     staged: &Sender<Staged>,
 ) {
-    let mut meter = TickMeter::new(Arc::clone(&shared.metrics), shared.options.hot_path_ticks_max);
+    let mut meter = TickMeter::new(Arc::clone(&shared.metrics), shared.options().hot_path_ticks_max);
     let mut locked = Locked::new();
     loop {
         // Of many clients one is always about to ask; of few, each waits for this thread to wake up.
@@ -329,6 +350,9 @@ fn run_shard<D: Disk, T: Tables>(
             messages.push(more);
         }
         shared.inboxes[number].taken(&messages);
+        if messages.iter().any(|message| matches!(message, Message::Bounds(_))) {
+            meter.set_budget(shared.options().hot_path_ticks_max);
+        }
         let was_resting = shard.next_turn() == NextTurn::AtLeisure;
         let turned = shard.turn(shared.clock.now(), messages, &mut meter);
         // First of all: who waits for them waits for nothing else.
@@ -337,7 +361,7 @@ fn run_shard<D: Disk, T: Tables>(
             break;
         }
         if let Some(mean) = meter.look(shared.clock.monotonic_us()) {
-            let budget = shared.options.hot_path_ticks_max;
+            let budget = meter.budget();
             tracing::warn!(
                 mean,
                 budget,

@@ -347,6 +347,14 @@ pub trait Service: Send + Sync {
     /// # Errors
     /// It could not be done, or takes so long that it goes on alone.
     fn maintain(&self, what: Maintenance) -> Result<Maintained, Refusal>;
+    /// Reads the configuration again and works by it, as far as that needs no restart; returns what changed and what
+    /// the service has now.
+    ///
+    /// # Errors
+    /// The configuration holds mistakes, or this service has none.
+    fn reload(&self) -> Result<serde_json::Value, Refusal> {
+        Err(super::answers::no_configuration())
+    }
     /// Tells whether the service can do its work.
     fn health(&self) -> Health;
     /// Returns the service's figures. Every request counts in them, so this costs nothing.

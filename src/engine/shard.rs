@@ -60,14 +60,35 @@ pub struct Options {
     pub shard: usize,
     /// Bounds of one command.
     pub limits: Limits,
+    /// Bounds that may change.
+    pub bounds: Bounds,
+    /// Most bytes of a batch: what a frame has room for.
+    pub batch_bytes_max: usize,
+}
+
+/// Bounds of a shard that may change while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Most steps that automated tasks take by themselves after one command.
+    pub automated_steps_max: u32,
     /// Clients' keys are kept so long, in microseconds.
     pub key_us: u64,
     /// Most clients' keys in a shard.
     pub keys_max: usize,
-    /// Most bytes of a batch: what a frame has room for.
-    pub batch_bytes_max: usize,
     /// Bytes for cases in memory; beyond that idle ones leave.
     pub cache_bytes: usize,
+}
+
+impl Bounds {
+    /// Returns those of one of `shards` shards.
+    pub fn of(options: &super::Options, shards: usize) -> Self {
+        Self {
+            automated_steps_max: options.automated_steps_max,
+            key_us: options.key_us,
+            keys_max: options.keys_max / shards,
+            cache_bytes: options.cache_bytes / shards,
+        }
+    }
 }
 
 /// What the writer tells a shard: how far it is durable, and how often the journal failed.
@@ -195,7 +216,7 @@ impl Shard {
             keys.put_service(partition, hash, row);
         }
         let mut cases = Cases::new();
-        cases.reserve(options.cache_bytes);
+        cases.reserve(options.bounds.cache_bytes);
         Self {
             options,
             registry,
@@ -271,6 +292,7 @@ impl Shard {
                 Message::Beat => {}
                 Message::Minute => self.expire_keys(&mut turn),
                 Message::Doubt => is_doubtful = true,
+                Message::Bounds(bounds) => self.keep_to(bounds),
                 Message::Stop => self.is_stopping = true,
             }
         }
@@ -291,6 +313,12 @@ impl Shard {
             self.rest();
         }
         turned
+    }
+
+    /// Keeps to other bounds from now on. Markings for which there was no room at the start move as they become more.
+    fn keep_to(&mut self, bounds: Bounds) {
+        self.options.bounds = bounds;
+        self.options.limits.automated_steps_max = bounds.automated_steps_max;
     }
 
     fn finish(&mut self, mut turn: Turn) -> Turned {
@@ -445,7 +473,7 @@ impl Shard {
     /// Forgets keys that are old enough: clients' by a fact in each partition that has any, the service's own as they are.
     fn expire_keys(&mut self, turn: &mut Turn) {
         self.keys.expire_service(turn.now);
-        let before = turn.now.minus_us(self.options.key_us);
+        let before = turn.now.minus_us(self.options.bounds.key_us);
         let mut by_partition: BTreeMap<Partition, Vec<_>> = BTreeMap::new();
         for expired in self.keys.expire(before) {
             by_partition.entry(expired.0).or_default().push(expired);

@@ -15,7 +15,7 @@ use super::keeping::Asked;
 use super::registry::Registry;
 use super::request::{Message, Question, Request};
 use super::service::Refusal;
-use super::shard::Held;
+use super::shard::{Bounds, Held};
 use super::ticket;
 use super::writer::JournalState;
 use crate::store::{CHECKPOINT_CHANGED_BYTES, Disk, DiskFile, Follower, JournalReader, Tables};
@@ -28,6 +28,8 @@ pub(super) const OPEN_REQUESTS_FACTOR: usize = 16;
 const STUCK_LOOKS: u32 = 5;
 /// Rows that changed since the last checkpoint lie in memory; beyond so many bytes no change is taken.
 pub const CHANGED_BYTES_MAX: usize = 4 * CHECKPOINT_CHANGED_BYTES;
+/// No grace was set since the store was opened.
+const AS_OPENED: u64 = u64::MAX;
 
 /// A shard's inbox: requests are counted and bounded, answers to questions always fit.
 #[derive(Debug)]
@@ -207,8 +209,6 @@ impl<D: Disk> Place<D> {
 
 /// Everything that the threads share.
 pub struct Shared<D: Disk, T: Tables> {
-    /// Bounds and times.
-    pub options: Options,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Compiled specifications.
@@ -229,6 +229,10 @@ pub struct Shared<D: Disk, T: Tables> {
     pub condition: Condition,
     /// Bytes appended to the journal since the start.
     pub appended_bytes: AtomicU64,
+    /// Bounds and times, as they are now.
+    options: RwLock<Arc<Options>>,
+    /// How long files of the state stay that nobody needs; [`AS_OPENED`] until somebody sets it.
+    grace_us: AtomicU64,
     place: Place<D>,
     follower: RwLock<Follower<T>>,
     folded: Mutex<u64>,
@@ -253,7 +257,6 @@ impl<D: Disk, T: Tables> Shared<D, T> {
     ) -> Self {
         let folded = Mutex::new(follower.seq());
         Self {
-            options,
             clock,
             registry,
             metrics,
@@ -264,12 +267,35 @@ impl<D: Disk, T: Tables> Shared<D, T> {
             maintenance,
             condition: Condition::default(),
             appended_bytes: AtomicU64::new(0),
+            options: RwLock::new(Arc::new(options)),
+            grace_us: AtomicU64::new(AS_OPENED),
             place,
             follower: RwLock::new(follower),
             folded,
             is_folded: Condvar::new(),
             environment: Mutex::new(()),
         }
+    }
+
+    /// Returns bounds and times as they are now.
+    pub fn options(&self) -> Arc<Options> {
+        Arc::clone(&self.options.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Works by other bounds and times from now on. Those that only the start reads stay as they are.
+    pub(super) fn retune(&self, options: &Options, grace_us: u64) {
+        *self.options.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(options.clone());
+        self.grace_us.store(grace_us, Ordering::Release);
+        for inbox in &self.inboxes {
+            inbox.tell(Message::Bounds(Bounds::of(options, self.inboxes.len())));
+        }
+        self.look_at_disk();
+    }
+
+    /// Returns how long files stay that nobody needs, if that was set since the store was opened.
+    pub(super) fn grace_us(&self) -> Option<u64> {
+        let grace_us = self.grace_us.load(Ordering::Acquire);
+        (grace_us != AS_OPENED).then_some(grace_us)
     }
 
     /// Returns the follower once it has folded the last frame that is durable now.
@@ -332,10 +358,10 @@ impl<D: Disk, T: Tables> Shared<D, T> {
         // A disk that does not even answer shows in the journal soon enough.
         let Ok(free) = self.place.disk.free_bytes(&self.place.state_dir) else { return };
         self.condition.free_bytes.store(free, Ordering::Release);
-        let is_low = free < self.options.reserve_bytes;
+        let reserve = self.options().reserve_bytes;
+        let is_low = free < reserve;
         if is_low != self.condition.is_disk_low.swap(is_low, Ordering::AcqRel) {
             if is_low {
-                let reserve = self.options.reserve_bytes;
                 tracing::error!(
                     free,
                     reserve,

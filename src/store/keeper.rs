@@ -132,6 +132,11 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
+    /// Keeps files that nobody needs for so long from now on, in microseconds, also those that wait already.
+    pub fn set_grace(&mut self, grace_us: u64) {
+        self.options.grace_us = grace_us;
+    }
+
     /// Does at most one thing: takes away one file that may go, or checks one because of which it may, or else writes
     /// one history file.
     ///

@@ -35,7 +35,7 @@ impl Shard {
             let reply = Reply::Repeat(Box::new(repeat));
             return turn.answer(request, reply);
         }
-        if request.key.maker == Maker::Client && self.keys.client_count() >= self.options.keys_max {
+        if request.key.maker == Maker::Client && self.keys.client_count() >= self.options.bounds.keys_max {
             return turn.refuse(request, answers::busy("idempotency keys"));
         }
         let is_known = match &request.act {

@@ -18,13 +18,14 @@ pub(super) enum Room {
 impl Shard {
     /// Lets idle cases go: all, or when those in memory take more than they may.
     pub(super) fn make_room(&mut self, room: Room) {
-        if room == Room::WithinLimit && self.cases.bytes() <= self.options.cache_bytes / AT_WORK_SHARE {
+        if room == Room::WithinLimit && self.cases.bytes() <= self.options.bounds.cache_bytes / AT_WORK_SHARE
+        {
             return;
         }
         let (parked, waiting) = (&self.parked, self.cases_with_jobs());
         let must_stay = |case| parked.contains_key(&case) || waiting.contains(&case);
         match room {
-            Room::WithinLimit => self.cases.shrink(self.options.cache_bytes, self.durable, &must_stay),
+            Room::WithinLimit => self.cases.shrink(self.options.bounds.cache_bytes, self.durable, &must_stay),
             Room::All => self.cases.forget_idle(self.durable, &must_stay),
         }
     }
@@ -44,7 +45,8 @@ impl Shard {
     pub fn is_within_memory(&self) -> bool {
         let waiting = self.cases_with_jobs();
         let must_stay = |case| self.parked.contains_key(&case) || waiting.contains(&case);
-        self.cases.bytes() <= self.options.cache_bytes || !self.cases.could_shrink(self.durable, &must_stay)
+        self.cases.bytes() <= self.options.bounds.cache_bytes
+            || !self.cases.could_shrink(self.durable, &must_stay)
     }
 
     /// Returns how much of everything the shard holds.

@@ -9,7 +9,7 @@ use crate::telemetry::metrics::Metrics;
 
 /// Lets a number of lines a second through and counts the others.
 pub(super) struct Gate {
-    lines_per_second_max: u64,
+    lines_per_second_max: Arc<AtomicU64>,
     now: Arc<dyn Fn() -> Time + Send + Sync>,
     metrics: Arc<Metrics>,
     window: Mutex<Window>,
@@ -38,12 +38,17 @@ pub(super) enum Pass {
 impl Gate {
     pub(super) fn new(options: &Options) -> Self {
         Self {
-            lines_per_second_max: options.lines_per_second_max,
+            lines_per_second_max: Arc::new(AtomicU64::new(options.lines_per_second_max)),
             now: Arc::clone(&options.now),
             metrics: Arc::clone(&options.metrics),
             window: Mutex::default(),
             dropped: AtomicU64::new(0),
         }
+    }
+
+    /// Returns the bound, to change it while lines go through.
+    pub(super) fn bound(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.lines_per_second_max)
     }
 
     pub(super) fn pass(&self) -> Pass {
@@ -55,7 +60,7 @@ impl Gate {
                 *window = Window { second, lines: 0 };
             }
             window.lines += 1;
-            window.lines <= self.lines_per_second_max
+            window.lines <= self.lines_per_second_max.load(Ordering::Relaxed)
         };
         if open {
             return Pass::Yes { dropped: self.dropped.swap(0, Ordering::Relaxed) };
@@ -70,7 +75,7 @@ impl Gate {
         format!(
             "{}: {dropped} beyond {} a second",
             crate::telemetry::words::LINES_DROPPED,
-            self.lines_per_second_max
+            self.lines_per_second_max.load(Ordering::Relaxed)
         )
     }
 }

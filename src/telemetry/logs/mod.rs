@@ -10,12 +10,13 @@ mod journal;
 mod lines;
 
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tracing::Dispatch;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Registry, reload};
 
 use super::metrics::Metrics;
 use crate::id::Time;
@@ -81,6 +82,23 @@ pub enum Sink {
     Lines,
 }
 
+/// What can be changed of the log of this process, once it is started.
+static CONTROL: OnceLock<Control> = OnceLock::new();
+
+struct Control {
+    level: reload::Handle<LevelFilter, Registry>,
+    lines_per_second_max: Arc<AtomicU64>,
+}
+
+/// Changes how much the log of this process says, and how many lines a second; nothing before [`start`].
+pub fn change(level: LogLevel, lines_per_second_max: u64) {
+    if let Some(control) = CONTROL.get() {
+        // The only failure is that the log is gone, and it is as long as the process.
+        let _ = control.level.reload(level.filter());
+        control.lines_per_second_max.store(lines_per_second_max, Ordering::Relaxed);
+    }
+}
+
 /// Starts the log of this process and returns where it goes. A second call changes nothing.
 ///
 /// Under systemd it is the journal, unless stderr leads elsewhere or journald cannot be reached.
@@ -88,14 +106,30 @@ pub fn start(options: Options) -> Sink {
     let stderr_is_journal = options.journal_stream.as_deref().is_some_and(is_stderr);
     if stderr_is_journal && let Ok(layer) = tracing_journald::layer() {
         let layer = layer.with_field_prefix(Some("KNHK".to_owned()));
-        let layer = journal::Prefixed { inner: layer, gate: Gate::new(&options) };
-        let subscriber = Registry::default().with(options.level.filter()).with(layer);
-        // The only failure is that a log has been started already.
-        let _ = tracing::dispatcher::set_global_default(Dispatch::new(subscriber));
+        let gate = Gate::new(&options);
+        let (level, control) = adjustable(&options, &gate);
+        let layer = journal::Prefixed { inner: layer, gate };
+        begin(Dispatch::new(Registry::default().with(level).with(layer)), control);
         return Sink::Journal;
     }
-    let _ = tracing::dispatcher::set_global_default(to_writer(&options, Box::new(std::io::stderr())));
+    let gate = Gate::new(&options);
+    let (level, control) = adjustable(&options, &gate);
+    let layer = lines::Lines::new(gate, Arc::clone(&options.now), Box::new(std::io::stderr()));
+    begin(Dispatch::new(Registry::default().with(level).with(layer)), control);
     Sink::Lines
+}
+
+/// Returns the filter of a log, and what changes it.
+fn adjustable(options: &Options, gate: &Gate) -> (reload::Layer<LevelFilter, Registry>, Control) {
+    let (filter, level) = reload::Layer::new(options.level.filter());
+    (filter, Control { level, lines_per_second_max: gate.bound() })
+}
+
+/// Makes a log that of the process; of two the first one stays.
+fn begin(log: Dispatch, control: Control) {
+    if tracing::dispatcher::set_global_default(log).is_ok() {
+        let _ = CONTROL.set(control);
+    }
 }
 
 /// Returns a log that writes lines to `writer`, for [`tracing::dispatcher::with_default`].

@@ -155,6 +155,7 @@ closed_set! {
     ItemFail = "POST /workitems/{id}/fail",
     ItemSkip = "POST /workitems/{id}/skip",
     Batch = "POST /batch",
+    ServiceReload = "POST /service/reload",
     StateSnapshot = "POST /state/snapshot",
     StateTrim = "POST /state/trim",
     StateUpgrade = "POST /state/upgrade",

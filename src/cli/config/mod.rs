@@ -1,4 +1,7 @@
-//! `knhk config`: what is configured, where from, and what is wrong with it.
+//! `knhk config`: what is configured, where from, how it is changed, and what is wrong with it.
+
+mod fix;
+mod set;
 
 use argh::{ArgsInfo, FromArgs};
 use serde_json::{Map, Value as Json, json};
@@ -8,7 +11,7 @@ use super::ui::{Color, Form};
 use super::{Context, Error};
 use crate::config::{KEYS, Key, Origin, Value};
 
-/// Show and check the configuration
+/// Show, change and check the configuration
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "config", help_triggers("-h", "--help", "help"))]
 pub(super) struct ConfigNoun {
@@ -20,7 +23,10 @@ pub(super) struct ConfigNoun {
 #[argh(subcommand)]
 enum Verb {
     Show(Show),
-    Validate(Validate),
+    Set(set::Set),
+    Unset(set::Unset),
+    Validate(fix::Validate),
+    Fix(fix::Fix),
 }
 
 /// Print every key with its value
@@ -38,19 +44,13 @@ struct Show {
     color: Option<Color>,
 }
 
-/// Find every mistake in the configuration
-#[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "validate", help_triggers("-h", "--help", "help"))]
-struct Validate {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
-}
-
 pub(super) fn run(context: &mut Context, noun: ConfigNoun) -> Result<(), Error> {
     match noun.verb {
         Verb::Show(command) => show(context, &command),
-        Verb::Validate(command) => validate(context, &command),
+        Verb::Set(command) => set::set(context, &command),
+        Verb::Unset(command) => set::unset(context, &command),
+        Verb::Validate(command) => fix::validate(context, &command),
+        Verb::Fix(command) => fix::fix(context, &command),
     }
 }
 
@@ -91,7 +91,8 @@ fn shown_name(key: &Key) -> String {
     if key.name.starts_with("otel_") { key.name.to_uppercase() } else { key.name.to_owned() }
 }
 
-fn json_of(value: &Value) -> Json {
+/// Returns a value as it stands in documents.
+pub(super) fn json_of(value: &Value) -> Json {
     match value {
         Value::Integer(value) => json!(value),
         Value::Flag(value) => json!(value),
@@ -107,15 +108,4 @@ fn origin_of(origin: &Origin) -> Json {
         }
         Origin::Variable(name) => json!({ "from": "environment", "variable": name }),
     }
-}
-
-fn validate(context: &mut Context, command: &Validate) -> Result<(), Error> {
-    context.ui.set_json(command.json);
-    let loaded = context.load()?;
-    let files: Vec<String> = loaded.files.iter().map(|path| path.display().to_string()).collect();
-    if context.ui.form() == Form::Json {
-        return context.ui.document(&json!({ "valid": true, "files": files, "mistakes": [] }));
-    }
-    let read = if files.is_empty() { "built-in values only".to_owned() } else { files.join(", ") };
-    context.ui.answer(&format!("valid: {read}\n"))
 }
