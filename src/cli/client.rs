@@ -6,7 +6,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, setsockopt, socket, sockopt,
+};
 use nix::sys::time::{TimeVal, TimeValLike};
 use serde_json::Value;
 
@@ -157,6 +159,18 @@ impl Client {
         } else {
             Err(error)
         }
+    }
+
+    /// Asks the running service and nobody in its place; returns whatever it answers.
+    pub(super) fn ask_service(&self, path: &str, accept: &'static str) -> Result<Answer, Error> {
+        self.ask(&Request { method: "GET", path: path.to_owned(), accept, ..Request::default() })
+    }
+
+    /// Returns the number of the running service's process; `None` where the system does not tell, as across containers.
+    pub(super) fn service_pid(&self) -> Result<Option<u32>, Error> {
+        let stream = self.connect()?;
+        let peer = getsockopt(&stream, sockopt::PeerCredentials);
+        Ok(peer.ok().and_then(|peer| u32::try_from(peer.pid()).ok()).filter(|pid| *pid > 0))
     }
 
     fn ask(&self, request: &Request<'_>) -> Result<Answer, Error> {

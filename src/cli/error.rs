@@ -133,6 +133,21 @@ pub enum Error {
     /// Nothing could be measured.
     #[error(transparent)]
     Measure(#[from] perf::durable::Error),
+    /// Something costs the service speed.
+    #[error("{count} findings: something costs the service speed")] // KN0680
+    Found {
+        /// How many things.
+        count: usize,
+    },
+    /// A file could not be written.
+    #[error("could not write {}", path.display())] // KN0681
+    Save {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// The system refused something that the program needs.
     #[error("cannot {what}")] // KN0666
     System {
@@ -192,6 +207,8 @@ impl Error {
             Self::System { .. } => 666,
             Self::OverBudget { .. } => 667,
             Self::Measure(_) => 668,
+            Self::Found { .. } => 680,
+            Self::Save { .. } => 681,
             Self::Api(error) => return Some(error.code()),
             Self::Engine(error) => return Some(error.code()),
             Self::Store(error) => return Some(error.code()),
@@ -206,13 +223,17 @@ impl Error {
         match self {
             Self::Usage { .. } | Self::NotAgreed { .. } => Kind::Usage,
             Self::NoService { .. } | Self::NotAllowed { .. } => Kind::Unavailable,
-            Self::Read { .. } | Self::Write(_) | Self::System { .. } | Self::Measure(_) => Kind::Io,
+            Self::Read { .. }
+            | Self::Write(_)
+            | Self::System { .. }
+            | Self::Measure(_)
+            | Self::Save { .. } => Kind::Io,
             Self::TimedOut { .. } | Self::BrokenOff => Kind::Unknown,
             Self::Answer { .. } | Self::AnswerTooLarge { .. } => Kind::Internal,
             Self::NoPage { .. } => Kind::NotFound,
             Self::Refused { .. } => Kind::Unacceptable,
             Self::Data { .. } => Kind::Invalid,
-            Self::Partly { .. } | Self::OverBudget { .. } => Kind::Conflict,
+            Self::Partly { .. } | Self::OverBudget { .. } | Self::Found { .. } => Kind::Conflict,
             Self::FileTooLarge { .. } => Kind::TooLarge,
             Self::NotVerified { .. } => Kind::Corrupt,
             Self::Api(error) => error.kind(),
@@ -240,7 +261,8 @@ impl Error {
             Self::OverBudget { .. } => Some(
                 "a shared or throttled core is the usual cause; run it again on a quiet machine".to_owned(),
             ),
-            Self::Measure(_) => Some("cache_dir must be a folder that this user may write".to_owned()),
+            Self::Measure(_) => Some("look at the disk that holds state_dir: df -h, dmesg".to_owned()),
+            Self::Found { .. } => Some("each finding above names what to change".to_owned()),
             Self::NotVerified { .. } => Some("knhk explain CODE tells of each finding what to do".to_owned()),
             Self::Store(error) => Some(format!("knhk explain {}", error.code())),
             Self::Engine(error) => Some(format!("knhk explain {}", error.code())),

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::turn::Timer;
+use super::turn::{Mix, Timer};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::labels::WaveSize;
 
 /// A mean is recorded when so many steps have come together.
 const STEPS_MIN: u64 = 256;
@@ -72,11 +73,16 @@ impl TickMeter {
         }
     }
 
-    /// Hears that a wave of `steps` took so many ticks, the clock pair among them.
-    pub(super) fn wave(&mut self, steps: usize, ticks: u64) {
+    /// Hears that a wave took so many ticks, the clock pair among them.
+    pub(super) fn wave(&mut self, mix: Mix, ticks: u64) {
         let ticks = ticks.saturating_sub(self.pair_ticks);
-        let steps = steps as u64;
+        let steps = mix.steps as u64;
         self.metrics.hot_path_wave_steps.observe(steps);
+        self.metrics.hot_path_by_wave.of(WaveSize::of(mix.steps)).add(steps, ticks);
+        if let Some((markings, join)) = mix.kinds {
+            self.metrics.hot_path_by_markings.of(markings).add(steps, ticks);
+            self.metrics.hot_path_by_join.of(join).add(steps, ticks);
+        }
         self.ticks += ticks;
         self.steps += steps;
         if steps >= AMORTISED_STEPS_MIN {
@@ -155,9 +161,9 @@ pub fn ticks() -> u64 {
 }
 
 impl Timer for TickMeter {
-    fn around(&mut self, steps: usize, run: impl FnOnce()) {
+    fn around(&mut self, mix: Mix, run: impl FnOnce()) {
         let start = ticks();
         run();
-        self.wave(steps, ticks().saturating_sub(start));
+        self.wave(mix, ticks().saturating_sub(start));
     }
 }

@@ -156,6 +156,39 @@ pub fn become_owner(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// While it lives, a process that root started acts as the owner of a folder, and then as root again: for a command that
+/// also writes elsewhere. Otherwise nothing changes.
+#[derive(Debug)]
+#[must_use]
+pub struct ActingAsOwner(bool);
+
+impl ActingAsOwner {
+    /// Begins to act as the owner of `folder`.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn of(folder: &Path) -> io::Result<Self> {
+        let Ok(metadata) = std::fs::metadata(folder) else { return Ok(Self(false)) };
+        if !nix::unistd::geteuid().is_root() || metadata.uid() == 0 {
+            return Ok(Self(false));
+        }
+        let acting = Self(true);
+        nix::unistd::setegid(nix::unistd::Gid::from_raw(metadata.gid()))?;
+        nix::unistd::seteuid(nix::unistd::Uid::from_raw(metadata.uid()))?;
+        Ok(acting)
+    }
+}
+
+impl Drop for ActingAsOwner {
+    fn drop(&mut self) {
+        if self.0 {
+            // Root may always become root again; if it could not, it would go on with less.
+            let _ = nix::unistd::seteuid(nix::unistd::Uid::from_raw(0));
+            let _ = nix::unistd::setegid(nix::unistd::Gid::from_raw(0));
+        }
+    }
+}
+
 /// Threads of a running service, joined together.
 #[derive(Debug, Default)]
 pub struct Threads {

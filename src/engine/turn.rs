@@ -8,6 +8,7 @@
 mod judgements;
 mod line;
 mod memory;
+mod mix;
 mod slabs;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ use judgements::Judgements;
 use line::{Advanced, Line, Turn};
 use memory::Memory;
 pub use memory::{AT_WORK_SHARE, REST_US, ROUND_US};
+pub use mix::Mix;
 use slabs::{Slabs, WAVE_STEPS_MAX};
 
 /// Room is made ahead for so many markings at the most; more of them move when they need more room.
@@ -188,8 +190,8 @@ impl Tally {
 
 /// Stands around each wave; the engine reads the tick counter in it.
 pub trait Timer {
-    /// Calls `run`, which takes `steps` steps.
-    fn around(&mut self, steps: usize, run: impl FnOnce());
+    /// Calls `run`, which takes the steps of `mix`.
+    fn around(&mut self, mix: Mix, run: impl FnOnce());
 }
 
 /// Measures nothing.
@@ -197,7 +199,7 @@ pub trait Timer {
 pub struct NoTimer;
 
 impl Timer for NoTimer {
-    fn around(&mut self, _steps: usize, run: impl FnOnce()) {
+    fn around(&mut self, _mix: Mix, run: impl FnOnce()) {
         run();
     }
 }
@@ -460,7 +462,7 @@ impl Cases {
                     continue;
                 }
                 has_moved = true;
-                timer.around(in_wave.len(), || turn.slabs.run());
+                timer.around(turn.slabs.mix(), || turn.slabs.run());
                 for (place, at) in in_wave.drain(..).enumerate() {
                     lines[at].settle(place, &mut turn);
                 }

@@ -22,7 +22,7 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::net::Net;
+use crate::net::{Gate, Net};
 
 pub use outcome::{Numbers, Outcome};
 pub use wave::{Full, Phase, Step, WAVE_LIST_MAX, WAVE_STEPS_MAX, Wave};
@@ -53,11 +53,36 @@ enum Form {
     ManyCounts,
 }
 
+/// How a marking is held, as others see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Held {
+    /// One word of bits.
+    Bits,
+    /// A word and a counter a place.
+    Counters,
+    /// Many words of bits.
+    WideBits,
+    /// A counter a place, for more places than a word has bits.
+    WideCounters,
+}
+
 /// Names a live marking of a kernel, until [`Kernel::end`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Slot {
     form: Form,
     index: u32,
+}
+
+impl Slot {
+    /// Returns how the marking is held.
+    pub fn held(self) -> Held {
+        match self.form {
+            Form::Word => Held::Bits,
+            Form::Tally => Held::Counters,
+            Form::ManyBits => Held::WideBits,
+            Form::ManyCounts => Held::WideCounters,
+        }
+    }
 }
 
 /// A stored marking does not fit its net.
@@ -169,6 +194,11 @@ impl Kernel {
         self.many.push(ManySlab::new(net.places.len()));
         self.tables.push(table);
         handle
+    }
+
+    /// Returns the join of a task, which the net has.
+    pub fn join(&self, net: NetHandle, task: u16) -> Gate {
+        self.table(net).net.tasks[usize::from(task)].join
     }
 
     fn table(&self, net: NetHandle) -> &Table {

@@ -1,11 +1,13 @@
 //! What a durable step costs on this machine's disk: the raw appends of the same bytes, the journal, and the whole
 //! engine, one after the other in every round, so that their ratios mean something on a noisy machine.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+
+use serde::Serialize;
 
 use crate::engine::clock::Clock;
 use crate::engine::running::{Engine, open_store};
@@ -30,6 +32,21 @@ pub struct CommitFigures {
     pub raw_us: u64,
     /// Median microseconds of a commit of the journal.
     pub journal_us: u64,
+}
+
+/// What a single append and its sync took, as it is now.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct SyncFigures {
+    /// Bytes of an append.
+    pub bytes: usize,
+    /// Appends.
+    pub rounds: usize,
+    /// Microseconds that one in ten is below: the disk when nothing else holds the appending thread up.
+    pub fastest_tenth_us: u64,
+    /// Median microseconds.
+    pub p50_us: u64,
+    /// Microseconds that 99 in 100 are below.
+    pub p99_us: u64,
 }
 
 /// What the whole engine did, without HTTP.
@@ -85,26 +102,74 @@ fn store_options(folder: &Path) -> store::Options {
     }
 }
 
-/// Measures commits of `entries` entries, `rounds` times each way in turn, in an empty folder.
+/// How long to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rounds {
+    /// Most rounds.
+    pub most: usize,
+    /// After so many microseconds no more rounds begin, but for the first [`ROUNDS_MIN`].
+    pub us_max: u64,
+}
+
+impl Rounds {
+    fn goes_on(self, done: usize, passed_us: u64) -> bool {
+        done < self.most && (passed_us < self.us_max || done < ROUNDS_MIN)
+    }
+}
+
+/// So many rounds are done however long they take: fewer have no median worth the name.
+const ROUNDS_MIN: usize = 5;
+
+/// Makes a file that is filled with zeros, in a folder that is made if need be.
+fn raw_file(folder: &Path) -> Result<File, Error> {
+    let failed = |source| Error::Folder { folder: folder.display().to_string(), source };
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let mut options = OpenOptions::new();
+    let raw = options.create(true).truncate(true).read(true).write(true).open(folder.join("raw"));
+    let raw = raw.map_err(failed)?;
+    raw.write_all_at(&vec![0; RAW_BYTES], 0).and_then(|()| raw.sync_all()).map_err(failed)?;
+    Ok(raw)
+}
+
+/// Measures appends of the bytes of one entry, each made durable, in an empty folder.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn syncs(folder: &Path, rounds: Rounds, clock: &dyn Clock) -> Result<SyncFigures, Error> {
+    let failed = |source| Error::Folder { folder: folder.display().to_string(), source };
+    let raw = raw_file(folder)?;
+    let bytes = [1; ENTRY_BYTES];
+    let began = clock.monotonic_us();
+    let mut took = Vec::new();
+    while rounds.goes_on(took.len(), clock.monotonic_us() - began) {
+        let offset = took.len() * ENTRY_BYTES % RAW_BYTES;
+        let before = clock.monotonic_us();
+        raw.write_all_at(&bytes, offset as u64).and_then(|()| raw.sync_data()).map_err(failed)?;
+        took.push(clock.monotonic_us() - before);
+    }
+    took.sort_unstable();
+    let at = |percent: usize| took.get(took.len() * percent / 100).copied().unwrap_or(0);
+    Ok(SyncFigures {
+        bytes: ENTRY_BYTES,
+        rounds: took.len(),
+        fastest_tenth_us: at(10),
+        p50_us: at(50),
+        p99_us: at(99),
+    })
+}
+
+/// Measures commits of `entries` entries, each way in turn, in an empty folder.
 ///
 /// # Errors
 /// The folder cannot be written.
 pub fn commits(
     folder: &Path,
     entries: usize,
-    rounds: usize,
+    rounds: Rounds,
     clock: &dyn Clock,
 ) -> Result<CommitFigures, Error> {
     let failed = |source| Error::Folder { folder: folder.display().to_string(), source };
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    let raw = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .read(true)
-        .write(true)
-        .open(folder.join("raw"))
-        .map_err(failed)?;
-    raw.write_all_at(&vec![0; RAW_BYTES], 0).and_then(|()| raw.sync_all()).map_err(failed)?;
+    let raw = raw_file(folder)?;
     let start = Start { now: clock.now(), fresh_id: StoreId([1; 16]) };
     let tables = Arc::new(MemTables::default());
     let opened = store::open(
@@ -121,7 +186,8 @@ pub fn commits(
     let mut offset = 0;
     let (mut raws, mut journals) = (Vec::new(), Vec::new());
     let mut n = journal.positions()[0];
-    for _ in 0..rounds {
+    let first = clock.monotonic_us();
+    while rounds.goes_on(raws.len(), clock.monotonic_us() - first) {
         if offset + bytes.len() > RAW_BYTES {
             offset = 0;
         }
@@ -161,7 +227,7 @@ const LOOP: &str = r#"<specificationSet xmlns="http://www.yawlfoundation.org/yaw
 pub fn steps(
     folder: &Path,
     operations: usize,
-    rounds: usize,
+    rounds: Rounds,
     options: engine::Options,
     clock: &Arc<dyn Clock>,
 ) -> Result<EngineFigures, Error> {
@@ -182,7 +248,7 @@ pub fn steps(
 fn measure_steps(
     service: &dyn Service,
     operations: usize,
-    rounds: usize,
+    rounds: Rounds,
     clock: &dyn Clock,
 ) -> Result<EngineFigures, Error> {
     service.register(LOOP.as_bytes(), &Once::default()).map_err(text)?;
@@ -195,17 +261,21 @@ fn measure_steps(
         };
         items.push(ItemId { case: view.id, number: 1 });
     }
-    let mut took = Vec::with_capacity(rounds);
+    let mut took = Vec::with_capacity(rounds.most);
     // A fifth more before what counts: a new service has segments to prepare and caches to fill.
-    let warming = rounds.div_ceil(5);
-    for round in 0..rounds + warming {
+    let warming = rounds.most.div_ceil(5);
+    let mut round = 0;
+    let first = clock.monotonic_us();
+    while rounds.goes_on(took.len(), clock.monotonic_us() - first) {
         let act = |item: &ItemId| (Operation::Item(*item, ItemAct::Complete(Vec::new())), Once::default());
         let batch = items.iter().map(act).collect();
         let began = clock.monotonic_us();
         let answers = service.operate(batch);
-        if round >= warming {
+        // On a slow disk the time is over before they are.
+        if round >= warming || began - first >= rounds.us_max / 5 {
             took.push(clock.monotonic_us() - began);
         }
+        round += 1;
         for answer in answers {
             answer.map_err(text)?;
         }

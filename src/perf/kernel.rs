@@ -4,7 +4,7 @@
 //! enabled set, the record. Choosing the steps and pushing them is not. Steps for many waves are chosen before
 //! the first of them runs, so that choosing a step does not bring its marking into the cache just before.
 
-use super::load::{Held, Load};
+use super::load::{Held, Load, Nets};
 use crate::engine::advise;
 use crate::kernel::{Kernel, Step, WAVE_STEPS_MAX, Wave, Way, run};
 
@@ -56,11 +56,19 @@ pub struct Figures {
     pub way: Way,
 }
 
-/// Measures; `read_ticks` is [`crate::engine::ticks`], or a clock of a test's own.
+/// Measures the typical nets; `read_ticks` is [`crate::engine::ticks`], or a clock of a test's own.
 ///
 /// # Panics
 /// No cases, no steps in a wave or no waves.
-pub fn measure(options: &Options, mut read_ticks: impl FnMut() -> u64) -> Figures {
+pub fn measure(options: &Options, read_ticks: impl FnMut() -> u64) -> Figures {
+    measure_on(Nets::Typical, options, read_ticks)
+}
+
+/// Measures some nets.
+///
+/// # Panics
+/// No cases, no steps in a wave or no waves.
+pub fn measure_on(nets: Nets, options: &Options, mut read_ticks: impl FnMut() -> u64) -> Figures {
     assert!(
         options.cases > 0 && options.wave_steps > 0 && options.waves > 0,
         "invariant: something to measure"
@@ -69,7 +77,7 @@ pub fn measure(options: &Options, mut read_ticks: impl FnMut() -> u64) -> Figure
     // As a shard does before it has a case.
     kernel.reserve(options.cases);
     kernel.regions().into_iter().for_each(advise);
-    let mut load = Load::new(kernel, options.cases, options.held, options.seed);
+    let mut load = Load::of(nets, kernel, options.cases, options.held, options.seed);
     let wave_steps = options.wave_steps.min(WAVE_STEPS_MAX).min(options.cases);
     let ahead = (options.cases / 2 / wave_steps).clamp(1, WAVES_AHEAD_MAX);
     let pair = clock_pair(&mut read_ticks);

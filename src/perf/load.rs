@@ -48,11 +48,49 @@ fn shape(conditions: u16, tasks: Vec<ShapeTask>) -> Shape {
     Shape { conditions, tasks }
 }
 
-/// Twelve tasks in a ring.
-fn ring() -> Shape {
-    let next = |at: u16| task(&format!("t{at}"), Gate::Xor, Gate::And, &[at], &[(at + 1) % 12]);
-    shape(12, (0..12).map(next).collect())
+/// So many tasks in a ring.
+fn ring(tasks: u16) -> Shape {
+    let next = |at: u16| task(&format!("t{at}"), Gate::Xor, Gate::And, &[at], &[(at + 1) % tasks]);
+    shape(tasks, (0..tasks).map(next).collect())
 }
+
+/// A task, then a join of two places that it fills, and again.
+fn joins(join: Gate) -> Shape {
+    let split = if join == Gate::Xor { Gate::Xor } else { Gate::And };
+    shape(
+        3,
+        vec![task("split", Gate::Xor, split, &[0], &[1, 2]), task("join", join, Gate::And, &[1, 2], &[0])],
+    )
+}
+
+/// Which nets the cases of a load are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nets {
+    /// Four kinds side by side: what the budget is judged by.
+    Typical,
+    /// One where every second task has such a join.
+    Joins(Gate),
+    /// One of more places than a word has bits.
+    Wide,
+}
+
+impl Nets {
+    fn shapes(self) -> Vec<(&'static str, Shape)> {
+        match self {
+            Self::Typical => vec![
+                ("ring", ring(12)),
+                ("branches", branches()),
+                ("choices", choices()),
+                ("cancellation", cancellation()),
+            ],
+            Self::Joins(join) => vec![("joins", joins(join))],
+            Self::Wide => vec![("wide", ring(WIDE_TASKS))],
+        }
+    }
+}
+
+/// Two places a task, its own among them, and the output: 81 places.
+const WIDE_TASKS: u16 = 40;
 
 /// Three parallel branches of two tasks, synchronized, and again.
 fn branches() -> Shape {
@@ -142,12 +180,15 @@ pub struct Load {
 }
 
 impl Load {
-    /// Opens `cases` cases, each of one of four nets, and brings them to random places of these.
-    pub fn new(mut kernel: Kernel, cases: usize, held: Held, seed: u64) -> Self {
-        let shapes = [("ring", ring()), ("branches", branches()), ("choices", choices())];
-        let shapes = shapes.into_iter().chain([("cancellation", cancellation())]);
+    /// Opens `cases` cases, each of one of four nets.
+    pub fn new(kernel: Kernel, cases: usize, held: Held, seed: u64) -> Self {
+        Self::of(Nets::Typical, kernel, cases, held, seed)
+    }
+
+    /// Opens `cases` cases, each of one of these nets.
+    pub fn of(which: Nets, mut kernel: Kernel, cases: usize, held: Held, seed: u64) -> Self {
         let mut nets = Vec::new();
-        for (name, shape) in shapes {
+        for (name, shape) in which.shapes() {
             let mut net = shape.net(name);
             assert!(net.is_safe, "invariant: the nets of the load are 1-safe");
             net.is_safe = held == Held::Bits;

@@ -56,23 +56,29 @@ fn both_forms_say_the_same_in_their_own_grammar() {
         (
             "knhk_cases",
             expect![[r##"
-            # HELP knhk_cases Cases by state.
-            # TYPE knhk_cases gauge
-            knhk_cases{state="running"} 0
-            knhk_cases{state="suspended"} 0
-            knhk_cases{state="incident"} 3
-            knhk_cases{state="completed"} 0
-            knhk_cases{state="cancelled"} 0
-        "##]],
+                # HELP knhk_cases_read_back_total Cases that were not in memory when they were asked for, and were read back.
+                # TYPE knhk_cases_read_back_total counter
+                knhk_cases_read_back_total 0
+                # HELP knhk_cases Cases by state.
+                # TYPE knhk_cases gauge
+                knhk_cases{state="running"} 0
+                knhk_cases{state="suspended"} 0
+                knhk_cases{state="incident"} 3
+                knhk_cases{state="completed"} 0
+                knhk_cases{state="cancelled"} 0
+            "##]],
             expect![[r##"
-            # HELP knhk_cases Cases by state.
-            # TYPE knhk_cases gauge
-            knhk_cases{state="running"} 0
-            knhk_cases{state="suspended"} 0
-            knhk_cases{state="incident"} 3
-            knhk_cases{state="completed"} 0
-            knhk_cases{state="cancelled"} 0
-        "##]],
+                # HELP knhk_cases_read_back Cases that were not in memory when they were asked for, and were read back.
+                # TYPE knhk_cases_read_back counter
+                knhk_cases_read_back_total 0
+                # HELP knhk_cases Cases by state.
+                # TYPE knhk_cases gauge
+                knhk_cases{state="running"} 0
+                knhk_cases{state="suspended"} 0
+                knhk_cases{state="incident"} 3
+                knhk_cases{state="completed"} 0
+                knhk_cases{state="cancelled"} 0
+            "##]],
         ),
         (
             "knhk_journal_commit",

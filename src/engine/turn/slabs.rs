@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
+use super::mix::Mix;
 use crate::case::event::{Phase, PlaceNumber};
 use crate::case::fold::move_counts;
 use crate::case::plan::Step;
@@ -27,6 +28,8 @@ const IS_CHECKED: bool = cfg!(debug_assertions);
 pub(super) struct Slabs {
     kernel: Kernel,
     wave: Wave,
+    /// What is in the wave.
+    mix: Mix,
     nets: HashMap<SpecNumber, Vec<NetHandle>>,
     slots: Vec<(NetHandle, Slot)>,
     free: Vec<u32>,
@@ -107,6 +110,7 @@ impl Slabs {
     /// Begins a wave.
     pub(super) fn begin_wave(&mut self) {
         self.wave.clear();
+        self.mix = Mix::default();
     }
 
     /// Puts a step into the wave, at most one an instance; tells whether there was room.
@@ -117,7 +121,17 @@ impl Slabs {
             Phase::Complete => kernel::Phase::Complete,
             Phase::Pass => kernel::Phase::Pass,
         };
-        self.wave.push(kernel::Step { net, slot, task: step.task, phase, put: &step.put }).is_ok()
+        let step = kernel::Step { net, slot, task: step.task, phase, put: &step.put };
+        let is_in = self.wave.push(step).is_ok();
+        if is_in {
+            self.mix.add(slot.held(), phase, self.kernel.join(net, step.task));
+        }
+        is_in
+    }
+
+    /// Returns what is in the wave.
+    pub(super) fn mix(&self) -> Mix {
+        self.mix
     }
 
     /// Carries out the wave: the one hot call.

@@ -26,6 +26,23 @@ impl Counter {
     }
 }
 
+/// What the hot path spent on some steps.
+#[derive(Debug, Default)]
+pub struct Spent {
+    /// The steps.
+    pub steps: Counter,
+    /// Their ticks together.
+    pub ticks: Counter,
+}
+
+impl Spent {
+    /// Adds a wave.
+    pub fn add(&self, steps: u64, ticks: u64) {
+        self.steps.add(steps);
+        self.ticks.add(ticks);
+    }
+}
+
 /// A number that goes up and down.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicI64);

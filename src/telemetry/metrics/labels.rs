@@ -127,6 +127,55 @@ closed_set! {
 }
 
 closed_set! {
+    /// How many steps a wave of the hot path has.
+    WaveSize, "wave":
+    One = "1",
+    Few = "2-7",
+    Some = "8-63",
+    /// Enough to amortise the pair of clock readings.
+    Many = "64+",
+}
+
+impl WaveSize {
+    /// Returns the label of a wave of so many steps.
+    pub fn of(steps: usize) -> Self {
+        match steps {
+            0 | 1 => Self::One,
+            2..=7 => Self::Few,
+            8..=63 => Self::Some,
+            _ => Self::Many,
+        }
+    }
+}
+
+closed_set! {
+    /// How the markings of a wave are held.
+    Markings, "markings":
+    /// One word: at most 64 places, never two tokens in one.
+    Bits = "bits",
+    /// At most 64 places, counted.
+    Counters = "counters",
+    /// More than 64 places.
+    WideBits = "wide_bits",
+    /// More than 64 places, counted.
+    WideCounters = "wide_counters",
+    /// Several kinds in one wave.
+    Mixed = "mixed",
+}
+
+closed_set! {
+    /// Which joins the steps of a wave ask.
+    Join, "join":
+    And = "and",
+    Xor = "xor",
+    Or = "or",
+    /// None: the steps complete tasks.
+    Nothing = "none",
+    /// Several kinds in one wave.
+    Mixed = "mixed",
+}
+
+closed_set! {
     /// Routes of the HTTP interface; a request that fits none is `other`.
     Route, "route":
     Console = "GET /",

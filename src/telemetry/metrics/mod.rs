@@ -9,9 +9,9 @@ pub mod labels;
 pub mod names;
 mod render;
 
-pub use instrument::{Counter, Family, Gauge, Histogram};
+pub use instrument::{Counter, Family, Gauge, Histogram, Spent};
 
-use labels::{Cache, CaseState, ItemState, Queue, Route, Status};
+use labels::{Cache, CaseState, ItemState, Join, Markings, Queue, Route, Status, WaveSize};
 
 /// Bucket edges of ticks a step. Source: performance.md section 1 (the budget is 8, the tail is cold caches).
 const TICK_EDGES: &[u64] =
@@ -41,6 +41,14 @@ pub struct Metrics {
     pub hot_path_over_budget: Counter,
     /// Frequency of the tick counter as calibrated at the start.
     pub hot_path_tick_hertz: Gauge,
+    /// Steps and their ticks, by the size of their wave.
+    pub hot_path_by_wave: Family<WaveSize, Spent>,
+    /// Steps and their ticks, by how the markings of their wave are held.
+    pub hot_path_by_markings: Family<Markings, Spent>,
+    /// Steps and their ticks, by the joins that the steps of their wave ask.
+    pub hot_path_by_join: Family<Join, Spent>,
+    /// Cases that were not in memory when they were asked for, and were read back.
+    pub cases_read_back: Counter,
     /// Cases by state.
     pub cases: Family<CaseState, Gauge>,
     /// Work items by state.
@@ -108,6 +116,10 @@ impl Metrics {
             hot_path_wave_steps: Histogram::new(COUNT_EDGES),
             hot_path_over_budget: Counter::default(),
             hot_path_tick_hertz: Gauge::default(),
+            hot_path_by_wave: Family::new(Spent::default),
+            hot_path_by_markings: Family::new(Spent::default),
+            hot_path_by_join: Family::new(Spent::default),
+            cases_read_back: Counter::default(),
             cases: Family::new(Gauge::default),
             work_items: Family::new(Gauge::default),
             journal_commit_us: Histogram::new(MICROSECOND_EDGES),

@@ -46,6 +46,13 @@ names! {
     HOT_PATH_WAVE_STEPS: Histogram, "knhk_hot_path_wave_steps", "", "Steps of one wave.";
     HOT_PATH_OVER_BUDGET: Counter, "knhk_hot_path_over_budget_total", "", "Means of ticks a step above hot_path_max_ticks.";
     HOT_PATH_TICK_HERTZ: Gauge, "knhk_hot_path_tick_hertz", "hertz", "Frequency of the tick counter as calibrated at the start.";
+    HOT_PATH_STEPS_BY_WAVE: Counter, "knhk_hot_path_steps_by_wave_total", "", "Steps, by how many steps their wave had.";
+    HOT_PATH_TICKS_BY_WAVE: Counter, "knhk_hot_path_ticks_by_wave_total", "", "Ticks of these steps.";
+    HOT_PATH_STEPS_BY_MARKINGS: Counter, "knhk_hot_path_steps_by_markings_total", "", "Steps, by how the markings of their wave are held; mixed when in several ways.";
+    HOT_PATH_TICKS_BY_MARKINGS: Counter, "knhk_hot_path_ticks_by_markings_total", "", "Ticks of these steps.";
+    HOT_PATH_STEPS_BY_JOIN: Counter, "knhk_hot_path_steps_by_join_total", "", "Steps, by the join that the steps of their wave ask; none when they complete tasks, mixed when several.";
+    HOT_PATH_TICKS_BY_JOIN: Counter, "knhk_hot_path_ticks_by_join_total", "", "Ticks of these steps.";
+    CASES_READ_BACK: Counter, "knhk_cases_read_back_total", "", "Cases that were not in memory when they were asked for, and were read back.";
     CASES: Gauge, "knhk_cases", "", "Cases by state.";
     WORK_ITEMS: Gauge, "knhk_work_items", "", "Work items by state.";
     JOURNAL_COMMIT_SECONDS: Histogram, "knhk_journal_commit_seconds", "seconds", "Time from writing a frame to the return of its sync.";

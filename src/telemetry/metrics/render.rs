@@ -5,7 +5,7 @@
 
 use std::fmt::{Display, Write};
 
-use super::instrument::{Counter, Gauge, Histogram};
+use super::instrument::{Counter, Family, Gauge, Histogram, Spent};
 use super::names::{self, Description, Kind};
 use super::{Metrics, labels::Labels};
 
@@ -19,6 +19,11 @@ pub(super) fn page(metrics: &Metrics, openmetrics: bool) -> String {
     page.histogram(names::HOT_PATH_WAVE_STEPS, &metrics.hot_path_wave_steps);
     page.counter(names::HOT_PATH_OVER_BUDGET, &metrics.hot_path_over_budget);
     page.gauge(names::HOT_PATH_TICK_HERTZ, &metrics.hot_path_tick_hertz);
+    page.spent(names::HOT_PATH_STEPS_BY_WAVE, names::HOT_PATH_TICKS_BY_WAVE, &metrics.hot_path_by_wave);
+    let by_markings = &metrics.hot_path_by_markings;
+    page.spent(names::HOT_PATH_STEPS_BY_MARKINGS, names::HOT_PATH_TICKS_BY_MARKINGS, by_markings);
+    page.spent(names::HOT_PATH_STEPS_BY_JOIN, names::HOT_PATH_TICKS_BY_JOIN, &metrics.hot_path_by_join);
+    page.counter(names::CASES_READ_BACK, &metrics.cases_read_back);
     page.gauges(names::CASES, &metrics.cases);
     page.gauges(names::WORK_ITEMS, &metrics.work_items);
     page.histogram(names::JOURNAL_COMMIT_SECONDS, &metrics.journal_commit_us);
@@ -37,10 +42,7 @@ pub(super) fn page(metrics: &Metrics, openmetrics: bool) -> String {
     page.gauge(names::READ_ONLY, &metrics.read_only);
     page.gauges(names::QUEUE_DEPTH, &metrics.queue_depth);
     page.gauges(names::QUEUE_LIMIT, &metrics.queue_limit);
-    page.heading(names::QUEUE_REFUSED);
-    for (labels, counter) in metrics.queue_refused.members() {
-        page.sample(names::QUEUE_REFUSED.name, &labels, counter.get());
-    }
+    page.counters(names::QUEUE_REFUSED, metrics.queue_refused.members());
     page.gauges(names::CACHE_BYTES, &metrics.cache_bytes);
     page.gauges(names::CACHE_LIMIT_BYTES, &metrics.cache_limit_bytes);
     page.heading(names::HTTP_REQUEST_SECONDS);
@@ -105,12 +107,25 @@ impl Page {
         self.sample(about.name, "", counter.get());
     }
 
+    fn counters<'a>(&mut self, about: Description, counters: impl Iterator<Item = (String, &'a Counter)>) {
+        self.heading(about);
+        for (labels, counter) in counters {
+            self.sample(about.name, &labels, counter.get());
+        }
+    }
+
+    /// Writes steps and their ticks, one family after the other.
+    fn spent<L: Labels>(&mut self, steps: Description, ticks: Description, family: &Family<L, Spent>) {
+        self.counters(steps, family.members().map(|(labels, spent)| (labels, &spent.steps)));
+        self.counters(ticks, family.members().map(|(labels, spent)| (labels, &spent.ticks)));
+    }
+
     fn gauge(&mut self, about: Description, gauge: &Gauge) {
         self.heading(about);
         self.sample(about.name, "", gauge.get());
     }
 
-    fn gauges<L: Labels>(&mut self, about: Description, family: &super::Family<L, Gauge>) {
+    fn gauges<L: Labels>(&mut self, about: Description, family: &Family<L, Gauge>) {
         self.heading(about);
         for (labels, gauge) in family.members() {
             self.sample(about.name, &labels, gauge.get());

@@ -3,7 +3,7 @@
 use expect_test::expect;
 use knhk::case::Command;
 use knhk::case::view::CaseState;
-use knhk::engine::turn::{Cases, Job, Outcome, Registered, Timer, What};
+use knhk::engine::turn::{Cases, Job, Mix, Outcome, Registered, Timer, What};
 use knhk::expr::Fragment;
 use knhk::id::{CaseId, SpecNumber, Time};
 use knhk::kernel::WAVE_STEPS_MAX;
@@ -532,8 +532,8 @@ fn cases_share_waves_and_answers_come_in_order() {
 struct Waves(Vec<usize>);
 
 impl Timer for Waves {
-    fn around(&mut self, steps: usize, run: impl FnOnce()) {
-        self.0.push(steps);
+    fn around(&mut self, mix: Mix, run: impl FnOnce()) {
+        self.0.push(mix.steps);
         run();
     }
 }
