@@ -2,36 +2,45 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use super::workers::{Job, Workers};
-use super::{Asks, Error, Limits, Request, Response, finish, operated, read, refuse, serve};
+use super::{Asks, Error, Limits, Request, Response, finish, operated, read, refuse, respond_early, serve};
 use crate::engine::pending::{Pending, Settled};
 use crate::engine::service::{Answer, Begun, Refusal, Service};
 use crate::engine::ticket::Ticket;
 use crate::telemetry::metrics::labels::Route;
 
-/// The service, and who waits for it where waiting is needed.
+/// The service, once there is one, and who waits for it where waiting is needed.
 pub(super) struct Asker {
-    service: Arc<dyn Service>,
+    service: OnceLock<Arc<dyn Service>>,
     limits: Limits,
     workers: Workers,
 }
 
 impl Asker {
     /// Returns an asker with so many threads at most.
-    pub(super) fn new(service: Arc<dyn Service>, limits: Limits, threads_max: usize) -> Self {
-        Self { service, limits, workers: Workers::new(threads_max) }
+    pub(super) fn new(limits: Limits, threads_max: usize) -> Self {
+        Self { service: OnceLock::new(), limits, workers: Workers::new(threads_max) }
     }
 
-    /// Returns the service.
-    pub(super) fn service(&self) -> &dyn Service {
-        &*self.service
+    /// Asks this service from now on; before, every answer is that it is starting. Only the first one counts.
+    pub(super) fn serve(&self, service: Arc<dyn Service>) {
+        // It fails when there is one already, which then stays.
+        let _ = self.service.set(service);
+    }
+
+    /// Returns the service, if there is one yet.
+    pub(super) fn service(&self) -> Option<&Arc<dyn Service>> {
+        self.service.get()
     }
 
     /// Begins to answer requests; those that are one operation go to their shards together. One answer each, in order.
     pub(super) fn ask(self: &Arc<Self>, requests: Vec<Request>) -> Vec<Asking> {
+        let Some(service) = self.service() else {
+            return requests.iter().map(|request| self.early(request)).collect();
+        };
         let mut answers = Vec::with_capacity(requests.len());
         let mut operations = Vec::with_capacity(requests.len());
         let mut places = Vec::with_capacity(requests.len());
@@ -46,33 +55,38 @@ impl Asker {
                 }
                 // Whether the service is well must be told also when all threads wait.
                 Asks::Other(id) if matches!(route, Route::Health | Route::HealthLive) => {
-                    Stage::answered(serve(&*self.service, &request, &self.limits, route, &id))
+                    Stage::answered(serve(&**service, &request, &self.limits, route, &id))
                 }
                 Asks::Other(id) => {
-                    let (service, limits) = (Arc::clone(&self.service), self.limits);
+                    let (service, limits) = (Arc::clone(service), self.limits);
                     self.on_a_thread(Box::new(move || serve(&*service, &request, &limits, route, &id)))
                 }
             };
             answers.push(Asking { asker: Arc::clone(self), route, stage });
         }
         if !operations.is_empty() {
-            for (at, begun) in places.into_iter().zip(self.service.begin(operations)) {
-                answers[at].stage = self.begun(answers[at].route, begun);
+            for (at, begun) in places.into_iter().zip(service.begin(operations)) {
+                answers[at].stage = self.begun(service, answers[at].route, begun);
             }
         }
         answers
+    }
+
+    fn early(self: &Arc<Self>, request: &Request) -> Asking {
+        let response = respond_early(request, &self.limits);
+        Asking { asker: Arc::clone(self), route: response.route, stage: Stage::answered(response) }
     }
 
     fn on_a_thread(&self, job: Job) -> Stage {
         Stage::OnAThread(self.workers.ask(job))
     }
 
-    fn begun(&self, route: Route, begun: Begun) -> Stage {
+    fn begun(&self, service: &Arc<dyn Service>, route: Route, begun: Begun) -> Stage {
         match begun {
             Begun::Refused(refusal) => Stage::answered(answer(route, Some(Err(refusal)))),
             Begun::Pending(pending) => Stage::Pending(pending),
             Begun::Blocks(operation, once) => {
-                let service = Arc::clone(&self.service);
+                let service = Arc::clone(service);
                 self.on_a_thread(Box::new(move || {
                     answer(route, service.operate(vec![(operation, once)]).pop())
                 }))
@@ -87,8 +101,8 @@ impl Asker {
             // No registration is begun this way.
             Settled::Registered(_) => Stage::answered(answer(route, None)),
             Settled::Again(again) => {
-                let service = Arc::clone(&self.service);
-                self.on_a_thread(Box::new(move || answer(route, Some(service.again(again)))))
+                let service = self.service().map(Arc::clone);
+                self.on_a_thread(Box::new(move || answer(route, service.map(|service| service.again(again)))))
             }
         }
     }

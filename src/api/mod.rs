@@ -49,6 +49,10 @@ pub const JSON_DEPTH_MAX: usize = 110;
 pub const REASON_BYTES_MAX: usize = 4 * 1024;
 /// Items of a page when the client does not say.
 pub const PAGE_ITEMS_DEFAULT: u32 = 100;
+/// What /health says while the state is being opened.
+const STARTING: &str = "starting";
+/// What /health says once a signal to stop was received.
+const STOPPING: &str = "stopping";
 /// Seconds after which a client may ask again when the service is busy.
 pub const RETRY_AFTER_SECONDS: u32 = 1;
 
@@ -109,6 +113,21 @@ pub fn respond(service: &dyn Service, request: &Request, limits: &Limits) -> Res
         }
         (route, Asks::Other(id)) => serve(service, request, limits, route, &id),
     }
+}
+
+/// Answers a request that comes before there is a service: that the process lives, and to all else that it is starting.
+pub fn respond_early(request: &Request, limits: &Limits) -> Response {
+    let (route, answered) = match read(request, limits) {
+        (route, Asks::Wrong(problem)) => (route, Err(problem)),
+        (Route::HealthLive, _) => (Route::HealthLive, service_routes::live(request)),
+        (route, _) => (route, Err(Problem::failing_for(STARTING))),
+    };
+    finish(&request.method, route, answered)
+}
+
+/// Returns the answer to a request that comes when the service takes no more.
+pub fn respond_late() -> Response {
+    Problem::failing_for(STOPPING).into_response(Route::Other)
 }
 
 /// Returns the answer to a request that could not be read whole, so that `respond` never saw it.

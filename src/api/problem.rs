@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Error, RETRY_AFTER_SECONDS, Response};
-use crate::engine::service::Refusal;
+use crate::engine::service::{Health, Refusal};
 use crate::error::{Code, Kind};
 use crate::spec::{Mistake, Severity};
 use crate::telemetry::metrics::labels::Route;
@@ -67,6 +67,17 @@ impl From<Refusal> for Problem {
 }
 
 impl Problem {
+    /// Returns that the service cannot do its work, for these reasons.
+    pub(super) fn failing(health: &Health) -> Self {
+        let problem = Self::from(Error::Failing { reasons: health.failing.join("; ") });
+        problem.with("failing", json!(health.failing)).with("degraded", json!(health.degraded))
+    }
+
+    /// Returns that the service cannot do its work, for this reason alone.
+    pub(super) fn failing_for(reason: &str) -> Self {
+        Self::failing(&Health { failing: vec![reason.to_owned()], degraded: Vec::new() })
+    }
+
     /// Adds a member to the document.
     pub(super) fn with(mut self, member: &str, value: Value) -> Self {
         self.0.more.insert(member.to_owned(), value);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::asking::{Asker, Asking};
 use super::listen::Listener;
-use super::{Error, Limits, Request, Response, refuse};
+use super::{Error, Limits, Request, Response, refuse, respond_late};
 use crate::engine::service::Service;
 use crate::engine::threads::give_own_memory_back;
 use crate::telemetry::metrics::labels::{Queue, Status};
@@ -75,20 +75,35 @@ pub struct Server {
     inner: tiny_http::Server,
     load: Arc<tiny_http::Load>,
     listeners: Vec<Listener>,
+    asker: Arc<Asker>,
 }
 
 impl Server {
     /// Starts to answer what comes in on the listeners.
+    ///
+    /// # Errors
+    /// The system refuses a thread or a descriptor.
     pub fn start(
         listeners: Vec<Listener>,
         options: &Options,
         service: Arc<dyn Service>,
     ) -> Result<Self, Error> {
+        let server = Self::start_early(listeners, options)?;
+        server.serve(service);
+        Ok(server)
+    }
+
+    /// Starts to answer before there is a service: that it is starting, until [`Server::serve`] is called.
+    ///
+    /// # Errors
+    /// The system refuses a thread or a descriptor.
+    pub fn start_early(listeners: Vec<Listener>, options: &Options) -> Result<Self, Error> {
         let failed = |error: io::Error| Error::Start { message: error.to_string() };
         let handles: Result<Vec<_>, _> =
             listeners.iter().map(|listener| listener.try_clone().map(into_tiny)).collect();
-        let asker = Arc::new(Asker::new(service, options.limits, options.http_workers));
+        let asker = Arc::new(Asker::new(options.limits, options.http_workers));
         let load = Arc::new(tiny_http::Load::default());
+        let early = Arc::clone(&asker);
         let state = State { asker, limits: options.limits, times: options.times, load: Arc::clone(&load) };
         let state = Arc::new(state);
         let refusing = Arc::clone(&state);
@@ -111,7 +126,17 @@ impl Server {
         };
         let inner =
             tiny_http::Server::from_listeners(handles.map_err(failed)?, tiny_options).map_err(failed)?;
-        Ok(Self { inner, load, listeners })
+        Ok(Self { inner, load, listeners, asker: early })
+    }
+
+    /// Asks this service from now on.
+    pub fn serve(&self, service: Arc<dyn Service>) {
+        self.asker.serve(service);
+    }
+
+    /// Returns how often a client could not be let in.
+    pub fn accept_failures(&self) -> usize {
+        self.load.accept_failures()
     }
 
     /// Returns how many clients are connected.
@@ -208,14 +233,19 @@ impl State {
     }
 
     fn count(&self, response: &Response, elapsed_us: u64) {
-        let metrics = self.asker.service().metrics();
+        // Figures are the service's; before there is one nobody can ask for them.
+        let Some(service) = self.asker.service() else { return };
+        let metrics = service.metrics();
         metrics.http_request_us.of((response.route, Status::of(response.status))).observe(elapsed_us);
         metrics.http_connections.set(self.load.connections() as u64);
         metrics.queue_depth.of(Queue::Http).set(self.load.answering() as u64);
     }
 
     fn refuse(&self, refusal: tiny_http::Refusal) -> tiny_http::Response {
-        let response = refuse(self.error(refusal));
+        let response = match refusal {
+            tiny_http::Refusal::Closing => respond_late(),
+            _ => refuse(self.error(refusal)),
+        };
         self.count(&response, 0);
         tiny_of(response)
     }

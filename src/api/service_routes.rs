@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
+use super::Request;
 use super::answer::{Answered, JSON, OFFER_JSON, Offer, accepts_json, choose};
 use super::problem::Problem;
 use super::query::Query;
-use super::{Error, Request};
 use crate::engine::service::{Maintained, Maintenance, Service};
 
 /// The description of this interface; a test holds it against the routes.
@@ -21,8 +21,7 @@ pub(super) fn health(service: &dyn Service, request: &Request) -> Result<Answere
     Query::read(&request.query, &[])?;
     let health = service.health();
     if !health.failing.is_empty() {
-        let problem = Problem::from(Error::Failing { reasons: health.failing.join("; ") });
-        return Err(problem.with("failing", json!(health.failing)).with("degraded", json!(health.degraded)));
+        return Err(Problem::failing(&health));
     }
     let status = if health.degraded.is_empty() { "ok" } else { "degraded" };
     Ok(Answered::json(200, &json!({ "status": status, "degraded": health.degraded })))

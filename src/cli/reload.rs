@@ -8,7 +8,7 @@ use super::config::json_of;
 use super::serve::Node;
 use crate::config::{self, Change, Environment, KEYS, Layers, Loaded, Value};
 use crate::engine::service::Refusal;
-use crate::telemetry::logs;
+use crate::telemetry::{logs, words};
 
 /// What a service has.
 struct Has {
@@ -47,15 +47,15 @@ impl Reloader {
             engine.retune(&config.engine(), config.store().grace_us);
         }
         for Change { key, from, to, .. } in &reloaded.applied {
-            tracing::info!("the configuration changed: {} is {to} and was {from}", key.name);
+            tracing::info!("{}: {} is {to} and was {from}", words::CONFIG_CHANGED, key.name);
         }
         let told: Vec<String> = reloaded.waiting.iter().map(waits).collect();
         let news: Vec<&String> = told.iter().filter(|line| !running.told.contains(line)).collect();
         for line in &news {
-            tracing::warn!("{line}");
+            tracing::warn!("{}: {line}", words::CONFIG_WAITS);
         }
         if reloaded.applied.is_empty() && news.is_empty() {
-            tracing::info!("the configuration was read again: nothing has changed");
+            tracing::info!("{}", words::CONFIG_SAME);
         }
         let document = document(&reloaded, &loaded);
         *running = Has { values: reloaded.values, told };
@@ -88,9 +88,8 @@ fn document(reloaded: &config::Reloaded, loaded: &Loaded) -> Json {
 fn refused(error: config::Error) -> Refusal {
     let mistakes = error.mistakes();
     for mistake in mistakes {
-        tracing::warn!("the configuration was read again: {mistake}");
+        tracing::warn!("{}: {mistake}", words::CONFIG_REFUSED);
     }
-    tracing::warn!("{error}; the service keeps the one that it has");
     let told: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
     Refusal {
         code: error.code(),

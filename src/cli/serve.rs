@@ -17,13 +17,16 @@ use crate::engine::clock::{BelievingClock, Clock, SystemClock};
 use crate::engine::running::{Engine, open_store};
 use crate::engine::service::Service;
 use crate::engine::shared::Place;
-use crate::engine::threads::random_bytes;
+use crate::engine::threads::{self, random_bytes};
 use crate::store::{LmdbTables, Opened, Progress, RealDisk, Start, StoreId, Work};
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::words;
 
 /// How often the main thread looks around when no signal comes, in milliseconds.
 const LOOK_MS: u16 = 1_000;
+/// At most one line about clients that could not be let in, in so many microseconds.
+const ACCEPT_TOLD_EVERY_US: u64 = 60_000_000;
 /// Frames between two lines about a long start.
 const PROGRESS_FRAMES: u64 = 100_000;
 
@@ -55,14 +58,17 @@ pub(super) fn run(context: &Context, _command: &Serve) -> Result<(), Error> {
     let clock: Arc<dyn Clock> = Arc::new(BelievingClock::new(SystemClock::new()));
     let metrics = Arc::new(Metrics::new());
     start_log(context, config, &clock, &metrics);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "{}", words::STARTING);
     let connections_max = connections_for(raise_file_limit());
     let running = start(context, &loaded, &clock, &metrics, connections_max)?;
-    tracing::info!(listen = %config.listen, socket = %config.socket.display(), "knhk serves on {}", config.listen);
+    let (listen, socket) = (config.listen, config.socket.display());
+    tracing::info!(%listen, %socket, "{}: knhk serves on {listen}", words::READY);
     notify(&[sd_notify::NotifyState::Ready]);
     wait(&signals, &running).map_err(Error::system("wait for signals"))?;
     notify(&[sd_notify::NotifyState::Stopping]);
-    tracing::info!("knhk stops");
+    tracing::info!("{}", words::STOPPING);
     stop(running);
+    tracing::info!("{}", words::STOPPED);
     Ok(())
 }
 
@@ -95,7 +101,7 @@ fn raise_file_limit() -> u64 {
     match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
         Ok(()) => hard,
         Err(error) => {
-            tracing::warn!(soft, hard, "cannot raise the limit on open files: {error}");
+            tracing::warn!(soft, hard, "{}: {error}", words::FILE_LIMIT_KEPT);
             soft
         }
     }
@@ -106,11 +112,7 @@ fn raise_file_limit() -> u64 {
 fn connections_for(files: u64) -> usize {
     let half = usize::try_from(files / 2).unwrap_or(usize::MAX);
     if half < CONNECTIONS_MAX {
-        tracing::warn!(
-            files,
-            connections = half,
-            "the limit on open files is low: fewer connections are taken"
-        );
+        tracing::warn!(files, connections = half, "{}", words::FEW_FILES);
     }
     half.min(CONNECTIONS_MAX)
 }
@@ -123,28 +125,34 @@ fn start(
     connections_max: usize,
 ) -> Result<Running, Error> {
     let config = &loaded.config;
-    // The port first: whether it can be had is known at once, opening a large store takes seconds.
+    // The port first: whether it can be had is known at once, and opening a large store takes seconds, during which it
+    // answers that the service is starting.
     let listeners = vec![Listener::tcp(config.listen)?, Listener::unix(&config.socket)?];
     metrics.start_time_seconds.set(clock.now().0 / 1_000_000);
+    let options = server::Options { connections_max, ..config.server() };
+    let plan = threads::plan(&config.engine().hot_cores, &threads::available_cores());
+    let server = threads::off_hot_cores(&plan, || Server::start_early(listeners, &options))?;
+    match start_engine(config, clock, metrics) {
+        Ok(engine) => {
+            let reloader = Arc::new(Reloader::new(context.environment.clone(), loaded, Arc::downgrade(&engine)));
+            let asked = Arc::clone(&reloader);
+            engine.reload_by(move || asked.reload());
+            server.serve(Arc::clone(&engine) as Arc<dyn Service>);
+            Ok(Running { engine, server, reloader })
+        }
+        Err(error) => {
+            server.stop();
+            Err(error)
+        }
+    }
+}
+
+fn start_engine(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Result<Arc<Node>, Error> {
     let disk = Arc::new(RealDisk);
     let opened = open(config, &disk, clock.as_ref())?;
     let place = Place { disk, state_dir: config.state_dir.clone(), cache_dir: config.cache_dir.clone() };
     let engine = Engine::start(config.engine(), opened, Arc::clone(clock), Arc::clone(metrics), place)?;
-    let engine = Arc::new(engine);
-    let reloader = Arc::new(Reloader::new(context.environment.clone(), loaded, Arc::downgrade(&engine)));
-    let asked = Arc::clone(&reloader);
-    engine.reload_by(move || asked.reload());
-    let service: Arc<dyn Service> = Arc::clone(&engine) as Arc<dyn Service>;
-    let options = server::Options { connections_max, ..config.server() };
-    let server = match Server::start(listeners, &options, service) {
-        Ok(server) => server,
-        Err(error) => {
-            // What has started ends in order, so that nothing is held against the working environment.
-            engine.stop();
-            return Err(error.into());
-        }
-    };
-    Ok(Running { engine, server, reloader })
+    Ok(Arc::new(engine))
 }
 
 fn open(
@@ -163,21 +171,21 @@ fn open(
                 Work::FoldHistory => "folding history",
                 Work::FoldJournal => "folding the journal",
             };
-            tracing::info!(seq = progress.seq, end = progress.end_seq, "{what}");
+            tracing::info!(seq = progress.seq, end = progress.end_seq, "{}: {what}", words::OPENING);
         }
     };
     let (opened, report) = open_store(Arc::clone(disk), tables, &config.store(), start, &mut tell)?;
     if report.is_new {
-        tracing::info!(state_dir = %config.state_dir.display(), "a new store was made");
+        tracing::info!(state_dir = %config.state_dir.display(), "{}", words::NEW_STORE);
     }
     if let Some(reason) = &report.discarded {
-        tracing::warn!("the working environment was discarded and made anew: {reason}");
+        tracing::warn!("{}: {reason}", words::ENVIRONMENT_REBUILT);
     }
     for warning in &report.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!("{}: {warning}", words::STATE_MENDED);
     }
     for note in &report.notes {
-        tracing::info!("{note}");
+        tracing::info!("{}: {note}", words::OPENED_NOTE);
     }
     Ok(opened)
 }
@@ -185,6 +193,7 @@ fn open(
 /// Waits for a signal to stop, and tells systemd meanwhile that the service moves.
 fn wait(signals: &SignalFd, running: &Running) -> nix::Result<()> {
     let watchdog = sd_notify::watchdog_enabled();
+    let mut accepting = Accepting::default();
     loop {
         let mut fds = [PollFd::new(std::os::fd::AsFd::as_fd(signals), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::from(LOOK_MS)) {
@@ -200,6 +209,7 @@ fn wait(signals: &SignalFd, running: &Running) -> nix::Result<()> {
         }
         let metrics = running.engine.metrics();
         metrics.http_connections.set(u64::try_from(running.server.connections()).unwrap_or(u64::MAX));
+        accepting.look(running.server.accept_failures(), running.engine.shared().clock.monotonic_us());
         if watchdog.is_some() && running.engine.is_moving() {
             notify(&[sd_notify::NotifyState::Watchdog]);
         }
@@ -216,11 +226,30 @@ fn reload(running: &Running) {
     notify(&[sd_notify::NotifyState::Ready]);
 }
 
+/// Whether clients can be let in, as far as the log was told.
+#[derive(Debug, Default)]
+struct Accepting {
+    failures: usize,
+    told_us: Option<u64>,
+}
+
+impl Accepting {
+    /// Tells that there were more failures, once in a while.
+    fn look(&mut self, failures: usize, now_us: u64) {
+        let is_due = self.told_us.is_none_or(|told| now_us.saturating_sub(told) >= ACCEPT_TOLD_EVERY_US);
+        if failures > self.failures && is_due {
+            let more = failures - self.failures;
+            tracing::warn!(failures = more, "{}: {more} failures", words::ACCEPT_FAILED);
+            (self.failures, self.told_us) = (failures, Some(now_us));
+        }
+    }
+}
+
 fn stop(running: Running) {
     let Running { engine, server, .. } = running;
     server.stop();
     for name in engine.stop() {
-        tracing::error!(thread = name, "a thread ended by a fault");
+        tracing::error!(thread = name, "{}", words::THREAD_ENDED);
     }
 }
 

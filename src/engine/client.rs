@@ -28,6 +28,7 @@ use crate::id::{CaseId, ItemId, SpecNumber};
 use crate::store::{Disk, Tables};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels::{self, Cache, Queue};
+use crate::telemetry::words;
 
 /// How long whoever asks something of the state on disk waits for it, in microseconds; then it goes on alone.
 const MAINTENANCE_US: u64 = 20_000_000;
@@ -246,7 +247,17 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         let prepared = prepare::registration(source, limit, once, || self.own_key())?;
         let mut asked = self.ask(vec![Ok(prepared)], options.bulk_us_max);
         match self.wait(asked.pop().expect("invariant: one request was asked"))? {
-            Waited::Specification(view) => Ok(view),
+            Waited::Specification(view) => {
+                if view.is_new {
+                    tracing::info!(
+                        id = view.id,
+                        version = view.version,
+                        "{}",
+                        words::SPECIFICATION_REGISTERED
+                    );
+                }
+                Ok(view)
+            }
             Waited::Answer(_) => Err(answers::unreadable("a key of another kind of request")),
         }
     }
@@ -353,6 +364,9 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         if ahead_s > 0 {
             health.degraded.push(format!("the clock jumped ahead by {ahead_s} s, which is not believed yet"));
         }
+        if condition.is_clock_behind.load(Ordering::Acquire) {
+            health.degraded.push("the clock was set back, and time goes on without it".to_owned());
+        }
         let damages = condition.damages.lock().unwrap_or_else(PoisonError::into_inner);
         health.degraded.extend(damages.iter().cloned());
         drop(damages);
@@ -381,6 +395,11 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         self.count_cases();
         metrics.follower_lag_frames.set(shared.lag_frames());
         metrics.disk_free_bytes.set(shared.condition.free_bytes.load(Ordering::Acquire));
+        metrics.disk_reserve_bytes.set(shared.options().reserve_bytes);
+        metrics.hot_path_max_ticks.set(shared.options().hot_path_ticks_max);
+        let health = self.health();
+        metrics.health_failing.set(health.failing.len() as u64);
+        metrics.health_degraded.set(health.degraded.len() as u64);
         let is_read_only = self.refuses_changes().is_err();
         metrics.read_only.set(u64::from(is_read_only));
     }

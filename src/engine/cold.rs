@@ -11,6 +11,7 @@ use super::scrub::Scrub;
 use super::shared::Shared;
 use super::threads;
 use crate::store::{CHECKPOINT_CHANGED_BYTES, Disk, Keeper, Marker, Prepared, Preparer, Tables};
+use crate::telemetry::words;
 
 /// How often `cold` looks whether there is something to do, in microseconds.
 const COLD_US: u64 = 100_000;
@@ -72,7 +73,7 @@ pub(super) fn run<D: Disk, T: Tables>(
             Ok(Prepared::Ready) => threads::pause_us(COLD_US),
             Err(error) => {
                 if !is_preparing_broken {
-                    tracing::warn!("cannot prepare the next journal segment: {error}");
+                    tracing::warn!("{}: {error}", words::SEGMENT_NOT_PREPARED);
                 }
                 is_preparing_broken = true;
                 threads::pause_us(RETRY_US);
@@ -80,7 +81,7 @@ pub(super) fn run<D: Disk, T: Tables>(
         }
     }
     if let Err(error) = marker.stopped() {
-        tracing::warn!("cannot note the clean end: {error}");
+        tracing::warn!("{}: {error}", words::END_NOT_NOTED);
     }
 }
 
@@ -105,7 +106,7 @@ pub(super) fn checkpoint<D: Disk, T: Tables>(shared: &Shared<D, T>) -> bool {
         compact(shared, &environment);
         return true;
     };
-    tracing::error!("the checkpoint failed: {error}; it is tried again");
+    tracing::error!("{}: {error}", words::CHECKPOINT_FAILED);
     shared.metrics.workflow_errors.increment();
     if error.is_of_tables() {
         rebuild(shared, &environment);
@@ -120,14 +121,10 @@ fn compact<D: Disk, T: Tables>(shared: &Shared<D, T>, environment: &MutexGuard<'
         Ok(None) => {}
         Ok(Some(sizes)) => {
             let (before, after) = (sizes.before_bytes, sizes.after_bytes);
-            tracing::info!(
-                before,
-                after,
-                "the working environment was half free: {before} bytes are {after} now"
-            );
+            tracing::info!(before, after, "{}: {before} bytes, {after} now", words::ENVIRONMENT_SMALLER);
         }
         Err(error) => {
-            tracing::warn!("cannot make the working environment smaller: {error}");
+            tracing::warn!("{}: {error}", words::NOT_COMPACTED);
             if error.is_of_tables() {
                 rebuild(shared, environment);
             }
@@ -147,13 +144,13 @@ pub(super) fn rebuild<D: Disk, T: Tables>(shared: &Shared<D, T>, _environment: &
     match rebuilt {
         Ok(warnings) => {
             for warning in warnings {
-                tracing::warn!("{warning}");
+                tracing::warn!("{}: {warning}", words::STATE_MENDED);
             }
 
-            tracing::info!(frame = seq, "the working environment was rebuilt");
+            tracing::info!(frame = seq, "{}", words::ENVIRONMENT_READY);
         }
         Err(error) if !was_broken => {
-            tracing::error!("cannot rebuild the working environment: {error}; it is tried again");
+            tracing::error!("{}: {error}", words::REBUILD_FAILED);
         }
         Err(_) => {}
     }

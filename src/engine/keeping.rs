@@ -11,6 +11,7 @@ use super::service::{Maintained, Maintenance};
 use super::shared::Shared;
 use super::threads;
 use crate::store::{self, Disk, FileKind, Keeper, Kept, Now, Preparer, Sealed, Tables, Trim, Until, When};
+use crate::telemetry::words;
 
 /// How often it is looked whether there is something to do, in microseconds.
 const LOOK_US: u64 = 1_000_000;
@@ -60,7 +61,7 @@ impl<D: Disk> Keeping<D> {
         if let Ok(Asked { what, answer }) = self.asked.try_recv() {
             let done = self.carry_out(shared, preparer, what);
             if let Err(error) = &done {
-                tracing::error!("what was asked of the state could not be done: {error}");
+                tracing::error!("{}: {error}", words::ASKED_FAILED);
             }
             drop(answer.send(done));
             self.next_us = 0;
@@ -78,7 +79,7 @@ impl<D: Disk> Keeping<D> {
         match done {
             Ok(is_done) => {
                 if std::mem::replace(&mut self.is_broken, false) {
-                    tracing::info!("history and snapshots are written again");
+                    tracing::info!("{}", words::KEPT_AGAIN);
                 }
                 self.tell_damages(shared);
                 if is_done {
@@ -89,7 +90,7 @@ impl<D: Disk> Keeping<D> {
             Err(_) if shared.condition.is_stopping.load(Ordering::Acquire) => self.next_us = u64::MAX,
             Err(error) => {
                 if !std::mem::replace(&mut self.is_broken, true) {
-                    tracing::warn!("history and snapshots cannot be kept: {error}; it is tried again");
+                    tracing::warn!("{}: {error}", words::NOT_KEPT);
                 }
                 self.next_us = now_us + RETRY_US;
             }
@@ -150,10 +151,10 @@ impl<D: Disk> Keeping<D> {
             Ok(Some(Sealed { seq, bytes })) => {
                 let ms = shared.clock.monotonic_us().saturating_sub(started_us) / 1_000;
                 shared.metrics.snapshot_frame.set(*seq);
-                tracing::info!(frame = seq, bytes, ms, "a snapshot was written");
+                tracing::info!(frame = seq, bytes, ms, "{}", words::SNAPSHOT_WRITTEN);
             }
             Err(error) if error.is_of_tables() => {
-                tracing::error!("no snapshot of the working environment: {error}");
+                tracing::error!("{}: {error}", words::SNAPSHOT_FAILED);
                 cold::rebuild(shared, &environment);
             }
             _ => {}
@@ -198,7 +199,7 @@ impl<D: Disk> Keeping<D> {
             Maintenance::Upgrade => {
                 let store::Upgraded { from, to } = self.keeper.upgrade()?;
                 if from < to {
-                    tracing::info!(from, to, "the store was upgraded; the release before cannot read it");
+                    tracing::info!(from, to, "{}", words::UPGRADED);
                 }
                 Ok(Maintained::Upgraded { from, to })
             }
@@ -263,13 +264,13 @@ fn tell(kept: &Kept) {
         Kept::Nothing => {}
         Kept::Checked { name } => tracing::debug!(file = name, "a file is whole"),
         Kept::Damaged { name, why, .. } => {
-            tracing::warn!(file = name, "{why}; what it covers stays, and is written anew where it can be");
+            tracing::warn!(file = name, "{}: {why}", words::FILE_DAMAGED);
         }
         Kept::History { name, seq, bytes } => {
-            tracing::info!(file = name, frame = seq, bytes, "history was written");
+            tracing::info!(file = name, frame = seq, bytes, "{}", words::HISTORY_WRITTEN);
         }
         Kept::Removed { kind, name, bytes } => {
-            tracing::info!(file = name, bytes, "a file that is no longer needed went: {}", word(*kind));
+            tracing::info!(file = name, bytes, "{}: {}", words::FILE_GONE, word(*kind));
         }
     }
 }

@@ -10,6 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::shared::Condition;
 use crate::kernel::Region;
+use crate::telemetry::words;
 
 /// Memory is locked in pieces of so many bytes, ahead of its use.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -87,10 +88,7 @@ impl Locked {
             known.locked_bytes = end;
         } else {
             self.is_refused = true;
-            tracing::warn!(
-                bytes = region.used_bytes,
-                "memory not locked: performance will vary; the system refuses to lock more"
-            );
+            tracing::warn!(bytes = region.used_bytes, "{}", words::MEMORY_NOT_LOCKED);
         }
         known.locked_bytes
     }

@@ -27,6 +27,7 @@ pub mod service;
 pub mod shard;
 pub mod shared;
 pub mod tables;
+mod telling;
 pub mod threads;
 pub mod ticket;
 pub mod turn;

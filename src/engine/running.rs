@@ -20,6 +20,7 @@ use super::request::{Message, Question, Staged, Told};
 use super::service::Refusal;
 use super::shard::{NextTurn, Progress, Shard};
 use super::shared::{Inbox, Place, Shared};
+use super::telling::Telling;
 use super::threads::{self, Threads};
 use super::turn::Tally;
 use super::writer::{JournalState, Writer, Written};
@@ -29,6 +30,7 @@ use crate::store::{
     Tables,
 };
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::words;
 
 /// Most messages that a shard takes into one turn.
 const TURN_MESSAGES_MAX: usize = 4_096;
@@ -259,10 +261,10 @@ fn load<D: Disk, T: Tables>(
         Err(loading::Error::Rows(reason)) => reason,
         loaded => return loaded.map_err(|error| Error::State(error.to_string())),
     };
-    tracing::warn!("the working environment is made anew from the journal: {reason}");
+    tracing::warn!("{}: {reason}", words::ENVIRONMENT_REBUILT);
     let warnings = follower.rebuild(journal).map_err(Error::Store)?;
     for warning in warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!("{}: {warning}", words::STATE_MENDED);
     }
 
     load(follower).map_err(|error| Error::State(error.to_string()))
@@ -284,10 +286,7 @@ fn start_threads<D: Disk, T: Tables>(
         threads.spawn_hot(&format!("hot-{number}"), core, move |is_pinned| {
             if core.is_some() && !is_pinned {
                 shared.condition.unpinned_count.fetch_add(1, Ordering::AcqRel);
-                tracing::warn!(
-                    shard = number,
-                    "hot thread could not be pinned to its core; it runs unpinned"
-                );
+                tracing::warn!(shard = number, "{}", words::CORES_NOT_PINNED);
             }
             // Also when it panics, or others would wait for it for ever.
             let condition = &shared.condition;
@@ -362,11 +361,7 @@ fn run_shard<D: Disk, T: Tables>(
         }
         if let Some(mean) = meter.look(shared.clock.monotonic_us()) {
             let budget = meter.budget();
-            tracing::warn!(
-                mean,
-                budget,
-                "slow hot path: {mean} ticks a step in large waves, budget {budget}"
-            );
+            tracing::warn!(mean, budget, "{}: {mean}, budget {budget}", words::SLOW_STEPS);
         }
         shared.inboxes[number].holds(&shard.held());
         locked.look(&shard.cases().regions(), &shared.condition);
@@ -457,6 +452,12 @@ fn hand_on<D: Disk, T: Tables>(
 ) {
     // Before the answers: whoever hears one finds it counted.
     count(&shared.metrics, &written.tally);
+    let incidents = u64::from(written.tally.errors);
+    shared.condition.incident_count.fetch_add(incidents, Ordering::AcqRel);
+    if took_us > shared.options().command_us_max {
+        shared.condition.slow_commit_count.fetch_add(1, Ordering::AcqRel);
+        shared.condition.slow_commit_us_max.fetch_max(took_us, Ordering::AcqRel);
+    }
     // Before all else: who waits for them waits for nothing else.
     for (answerer, reply) in written.replies {
         answerer.answer(reply);
@@ -470,7 +471,7 @@ fn hand_on<D: Disk, T: Tables>(
     }
     if let Some(error) = &written.rejected {
         shared.metrics.workflow_errors.increment();
-        tracing::error!("a fault of the program: the journal did not take a frame: {error}; it was not done");
+        tracing::error!("{}: {error}; it was not done", words::FRAME_REFUSED);
     }
     let is_failing = shared.journal.is_failing.load(Ordering::Acquire);
     if let Some(error) = &written.failed {
@@ -478,10 +479,10 @@ fn hand_on<D: Disk, T: Tables>(
         if !was_failing {
             shared.metrics.workflow_errors.increment();
             let cause = error.cause();
-            tracing::error!(%cause, "the journal failed: {error}: {cause}; the service is read-only until it goes on");
+            tracing::error!(%cause, "{}: {error}: {cause}", words::READ_ONLY);
         }
     } else if was_failing && !is_failing {
-        tracing::info!("the journal takes frames again");
+        tracing::info!("{}", words::WRITABLE);
     }
 }
 
@@ -525,7 +526,7 @@ fn fold<D: Disk, T: Tables>(shared: &Shared<D, T>, group: &[Arc<Frame>]) {
     shared.condition.changed_bytes.store(bytes, Ordering::Release);
     shared.folded(seq);
     if let Some((frame, error)) = failed {
-        tracing::error!(frame, "cannot fold a frame: {error}; the working environment is rebuilt");
+        tracing::error!(frame, "{}: {error}", words::FOLD_FAILED);
         shared.metrics.workflow_errors.increment();
         cold::rebuild(shared, &shared.environment());
     }
@@ -576,6 +577,7 @@ fn run_helper<D: Disk, T: Tables>(shared: &Shared<D, T>, questions: &Receiver<(u
 
 fn run_timers<D: Disk, T: Tables>(shared: &Shared<D, T>) {
     let mut minute_us = shared.clock.monotonic_us();
+    let mut telling = Telling::default();
     while !shared.condition.is_stopping.load(Ordering::Acquire) {
         let now_us = shared.clock.monotonic_us();
         shared.condition.timer_beat_us.store(now_us, Ordering::Release);
@@ -589,6 +591,7 @@ fn run_timers<D: Disk, T: Tables>(shared: &Shared<D, T>) {
         }
         shared.look_at_disk();
         shared.look_at_clock();
+        telling.look(&shared.condition, now_us);
         threads::pause_us(TIMER_US / 4);
         for _ in 0..3 {
             if shared.condition.is_stopping.load(Ordering::Acquire) {

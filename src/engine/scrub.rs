@@ -11,6 +11,7 @@ use super::request::Message;
 use super::shared::Shared;
 use super::tables;
 use crate::store::{Disk, Scrubbed, Table, Tables};
+use crate::telemetry::words;
 
 /// Rows of one piece: a few hundredths of a second, during which nobody else writes the working environment.
 const PIECE_ROWS: usize = 16_384;
@@ -39,9 +40,7 @@ impl Scrub {
             Ok(Scrubbed::Whole) => drop(self.left.pop_front()),
             Err(error) => {
                 shared.metrics.workflow_errors.increment();
-                tracing::error!(
-                    "the working environment is damaged: {error}; it is made anew from the journal"
-                );
+                tracing::error!("{}: {error}; it is made anew from the journal", words::STATE_DAMAGED);
                 self.left.clear();
                 cold::rebuild(shared, &environment);
                 for inbox in &shared.inboxes {

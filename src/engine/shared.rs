@@ -20,6 +20,7 @@ use super::ticket;
 use super::writer::JournalState;
 use crate::store::{CHECKPOINT_CHANGED_BYTES, Disk, DiskFile, Follower, JournalReader, Tables};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::words;
 
 /// For each request that may wait in an inbox, so many may be taken and not be answered yet: parked, or staged while
 /// the disk is slow.
@@ -185,6 +186,12 @@ pub struct Condition {
     pub changed_bytes: AtomicUsize,
     /// When the journal's writer began the step that it is at, in monotonic microseconds; 0 when it waits.
     pub journal_since_us: AtomicU64,
+    /// Incidents that the log has not told of.
+    pub incident_count: AtomicU64,
+    /// Commits that took longer than a command may, of which the log has not told.
+    pub slow_commit_count: AtomicU64,
+    /// The longest of them, in microseconds.
+    pub slow_commit_us_max: AtomicU64,
 }
 
 /// Where the state lies.
@@ -362,13 +369,9 @@ impl<D: Disk, T: Tables> Shared<D, T> {
         let is_low = free < reserve;
         if is_low != self.condition.is_disk_low.swap(is_low, Ordering::AcqRel) {
             if is_low {
-                tracing::error!(
-                    free,
-                    reserve,
-                    "the disk is low: {free} bytes free, reserve {reserve}; read-only"
-                );
+                tracing::error!(free, reserve, "{}: {free} bytes free, reserve {reserve}", words::DISK_LOW);
             } else {
-                tracing::info!(free, "the disk has space again");
+                tracing::info!(free, "{}: the disk has space", words::WRITABLE);
             }
         }
     }
@@ -389,12 +392,13 @@ impl<D: Disk, T: Tables> Shared<D, T> {
             let lasts = JUMP_LASTS_US / 1_000_000;
             tracing::warn!(
                 seconds,
-                "the clock jumped ahead by {seconds} s; that is believed once it has lasted {lasts} s"
+                "{}: by {seconds} s; believed once it has lasted {lasts} s",
+                words::CLOCK_AHEAD
             );
         } else if behind_us != 0 && !was_behind {
-            tracing::warn!(seconds, "the clock was set back by {seconds} s; time goes on without it");
+            tracing::warn!(seconds, "{}: by {seconds} s", words::CLOCK_BEHIND);
         } else if (was_ahead || was_behind) && ahead_us == 0 && behind_us == 0 {
-            tracing::info!("the clock is right again, or believed");
+            tracing::info!("{}", words::CLOCK_RIGHT);
         }
     }
 

@@ -123,6 +123,24 @@ pub fn side_by_side<R: Send>(
     })
 }
 
+/// Does something in a thread of its own that keeps off the hot cores of a plan, and so do threads that it starts. Waits
+/// for it; does it here when the system has no room for another thread.
+pub fn off_hot_cores<R: Send>(plan: &CorePlan, work: impl FnOnce() -> R + Send) -> R {
+    if plan.others.is_empty() {
+        return work();
+    }
+    let mut work = Some(work);
+    let done = std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().name("off-hot-cores".to_owned());
+        let started = builder.spawn_scoped(scope, || {
+            keep_to(&plan.others);
+            work.take().map(|work| work())
+        });
+        started.ok().and_then(|handle| handle.join().expect("invariant: a panic ends the process"))
+    });
+    done.or_else(|| work.map(|work| work())).expect("invariant: it was done there or here")
+}
+
 /// Starts a named thread that nobody joins: it ends by itself.
 ///
 /// # Errors
@@ -299,6 +317,17 @@ mod tests {
             },
         );
         assert_eq!(seen[1], Some((mask(), vec![vec![first], vec![first]])));
+    }
+
+    #[test]
+    fn what_is_done_off_hot_cores_leaves_the_caller_where_it_is() {
+        let before = mask();
+        let plan = |others| CorePlan { hot: vec![None], others };
+        let first = before[0];
+        let seen = off_hot_cores(&plan(vec![first]), || side_by_side("inner", 2, mask, |_| mask()));
+        assert_eq!(seen, [vec![first], vec![first]]);
+        assert_eq!(off_hot_cores(&plan(vec![]), mask), before);
+        assert_eq!(mask(), before);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The engine with its real threads: over a real folder, a disk layer that fails or hangs on demand, and rows in memory.
 
 mod disk;
+mod health;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,7 +85,16 @@ fn open(
     tables: LossyTables,
     store: store::Options,
 ) -> Engine<SwitchDisk, LossyTables> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    open_at(Arc::new(SystemClock::new()), options, disk, tables, store)
+}
+
+fn open_at(
+    clock: Arc<dyn Clock>,
+    options: Options,
+    disk: &SwitchDisk,
+    tables: LossyTables,
+    store: store::Options,
+) -> Engine<SwitchDisk, LossyTables> {
     let start = Start { now: clock.now(), fresh_id: StoreId([3; 16]) };
     let disk = Arc::new(disk.clone());
     let (opened, _) = open_store(Arc::clone(&disk), Arc::new(tables), &store, start, &mut |_| {}).unwrap();

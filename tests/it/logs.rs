@@ -2,16 +2,18 @@
 
 #![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 
-use std::fmt::Write as _;
+mod real;
+mod words;
+
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use expect_test::{Expect, expect, expect_file};
+use expect_test::{Expect, expect};
 use knhk::id::Time;
 use knhk::telemetry::logs::{LogLevel, Options, to_writer};
 use knhk::telemetry::metrics::Metrics;
-use knhk::telemetry::words;
+use knhk::telemetry::words::READ_ONLY;
 
 #[derive(Clone, Default)]
 struct Buffer(Arc<Mutex<Vec<u8>>>);
@@ -55,7 +57,7 @@ fn lines_begin_with_time_and_level_and_cannot_be_forged() {
         LogLevel::Info,
         100,
         |_| {
-            tracing::error!(path = "/var/lib/knhk", free_bytes = 0, "{}", words::READ_ONLY);
+            tracing::error!(path = "/var/lib/knhk", free_bytes = 0, "{}", READ_ONLY);
             tracing::warn!(case = %"a b", empty = "", "slow commit\n2026 error: forged");
             tracing::info!(value = "x\ny\u{1b}[31m\"", "ready");
             tracing::info!(only = true);
@@ -109,24 +111,41 @@ fn a_flood_is_bounded_counted_and_reported() {
 }
 
 #[test]
-fn the_reference_lists_every_message_and_slow_ones_can_be_found() {
-    let mut page = "\
-# Log messages
-
-Written from src/telemetry/words.rs; a test fails when the two differ (`UPDATE_EXPECT=1` writes it anew).
-Under systemd the log goes to the journal (`journalctl -u knhk`), fields as `KNHK_NAME`; else to stderr, one line each.
-The message of an error begins `error: `, that of a warning `warning: `.
-
-| Level | Message | When |
-|---|---|---|
-"
-    .to_owned();
-    for words in words::ALL {
-        let name = LogLevel::ALL.iter().find(|(level, _)| *level == words.level).unwrap().1;
-        writeln!(page, "| {name} | `{}` | {} |", words.text, words.when).unwrap();
+fn a_storm_from_many_threads_is_bounded_and_counted() {
+    const THREADS: u64 = 4;
+    const LINES: u64 = 5_000;
+    let lines_per_second_max = 10;
+    let clock = Arc::new(AtomicU64::new(0));
+    let (reader, buffer) = (Arc::clone(&clock), Buffer::default());
+    let options = Options {
+        level: LogLevel::Info,
+        lines_per_second_max,
+        journal_stream: None,
+        now: Arc::new(move || Time(reader.load(Ordering::Relaxed))),
+        metrics: Arc::new(Metrics::new()),
+    };
+    let log = to_writer(&options, Box::new(buffer.clone()));
+    for second in 0..3 {
+        clock.store(second * 1_000_000, Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    tracing::dispatcher::with_default(&log, || {
+                        (0..LINES).for_each(|number| tracing::error!(number, "storm"));
+                    });
+                });
+            }
+        });
     }
-    expect_file!["../../docs/reference/logs.md"].assert_eq(&page);
-    for slow in [words::SLOW_STEPS, words::SLOW_COMMIT, words::CORES_NOT_PINNED, words::MEMORY_NOT_LOCKED] {
-        assert!(["tick", "performance", "slow"].iter().any(|word| slow.contains(word)), "{slow}");
-    }
+    let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+    let of = |what: &str| text.lines().filter(|line| line.contains(what)).count() as u64;
+    assert_eq!(of("error: storm"), 3 * lines_per_second_max, "{text}");
+    assert_eq!(
+        of("warning: log lines dropped"),
+        2,
+        "each second but the first tells of the one before\n{text}"
+    );
+    assert_eq!(text.lines().count() as u64, 3 * lines_per_second_max + 2, "{text}");
+    let dropped = 3 * (THREADS * LINES - lines_per_second_max);
+    assert_eq!(options.metrics.log_lines_dropped.get(), dropped);
 }

@@ -45,6 +45,7 @@ names! {
     HOT_PATH_TICKS: Histogram, "knhk_hot_path_ticks", "", "Ticks of the time-stamp counter a step, as means over at least 256 steps or 10 s.";
     HOT_PATH_WAVE_STEPS: Histogram, "knhk_hot_path_wave_steps", "", "Steps of one wave.";
     HOT_PATH_OVER_BUDGET: Counter, "knhk_hot_path_over_budget_total", "", "Means of ticks a step above hot_path_max_ticks.";
+    HOT_PATH_MAX_TICKS: Gauge, "knhk_hot_path_max_ticks", "", "Budget of one step: hot_path_max_ticks of the configuration.";
     HOT_PATH_TICK_HERTZ: Gauge, "knhk_hot_path_tick_hertz", "hertz", "Frequency of the tick counter as calibrated at the start.";
     HOT_PATH_STEPS_BY_WAVE: Counter, "knhk_hot_path_steps_by_wave_total", "", "Steps, by how many steps their wave had.";
     HOT_PATH_TICKS_BY_WAVE: Counter, "knhk_hot_path_ticks_by_wave_total", "", "Ticks of these steps.";
@@ -68,7 +69,10 @@ names! {
     CHECKPOINT_SECONDS: Histogram, "knhk_checkpoint_seconds", "seconds", "Time of one checkpoint.";
     FOLLOWER_LAG_FRAMES: Gauge, "knhk_follower_lag_frames", "", "Durable frames that lists and searches do not show yet.";
     DISK_FREE_BYTES: Gauge, "knhk_disk_free_bytes", "bytes", "Free space of the file system that holds the state.";
+    DISK_RESERVE_BYTES: Gauge, "knhk_disk_reserve_bytes", "bytes", "Free space below which the service takes no changes.";
     READ_ONLY: Gauge, "knhk_read_only", "", "1 while the service takes no changes, else 0.";
+    HEALTH_FAILING: Gauge, "knhk_health_failing", "", "Reasons for which /health answers 503; it says them.";
+    HEALTH_DEGRADED: Gauge, "knhk_health_degraded", "", "Reasons for which /health says degraded; it says them.";
     QUEUE_DEPTH: Gauge, "knhk_queue_depth", "", "Entries waiting, by queue.";
     QUEUE_LIMIT: Gauge, "knhk_queue_limit", "", "Most entries that may wait, by queue; 0 for a queue that is not in use.";
     QUEUE_REFUSED: Counter, "knhk_queue_refused_total", "", "Entries refused because a queue was full, by queue.";

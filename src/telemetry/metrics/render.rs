@@ -18,6 +18,7 @@ pub(super) fn page(metrics: &Metrics, openmetrics: bool) -> String {
     page.histogram(names::HOT_PATH_TICKS, &metrics.hot_path_ticks);
     page.histogram(names::HOT_PATH_WAVE_STEPS, &metrics.hot_path_wave_steps);
     page.counter(names::HOT_PATH_OVER_BUDGET, &metrics.hot_path_over_budget);
+    page.gauge(names::HOT_PATH_MAX_TICKS, &metrics.hot_path_max_ticks);
     page.gauge(names::HOT_PATH_TICK_HERTZ, &metrics.hot_path_tick_hertz);
     page.spent(names::HOT_PATH_STEPS_BY_WAVE, names::HOT_PATH_TICKS_BY_WAVE, &metrics.hot_path_by_wave);
     let by_markings = &metrics.hot_path_by_markings;
@@ -39,7 +40,10 @@ pub(super) fn page(metrics: &Metrics, openmetrics: bool) -> String {
     page.histogram(names::CHECKPOINT_SECONDS, &metrics.checkpoint_us);
     page.gauge(names::FOLLOWER_LAG_FRAMES, &metrics.follower_lag_frames);
     page.gauge(names::DISK_FREE_BYTES, &metrics.disk_free_bytes);
+    page.gauge(names::DISK_RESERVE_BYTES, &metrics.disk_reserve_bytes);
     page.gauge(names::READ_ONLY, &metrics.read_only);
+    page.gauge(names::HEALTH_FAILING, &metrics.health_failing);
+    page.gauge(names::HEALTH_DEGRADED, &metrics.health_degraded);
     page.gauges(names::QUEUE_DEPTH, &metrics.queue_depth);
     page.gauges(names::QUEUE_LIMIT, &metrics.queue_limit);
     page.counters(names::QUEUE_REFUSED, metrics.queue_refused.members());

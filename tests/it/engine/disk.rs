@@ -116,14 +116,18 @@ impl DiskFile for SwitchFile {
     }
 }
 
-/// Rows in memory that several runs share, and whose count can be wrong as if some were lost.
+/// Rows in memory that several runs share, whose count can be wrong as if some were lost, and whose scrub can have no end.
 #[derive(Debug, Clone, Default)]
-pub(super) struct LossyTables(Arc<(MemTables, AtomicBool)>);
+pub(super) struct LossyTables(Arc<(MemTables, AtomicBool, AtomicBool)>);
 
 impl LossyTables {
     /// Takes one row away as damage would.
     pub(super) fn remove_unseen(&self, table: Table, key: &[u8]) {
         assert!(self.0.0.remove_unseen(table, key), "there was no such row");
+    }
+
+    pub(super) fn scrub_without_end(&self, is_endless: bool) {
+        self.0.2.store(is_endless, Ordering::Release);
     }
 
     pub(super) fn lose(&self) {
@@ -165,6 +169,9 @@ impl Tables for LossyTables {
     }
 
     fn scrub(&self, table: Table, rows_max: usize) -> Result<Scrubbed, Error> {
+        if self.0.2.load(Ordering::Acquire) {
+            return Ok(Scrubbed::More);
+        }
         self.0.0.scrub(table, rows_max)
     }
 

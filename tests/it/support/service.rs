@@ -220,7 +220,7 @@ impl Service {
         self.wait_until(|status| status == 200).map(|_| ())
     }
 
-    /// Waits until the service answers, and returns with which status; an error is how it ended instead.
+    /// Waits until the service has started and answers, and returns with which status; an error is how it ended instead.
     pub(crate) fn wait_until_answering(&mut self) -> Result<u16, ExitStatus> {
         self.wait_until(|_| true)
     }
@@ -232,6 +232,9 @@ impl Service {
             }
             // The socket is ours alone, while the port may just have been taken by the service of another test.
             let health = http::get_over_unix(&self.socket, "/health").ok()?;
+            if health.status == 503 && health.text().contains(r#""failing":["starting"]"#) {
+                return None;
+            }
             is_awaited(health.status).then_some(Ok(health.status))
         })
         .unwrap_or_else(|| panic!("no answer from {} within {START_MAX:?}", self.address))

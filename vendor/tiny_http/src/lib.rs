@@ -86,6 +86,7 @@ pub struct Options {
 pub struct Load {
     pub(crate) connections: AtomicUsize,
     pub(crate) answering: AtomicUsize,
+    pub(crate) accept_failures: AtomicUsize,
 }
 
 impl Load {
@@ -97,6 +98,11 @@ impl Load {
     /// Returns how many requests were read and whose answer is not sent yet.
     pub fn answering(&self) -> usize {
         self.answering.load(SeqCst)
+    }
+
+    /// Returns how often a connection could not be accepted.
+    pub fn accept_failures(&self) -> usize {
+        self.accept_failures.load(SeqCst)
     }
 }
 

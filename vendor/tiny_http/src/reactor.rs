@@ -210,6 +210,7 @@ impl Reactor {
                     ErrorKind::WouldBlock => return,
                     ErrorKind::Interrupted | ErrorKind::ConnectionAborted => continue,
                     _ => {
+                        self.state.options.load.accept_failures.fetch_add(1, SeqCst);
                         // It would be told at once again, and nothing can be done about it here.
                         self.listen_no_more();
                         self.paused_until = Some(now + ACCEPT_PAUSE);
