@@ -5,10 +5,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use super::traced::Traced;
 use super::workers::{Job, Workers};
-use super::{Asks, Error, Limits, Request, Response, finish, operated, read, refuse, serve};
+use super::{Asks, Error, Limits, Request, Response, finish, operated, read, refuse, serve, traced};
 use crate::engine::pending::{Pending, Settled};
-use crate::engine::service::{Answer, Begun, Refusal, Service};
+use crate::engine::service::{Answer, Begun, Once, Refusal, Service};
 use crate::engine::ticket::Ticket;
 use crate::telemetry::metrics::labels::Route;
 
@@ -37,23 +38,27 @@ impl Asker {
         let mut places = Vec::with_capacity(requests.len());
         for (at, request) in requests.into_iter().enumerate() {
             let (route, asks) = read(&request, &self.limits);
+            let traced = traced::begin(&*self.service, &request, route).map(Box::new);
+            let trace = traced.as_ref().map(|traced| traced.context);
             let stage = match asks {
                 Asks::Wrong(problem) => Stage::answered(finish(&request.method, route, Err(problem))),
                 Asks::Operation(operation, once) => {
-                    operations.push((operation, once));
+                    operations.push((operation, Once { trace, ..once }));
                     places.push(at);
                     Stage::Taken
                 }
                 // Whether the service is well must be told also when all threads wait.
                 Asks::Other(id) if matches!(route, Route::Health | Route::HealthLive) => {
-                    Stage::answered(serve(&*self.service, &request, &self.limits, route, &id))
+                    Stage::answered(serve(&*self.service, &request, &self.limits, (route, trace), &id))
                 }
                 Asks::Other(id) => {
                     let (service, limits) = (Arc::clone(&self.service), self.limits);
-                    self.on_a_thread(Box::new(move || serve(&*service, &request, &limits, route, &id)))
+                    self.on_a_thread(Box::new(move || {
+                        serve(&*service, &request, &limits, (route, trace), &id)
+                    }))
                 }
             };
-            answers.push(Asking { asker: Arc::clone(self), route, stage });
+            answers.push(Asking { asker: Arc::clone(self), route, stage, traced });
         }
         if !operations.is_empty() {
             for (at, begun) in places.into_iter().zip(self.service.begin(operations)) {
@@ -120,6 +125,7 @@ pub(super) struct Asking {
     asker: Arc<Asker>,
     route: Route,
     stage: Stage,
+    traced: Option<Box<Traced>>,
 }
 
 impl Asking {
@@ -136,7 +142,12 @@ impl Future for Asking {
         let asking = &mut *self;
         loop {
             asking.stage = match std::mem::replace(&mut asking.stage, Stage::Taken) {
-                Stage::Answered(response) => return Poll::Ready(*response),
+                Stage::Answered(mut response) => {
+                    if let Some(traced) = asking.traced.take() {
+                        traced.end(asking.asker.service(), &mut response);
+                    }
+                    return Poll::Ready(*response);
+                }
                 Stage::Taken => return Poll::Ready(refuse(Error::NoAnswer)),
                 Stage::Pending(mut pending) => match pending.poll(context) {
                     Poll::Pending => {

@@ -16,10 +16,11 @@ use crate::engine::clock::{BelievingClock, Clock, SystemClock};
 use crate::engine::running::{Engine, open_store};
 use crate::engine::service::Service;
 use crate::engine::shared::Place;
-use crate::engine::threads::random_bytes;
+use crate::engine::threads::{Threads, random_bytes};
 use crate::store::{LmdbTables, Opened, Progress, RealDisk, Start, StoreId, Work};
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::{self, Tracer};
 
 /// How often the main thread looks around when no signal comes, in milliseconds.
 const LOOK_MS: u16 = 1_000;
@@ -33,10 +34,15 @@ pub(super) struct Serve {}
 
 type Node = Engine<RealDisk, LmdbTables>;
 
+/// What takes spans, and the thread that sends them.
+type Traces = (Arc<Tracer>, Threads);
+
 /// Everything that runs.
 struct Running {
     engine: Arc<Node>,
     server: Server,
+    /// What sends spans to the collector, and its thread.
+    traces: Option<Traces>,
 }
 
 pub(super) fn run(context: &Context, _command: &Serve) -> Result<(), Error> {
@@ -120,17 +126,77 @@ fn start(
     let place = Place { disk, state_dir: config.state_dir.clone(), cache_dir: config.cache_dir.clone() };
     let engine = Engine::start(config.engine(), opened, Arc::clone(clock), Arc::clone(metrics), place)?;
     let engine = Arc::new(engine);
-    let service: Arc<dyn Service> = Arc::clone(&engine) as Arc<dyn Service>;
-    let options = server::Options { connections_max, ..config.server() };
-    let server = match Server::start(listeners, &options, service) {
-        Ok(server) => server,
+    match start_answering(config, clock, &engine, listeners, connections_max) {
+        Ok((server, traces)) => Ok(Running { engine, server, traces }),
         Err(error) => {
             // What has started ends in order, so that nothing is held against the working environment.
             engine.stop();
-            return Err(error.into());
+            Err(error)
         }
+    }
+}
+
+fn start_answering(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    engine: &Arc<Node>,
+    listeners: Vec<Listener>,
+    connections_max: usize,
+) -> Result<(Server, Option<Traces>), Error> {
+    // Before the first request, so that the first is traced too.
+    let traces = start_traces(config, clock, engine)?;
+    let options = server::Options { connections_max, ..config.server() };
+    let service: Arc<dyn Service> = Arc::clone(engine) as Arc<dyn Service>;
+    match Server::start(listeners, &options, service) {
+        Ok(server) => Ok((server, traces)),
+        Err(error) => {
+            stop_traces(traces);
+            Err(error.into())
+        }
+    }
+}
+
+/// Starts what sends spans and figures to the collector, if that is wanted.
+fn start_traces(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    engine: &Arc<Node>,
+) -> Result<Option<Traces>, Error> {
+    if !config.otel_enabled {
+        return Ok(None);
+    }
+    let host = nix::unistd::gethostname().map_err(Error::system("read the name of this machine"))?;
+    let host = host.to_string_lossy().into_owned();
+    let clock = Arc::clone(clock);
+    let (tracer, exporter) = traces::traces(traces::Options {
+        endpoint: config.otel_endpoint.clone(),
+        traces_per_second_max: config.otel_traces_per_second_max,
+        times: traces::TIMES,
+        host,
+        process: std::process::id(),
+        instance: random_bytes().map_err(Error::system("read random bytes"))?,
+        now: Arc::new(move || clock.now()),
+        metrics: Arc::clone(&engine.shared().metrics),
+    });
+    engine.shared().trace_with(Arc::clone(&tracer));
+    // The calling thread keeps off hot cores already, and so does what it starts.
+    let mut threads = Threads::new(Vec::new());
+    let engine = Arc::clone(engine);
+    let page = move || {
+        engine.measure();
+        engine.metrics().render(false)
     };
-    Ok(Running { engine, server })
+    threads.spawn("telemetry", move || exporter.run(page)).map_err(Error::system("start a thread"))?;
+    Ok(Some((tracer, threads)))
+}
+
+/// Sends what is left, as long as there is time for it.
+fn stop_traces(traces: Option<Traces>) {
+    let Some((tracer, threads)) = traces else { return };
+    tracer.stop();
+    for name in threads.join() {
+        tracing::error!(thread = name, "a thread ended by a fault");
+    }
 }
 
 fn open(
@@ -193,11 +259,12 @@ fn wait(signals: &SignalFd, running: &Running) -> nix::Result<()> {
 }
 
 fn stop(running: Running) {
-    let Running { engine, server } = running;
+    let Running { engine, server, traces } = running;
     server.stop();
     for name in engine.stop() {
         tracing::error!(thread = name, "a thread ended by a fault");
     }
+    stop_traces(traces);
 }
 
 fn notify(states: &[sd_notify::NotifyState<'_>]) {

@@ -29,6 +29,7 @@ pub mod shared;
 pub mod tables;
 pub mod threads;
 pub mod ticket;
+pub mod traced;
 pub mod turn;
 pub mod writer;
 

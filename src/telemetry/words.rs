@@ -44,5 +44,7 @@ words! {
     STATE_DAMAGED: Error, "state is damaged", "Stored bytes are not what was written.";
     ENVIRONMENT_REBUILT: Warning, "working environment is made anew from the journal", "It was missing, old or damaged; nothing is lost.";
     ACCEPT_FAILED: Warning, "connections cannot be accepted, trying again", "Mostly too many open files; raise LimitNOFILE.";
+    COLLECTOR_AWAY: Warning, "collector is away, spans are dropped", "Nothing could be sent to otel_endpoint for 10 s; it is tried again by itself.";
+    COLLECTOR_BACK: Info, "collector is back", "Spans and figures are sent again.";
     LINES_DROPPED: Warning, "log lines dropped", "More than log_lines_per_second_max lines in one second.";
 }
