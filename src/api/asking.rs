@@ -5,10 +5,13 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
+use super::traced::Traced;
 use super::workers::{Job, Workers};
-use super::{Asks, Error, Limits, Request, Response, finish, operated, read, refuse, respond_early, serve};
+use super::{
+    Asks, Error, Limits, Request, Response, finish, operated, read, refuse, respond_early, serve, traced,
+};
 use crate::engine::pending::{Pending, Settled};
-use crate::engine::service::{Answer, Begun, Refusal, Service};
+use crate::engine::service::{Answer, Begun, Once, Refusal, Service};
 use crate::engine::ticket::Ticket;
 use crate::telemetry::metrics::labels::Route;
 
@@ -46,23 +49,27 @@ impl Asker {
         let mut places = Vec::with_capacity(requests.len());
         for (at, request) in requests.into_iter().enumerate() {
             let (route, asks) = read(&request, &self.limits);
+            let traced = traced::begin(&**service, &request, route).map(Box::new);
+            let trace = traced.as_ref().map(|traced| traced.context);
             let stage = match asks {
                 Asks::Wrong(problem) => Stage::answered(finish(&request.method, route, Err(problem))),
                 Asks::Operation(operation, once) => {
-                    operations.push((operation, once));
+                    operations.push((operation, Once { trace, ..once }));
                     places.push(at);
                     Stage::Taken
                 }
                 // Whether the service is well must be told also when all threads wait.
                 Asks::Other(id) if matches!(route, Route::Health | Route::HealthLive) => {
-                    Stage::answered(serve(&**service, &request, &self.limits, route, &id))
+                    Stage::answered(serve(&**service, &request, &self.limits, (route, trace), &id))
                 }
                 Asks::Other(id) => {
                     let (service, limits) = (Arc::clone(service), self.limits);
-                    self.on_a_thread(Box::new(move || serve(&*service, &request, &limits, route, &id)))
+                    self.on_a_thread(Box::new(move || {
+                        serve(&*service, &request, &limits, (route, trace), &id)
+                    }))
                 }
             };
-            answers.push(Asking { asker: Arc::clone(self), route, stage });
+            answers.push(Asking { asker: Arc::clone(self), route, stage, traced });
         }
         if !operations.is_empty() {
             for (at, begun) in places.into_iter().zip(service.begin(operations)) {
@@ -74,7 +81,8 @@ impl Asker {
 
     fn early(self: &Arc<Self>, request: &Request) -> Asking {
         let response = respond_early(request, &self.limits);
-        Asking { asker: Arc::clone(self), route: response.route, stage: Stage::answered(response) }
+        let route = response.route;
+        Asking { asker: Arc::clone(self), route, stage: Stage::answered(response), traced: None }
     }
 
     fn on_a_thread(&self, job: Job) -> Stage {
@@ -134,6 +142,7 @@ pub(super) struct Asking {
     asker: Arc<Asker>,
     route: Route,
     stage: Stage,
+    traced: Option<Box<Traced>>,
 }
 
 impl Asking {
@@ -150,7 +159,12 @@ impl Future for Asking {
         let asking = &mut *self;
         loop {
             asking.stage = match std::mem::replace(&mut asking.stage, Stage::Taken) {
-                Stage::Answered(response) => return Poll::Ready(*response),
+                Stage::Answered(mut response) => {
+                    if let (Some(traced), Some(service)) = (asking.traced.take(), asking.asker.service()) {
+                        traced.end(&**service, &mut response);
+                    }
+                    return Poll::Ready(*response);
+                }
                 Stage::Taken => return Poll::Ready(refuse(Error::NoAnswer)),
                 Stage::Pending(mut pending) => match pending.poll(context) {
                     Poll::Pending => {

@@ -5,8 +5,9 @@ use super::body::{self, Members};
 use super::header::{self, Media};
 use super::problem::Problem;
 use super::query::{Query, shorten};
-use super::{Error, Limits, Request, cases, fingerprint, items, nearest, show};
+use super::{Error, Limits, Request, cases, fingerprint, items, nearest, show, traced};
 use crate::engine::service::{Answer, CaseAct, ItemAct, Once, Operation, Refusal, Service};
+use crate::telemetry::traces::Context;
 
 /// Every operation of a batch line.
 const OPERATIONS: [&str; 10] =
@@ -15,7 +16,12 @@ const OPERATIONS: [&str; 10] =
 const MEMBERS: [&str; 8] = ["op", "key", "workflow", "data", "business_key", "case", "item", "reason"];
 
 /// Carries out the lines of the body.
-pub(super) fn run(service: &dyn Service, request: &Request, limits: &Limits) -> Result<Answered, Problem> {
+pub(super) fn run(
+    service: &dyn Service,
+    request: &Request,
+    limits: &Limits,
+    trace: Option<Context>,
+) -> Result<Answered, Problem> {
     choose(request, &[OFFER_LINES])?;
     Query::read(&request.query, &[])?;
     header::media(request, &[Media::Lines, Media::Json], "application/x-ndjson")?;
@@ -29,8 +35,10 @@ pub(super) fn run(service: &dyn Service, request: &Request, limits: &Limits) -> 
     }
 
     let mut operations = Vec::with_capacity(lines.len());
-    let read: Vec<Result<(), Error>> =
-        lines.iter().map(|line| operation(line).map(|operation| operations.push(operation))).collect();
+    let mut add = |(operation, once)| {
+        operations.push((operation, Once { trace: traced::of_many(service, trace), ..once }));
+    };
+    let read: Vec<Result<(), Error>> = lines.iter().map(|line| operation(line).map(&mut add)).collect();
     let answers = if operations.is_empty() { Vec::new() } else { service.operate(operations) };
     Ok(Answered::new(200, OFFER_LINES.media_type, written(read, answers)))
 }
@@ -64,7 +72,8 @@ fn written(read: Vec<Result<(), Error>>, answers: Vec<Result<Answer, Refusal>>) 
 fn operation(line: &[u8]) -> Result<(Operation, Once), Error> {
     let mut members = body::object(line, &MEMBERS)?;
     let op = members.need("op")?;
-    let once = Once { key: members.key("key")?, request: fingerprint("POST", "/batch", "", line) };
+    let once =
+        Once { key: members.key("key")?, request: fingerprint("POST", "/batch", "", line), trace: None };
     let operation = match op.as_str() {
         "create" => Operation::Create {
             workflow: members.need("workflow")?,

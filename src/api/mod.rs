@@ -22,6 +22,7 @@ mod route;
 pub mod server;
 mod service_routes;
 mod show;
+mod traced;
 mod workers;
 mod workflows;
 
@@ -34,6 +35,7 @@ pub use server::Server;
 
 use crate::engine::service::{Answer, Maintenance, Once, Operation, Refusal, Service};
 use crate::telemetry::metrics::labels::{Label, Route};
+use crate::telemetry::traces::Context;
 use answer::Answered;
 use problem::Problem;
 
@@ -105,14 +107,21 @@ enum Asks {
 
 /// Answers a request. Never panics; blocks only where the service does.
 pub fn respond(service: &dyn Service, request: &Request, limits: &Limits) -> Response {
-    match read(request, limits) {
-        (route, Asks::Wrong(problem)) => finish(&request.method, route, Err(problem)),
-        (route, Asks::Operation(operation, once)) => {
-            let answer = service.operate(vec![(operation, once)]).pop();
+    let (route, asks) = read(request, limits);
+    let traced = traced::begin(service, request, route);
+    let trace = traced.as_ref().map(|traced| traced.context);
+    let mut response = match asks {
+        Asks::Wrong(problem) => finish(&request.method, route, Err(problem)),
+        Asks::Operation(operation, once) => {
+            let answer = service.operate(vec![(operation, Once { trace, ..once })]).pop();
             finish(&request.method, route, operated(answer))
         }
-        (route, Asks::Other(id)) => serve(service, request, limits, route, &id),
+        Asks::Other(id) => serve(service, request, limits, (route, trace), &id),
+    };
+    if let Some(traced) = traced {
+        traced.end(service, &mut response);
     }
+    response
 }
 
 /// Answers a request that comes before there is a service: that the process lives, and to all else that it is starting.
@@ -198,13 +207,19 @@ fn operated(answer: Option<Result<Answer, Refusal>>) -> Result<Answered, Problem
 }
 
 /// Answers whatever is no single operation.
-fn serve(service: &dyn Service, request: &Request, limits: &Limits, route: Route, id: &str) -> Response {
+fn serve(
+    service: &dyn Service,
+    request: &Request,
+    limits: &Limits,
+    (route, trace): (Route, Option<Context>),
+    id: &str,
+) -> Response {
     let answered = match route {
         Route::Health => service_routes::health(service, request),
         Route::HealthLive => service_routes::live(request),
         Route::Metrics => service_routes::metrics(service, request),
         Route::OpenApi => service_routes::openapi(request),
-        Route::WorkflowRegister => workflows::register(service, request),
+        Route::WorkflowRegister => workflows::register(service, request, trace),
         Route::WorkflowList => workflows::list(service, request),
         Route::WorkflowGet => workflows::get(service, request, id),
         Route::WorkflowSvg => workflows::picture(service, request, id),
@@ -218,7 +233,7 @@ fn serve(service: &dyn Service, request: &Request, limits: &Limits, route: Route
         Route::StateSnapshot => service_routes::maintain(service, request, Maintenance::Snapshot),
         Route::StateTrim => service_routes::maintain(service, request, Maintenance::Trim),
         Route::StateUpgrade => service_routes::maintain(service, request, Maintenance::Upgrade),
-        Route::Batch => batch::run(service, request, limits),
+        Route::Batch => batch::run(service, request, limits, trace),
         // Those that are one operation are read as such.
         Route::CaseCreate
         | Route::CaseCancel
@@ -254,6 +269,7 @@ fn once(request: &Request) -> Result<Once, Error> {
     Ok(Once {
         key: key.transpose()?,
         request: fingerprint(&request.method, &request.path, &request.query, &request.body),
+        trace: None,
     })
 }
 

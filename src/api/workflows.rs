@@ -5,16 +5,21 @@ use super::header::{self, Media};
 use super::problem::Problem;
 use super::query::Query;
 use super::{Request, encode_segment, once, show};
-use crate::engine::service::Service;
+use crate::engine::service::{Once, Service};
+use crate::telemetry::traces::Context;
 
 /// Registers the specification in the body.
-pub(super) fn register(service: &dyn Service, request: &Request) -> Result<Answered, Problem> {
+pub(super) fn register(
+    service: &dyn Service,
+    request: &Request,
+    trace: Option<Context>,
+) -> Result<Answered, Problem> {
     accepts_json(request)?;
     let query = Query::read(&request.query, &["accept_unsound"])?;
     // Without effect until soundness is judged; checked so that a slip does not lie in wait for that day.
     query.flag("accept_unsound")?;
     header::media(request, &[Media::Xml], "application/xml")?;
-    let view = service.register(&request.body, &once(request)?)?;
+    let view = service.register(&request.body, &Once { trace, ..once(request)? })?;
     let status = if view.is_new { 201 } else { 200 };
     let location = format!("/workflows/{}@{}", encode_segment(&view.id), view.version);
     Ok(Answered::json(status, &show::registered(&view)).with("location", location))

@@ -17,11 +17,11 @@ use crate::engine::clock::{BelievingClock, Clock, SystemClock};
 use crate::engine::running::{Engine, open_store};
 use crate::engine::service::Service;
 use crate::engine::shared::Place;
-use crate::engine::threads::{self, random_bytes};
+use crate::engine::threads::{self, Threads, random_bytes};
 use crate::store::{LmdbTables, Opened, Progress, RealDisk, Start, StoreId, Work};
-use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::words;
+use crate::telemetry::traces::{self, Tracer};
+use crate::telemetry::{logs, words};
 
 /// How often the main thread looks around when no signal comes, in milliseconds.
 const LOOK_MS: u16 = 1_000;
@@ -41,11 +41,16 @@ pub(super) struct Serve {}
 /// The engine of a service.
 pub(super) type Node = Engine<RealDisk, LmdbTables>;
 
+/// What takes spans, and the thread that sends them.
+type Traces = (Arc<Tracer>, Threads);
+
 /// Everything that runs.
 struct Running {
     engine: Arc<Node>,
     server: Server,
     reloader: Arc<Reloader>,
+    /// What sends spans to the collector, and its thread.
+    traces: Option<Traces>,
 }
 
 pub(super) fn run(context: &Context, _command: &Serve) -> Result<(), Error> {
@@ -134,11 +139,21 @@ fn start(
     let server = threads::off_hot_cores(&plan, || Server::start_early(listeners, &options))?;
     match start_engine(config, clock, metrics) {
         Ok(engine) => {
+            // Before the first request, so that the first is traced too.
+            let traces = match start_traces(config, clock, &engine) {
+                Ok(traces) => traces,
+                Err(error) => {
+                    server.stop();
+                    // What has started ends in order, so that nothing is held against the working environment.
+                    engine.stop();
+                    return Err(error);
+                }
+            };
             let reloader = Arc::new(Reloader::new(context.environment.clone(), loaded, Arc::downgrade(&engine)));
             let asked = Arc::clone(&reloader);
             engine.reload_by(move || asked.reload());
             server.serve(Arc::clone(&engine) as Arc<dyn Service>);
-            Ok(Running { engine, server, reloader })
+            Ok(Running { engine, server, reloader, traces })
         }
         Err(error) => {
             server.stop();
@@ -153,6 +168,50 @@ fn start_engine(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>)
     let place = Place { disk, state_dir: config.state_dir.clone(), cache_dir: config.cache_dir.clone() };
     let engine = Engine::start(config.engine(), opened, Arc::clone(clock), Arc::clone(metrics), place)?;
     Ok(Arc::new(engine))
+}
+
+/// Starts what sends spans and figures to the collector, if that is wanted.
+fn start_traces(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    engine: &Arc<Node>,
+) -> Result<Option<Traces>, Error> {
+    if !config.otel_enabled {
+        return Ok(None);
+    }
+    let host = nix::unistd::gethostname().map_err(Error::system("read the name of this machine"))?;
+    let host = host.to_string_lossy().into_owned();
+    let clock = Arc::clone(clock);
+    let (tracer, exporter) = traces::traces(traces::Options {
+        endpoint: config.otel_endpoint.clone(),
+        traces_per_second_max: config.otel_traces_per_second_max,
+        times: traces::TIMES,
+        host,
+        process: std::process::id(),
+        instance: random_bytes().map_err(Error::system("read random bytes"))?,
+        now: Arc::new(move || clock.now()),
+        metrics: Arc::clone(&engine.shared().metrics),
+    });
+    engine.shared().trace_with(Arc::clone(&tracer));
+    let engine = Arc::clone(engine);
+    let page = move || {
+        engine.measure();
+        engine.metrics().render(false)
+    };
+    let plan = threads::plan(&config.engine().hot_cores, &threads::available_cores());
+    let mut threads = Threads::new(Vec::new());
+    threads::off_hot_cores(&plan, || threads.spawn("telemetry", move || exporter.run(page)))
+        .map_err(Error::system("start a thread"))?;
+    Ok(Some((tracer, threads)))
+}
+
+/// Sends what is left, as long as there is time for it.
+fn stop_traces(traces: Option<Traces>) {
+    let Some((tracer, threads)) = traces else { return };
+    tracer.stop();
+    for name in threads.join() {
+        tracing::error!(thread = name, "{}", words::THREAD_ENDED);
+    }
 }
 
 fn open(
@@ -246,11 +305,12 @@ impl Accepting {
 }
 
 fn stop(running: Running) {
-    let Running { engine, server, .. } = running;
+    let Running { engine, server, traces, .. } = running;
     server.stop();
     for name in engine.stop() {
         tracing::error!(thread = name, "{}", words::THREAD_ENDED);
     }
+    stop_traces(traces);
 }
 
 fn notify(states: &[sd_notify::NotifyState<'_>]) {

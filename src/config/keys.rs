@@ -156,9 +156,11 @@ keys! {
         "Days after which a closed case is archived; 0 is never.";
 
     otel_enabled: bool = flag(true), Rule::Flag, "0.1.0",
-        "Whether spans go to a collector.";
+        "Whether spans and figures go to a collector.";
     otel_endpoint: String = text("http://127.0.0.1:4317"), Rule::Url, "0.1.0",
         "Address of the collector; host as a number, because no name is looked up.";
+    otel_traces_per_second_max: u64 = integer(100), Rule::Integer(0, 1_000_000), "0.1.0",
+        "Requests in one second that have spans, and commands of a batch each; what is beyond has none and is counted.";
     log_level: LogLevel = text("info"), Rule::LogLevel, "0.1.0", Reload,
         "How much the log says; KNHK_LOG overrides it.";
     log_lines_per_second_max: u64 = integer(200), Rule::Integer(1, 100_000), "0.1.0", Reload,

@@ -22,6 +22,7 @@ use super::shard::{Held, QUESTIONS_MAX, UNDURABLE_BYTES_MAX};
 use super::shared::{CHANGED_BYTES_MAX, Inbox, OPEN_REQUESTS_FACTOR};
 use super::tables::{CASE_STATES, ITEM_STATES};
 use super::ticket::ticket;
+use super::traced::Traced;
 use crate::case::row::ItemState;
 use crate::case::view::CaseState;
 use crate::id::{CaseId, ItemId, SpecNumber};
@@ -29,6 +30,7 @@ use crate::store::{Disk, Tables};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels::{self, Cache, Queue};
 use crate::telemetry::words;
+use crate::telemetry::traces::{QUEUE_SPANS_MAX, Tracer};
 
 /// How long whoever asks something of the state on disk waits for it, in microseconds; then it goes on alone.
 const MAINTENANCE_US: u64 = 20_000_000;
@@ -84,7 +86,9 @@ impl<D: Disk, T: Tables> Engine<D, T> {
 
     /// Turns an operation into a request of its shard.
     fn prepare(&self, operation: Operation, once: &Once) -> Result<Prepared, Refusal> {
-        prepare::operation(&self.shared().registry, operation, once, || self.own_key())
+        let traced = once.trace.map(|request| Traced::new(request, &operation, self.shared().clock.now()));
+        let prepared = prepare::operation(&self.shared().registry, operation, once, || self.own_key())?;
+        Ok(Prepared { traced, ..prepared })
     }
 
     /// Hands requests to their shards, all of one call together; each is to be answered within so many microseconds.
@@ -101,10 +105,10 @@ impl<D: Disk, T: Tables> Engine<D, T> {
                     asked.push(Err(refusal));
                     shards.push(None);
                 }
-                Ok(Prepared { act, key, text }) => {
+                Ok(Prepared { act, key, text, traced }) => {
                     let shard = shard_of(act.partition(), shared.inboxes.len());
                     let (waits, answerer) = ticket();
-                    by_shard[shard].push(Request { act, key, answerer });
+                    by_shard[shard].push(Request { act, key, answerer, traced });
                     asked.push(Ok(Pending::new(waits, key.request, text, deadline)));
                     shards.push(Some(shard));
                 }
@@ -208,6 +212,9 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         let questions = condition.question_count.load(Ordering::Acquire) as u64;
         queue(Queue::Helper, questions, QUESTIONS_MAX.saturating_mul(shards) as u64);
         queue(Queue::Keys, held(|held| held.keys), options.keys_max as u64);
+        if let Some(tracer) = shared.tracer() {
+            queue(Queue::Spans, tracer.waiting() as u64, QUEUE_SPANS_MAX as u64);
+        }
         let cache = |cache, bytes, limit: usize| {
             metrics.cache_bytes.of(cache).set(bytes);
             metrics.cache_limit_bytes.of(cache).set(limit as u64);
@@ -244,7 +251,9 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         self.refuses_changes()?;
         let options = self.shared().options();
         let limit = options.frame_bytes_max.saturating_sub(COMMAND_HEAD_BYTES);
+        let traced = once.trace.map(|request| Traced::named(request, "register", self.shared().clock.now()));
         let prepared = prepare::registration(source, limit, once, || self.own_key())?;
+        let prepared = Prepared { traced, ..prepared };
         let mut asked = self.ask(vec![Ok(prepared)], options.bulk_us_max);
         match self.wait(asked.pop().expect("invariant: one request was asked"))? {
             Waited::Specification(view) => {
@@ -379,11 +388,18 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         if condition.unpinned_count.load(Ordering::Acquire) > 0 {
             health.degraded.push("cores not pinned".to_owned());
         }
+        if shared.tracer().is_some_and(Tracer::is_collector_away) {
+            health.degraded.push("collector away".to_owned());
+        }
         health
     }
 
     fn metrics(&self) -> &Metrics {
         &self.shared().metrics
+    }
+
+    fn tracer(&self) -> Option<&Tracer> {
+        self.shared().tracer()
     }
 
     fn measure(&self) {

@@ -30,6 +30,7 @@ pub mod tables;
 mod telling;
 pub mod threads;
 pub mod ticket;
+pub mod traced;
 pub mod turn;
 pub mod writer;
 

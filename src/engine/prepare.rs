@@ -10,6 +10,7 @@ use super::registry::Registry;
 use super::request::{Asked, Key, NewSpecification};
 use super::service::{CaseAct, Fragment, ItemAct, Once, Operation, Refusal};
 use super::tables;
+use super::traced::Traced;
 use crate::case::Command;
 use crate::id::{CASE_PARTITION_COUNT, Partition, SpecNumber, Time};
 use crate::net;
@@ -24,6 +25,8 @@ pub struct Prepared {
     pub key: Key,
     /// The key as text: the client's, or the one that was made for it.
     pub text: String,
+    /// What its spans will say, if it is traced.
+    pub traced: Option<Box<Traced>>,
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -100,7 +103,7 @@ pub fn operation(
             (Asked::Item(item.case, item.number, command), key(once, &scope, own))
         }
     };
-    Ok(Prepared { act, key, text })
+    Ok(Prepared { act, key, text, traced: None })
 }
 
 /// Prepares a registration. `bytes_max` bounds what its record takes in the journal.
@@ -119,7 +122,7 @@ pub fn registration(
         return Err(answers::too_large(bytes, bytes_max));
     }
     let (key, text) = key(once, b"register", own);
-    Ok(Prepared { act: Asked::Register(Box::new(new)), key, text })
+    Ok(Prepared { act: Asked::Register(Box::new(new)), key, text, traced: None })
 }
 
 /// Reads, checks and compiles a specification.

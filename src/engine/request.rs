@@ -8,6 +8,7 @@ use super::service::{Answer, Refusal, SpecificationView};
 use super::shard::Bounds;
 use super::tables::KeyRow;
 use super::ticket::Answerer;
+use super::traced::Traced;
 use super::turn::{self, Rows, Tally};
 use crate::case::command::Command;
 use crate::expr::Fragment;
@@ -24,6 +25,8 @@ pub struct Request {
     pub key: Key,
     /// Who waits.
     pub answerer: Answerer<Reply>,
+    /// What its spans will say, if it is traced.
+    pub traced: Option<Box<Traced>>,
 }
 
 /// The key a request comes under.
@@ -132,6 +135,8 @@ pub struct Staged {
     pub replies: Vec<(Answerer<Reply>, Reply)>,
     /// What there is to count when it is durable.
     pub tally: Tally,
+    /// Commands among them that are traced.
+    pub traced: Vec<Traced>,
 }
 
 /// Bytes of a frame besides its entries, at most; docs/reference/store.md has the format.

@@ -22,6 +22,7 @@ use super::shard::{NextTurn, Progress, Shard};
 use super::shared::{Inbox, Place, Shared};
 use super::telling::Telling;
 use super::threads::{self, Threads};
+use super::traced::{Commit, Traced};
 use super::turn::Tally;
 use super::writer::{JournalState, Writer, Written};
 use crate::id::Time;
@@ -30,6 +31,7 @@ use crate::store::{
     Tables,
 };
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Tracer;
 use crate::telemetry::words;
 
 /// Most messages that a shard takes into one turn.
@@ -353,7 +355,11 @@ fn run_shard<D: Disk, T: Tables>(
             meter.set_budget(shared.options().hot_path_ticks_max);
         }
         let was_resting = shard.next_turn() == NextTurn::AtLeisure;
-        let turned = shard.turn(shared.clock.now(), messages, &mut meter);
+        let now = shared.clock.now();
+        let mut turned = shard.turn(now, messages, &mut meter);
+        for traced in turned.batches.iter_mut().flat_map(|batch| &mut batch.traced) {
+            traced.turned(now, shared.clock.now());
+        }
         // First of all: who waits for them waits for nothing else.
         shared.condition.staged_count.fetch_add(turned.batches.len(), Ordering::AcqRel);
         if turned.batches.into_iter().any(|batch| staged.send(batch).is_err()) {
@@ -430,16 +436,30 @@ fn run_journal<D: Disk, T: Tables>(
         let was_failing = shared.journal.is_failing.load(Ordering::Acquire);
         let start = shared.clock.monotonic_us();
         shared.condition.journal_since_us.store(start.max(1), Ordering::Release);
-        let written = if batches.is_empty() {
+        let now = shared.clock.now();
+        let mut written = if batches.is_empty() {
             threads::give_own_memory_back();
-            writer.probe(shared.clock.now())
+            writer.probe(now)
         } else {
-            writer.step(shared.clock.now(), batches)
+            writer.step(now, batches)
         };
         let took = shared.clock.monotonic_us().saturating_sub(start);
         shared.condition.journal_since_us.store(0, Ordering::Release);
         shared.appended_bytes.store(writer.log_mut().appended_bytes(), Ordering::Release);
+        let traced = std::mem::take(&mut written.traced);
         hand_on(shared, written, frames, took, was_failing);
+        if let Some(tracer) = shared.tracer().filter(|_| !traced.is_empty()) {
+            finish_traced(tracer, traced, now, took);
+        }
+    }
+}
+
+/// Makes the spans of commands that came out of one step of the journal.
+fn finish_traced(tracer: &Tracer, traced: Vec<(Traced, Option<(u64, usize)>)>, start: Time, took_us: u64) {
+    let end = Time(start.0.saturating_add(took_us));
+    for (traced, frame) in traced {
+        let commit = frame.map(|(frame, count)| Commit { start, end, frame, entry_count: count as u64 });
+        traced.finish(tracer, commit, end);
     }
 }
 

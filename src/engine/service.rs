@@ -14,6 +14,7 @@ pub use crate::expr::{Fragment, json};
 use crate::id::{CaseId, ItemId, SpecNumber, Time};
 use crate::net::Net;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::{Context, Tracer};
 
 /// Why something asked was not done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +41,8 @@ pub struct Once {
     pub key: Option<String>,
     /// BLAKE3 of method, path and body: the same key with another request is refused.
     pub request: [u8; 32],
+    /// The span that it belongs under, if it is traced.
+    pub trace: Option<Context>,
 }
 
 /// One thing to be done.
@@ -359,6 +362,10 @@ pub trait Service: Send + Sync {
     fn health(&self) -> Health;
     /// Returns the service's figures. Every request counts in them, so this costs nothing.
     fn metrics(&self) -> &Metrics;
+    /// Returns what decides which requests are traced, where any are.
+    fn tracer(&self) -> Option<&Tracer> {
+        None
+    }
     /// Brings those figures up to date that are looked at and not counted: before they are shown.
     fn measure(&self) {}
 }

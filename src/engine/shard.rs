@@ -26,9 +26,11 @@ use super::registry::{Registered, Registry};
 use super::request::{Key, Message, Question, Reply, Request, Staged};
 use super::service::{Answer, IsNew};
 use super::tables::KeyRow;
+use super::traced::Traced;
 use super::turn::{self, Cases, Limits, Outcome, Timer};
 use crate::case;
 use crate::case::encode::Payload;
+use crate::case::event::InstanceNumber;
 use crate::case::row::Link;
 use crate::id::{CaseId, PARTITION_COUNT, Partition, Time};
 use crate::store::{self, Entry};
@@ -360,7 +362,8 @@ impl Shard {
                     // It was forgotten while the job waited.
                     self.fetch(turn, work);
                 } else if seen.insert(case) {
-                    clients.push((case, work.client));
+                    let nets = self.nets_before(&work);
+                    clients.push((case, work.client, nets));
                     jobs.push(work.job);
                 } else {
                     turn.jobs.push_back(work);
@@ -369,11 +372,30 @@ impl Shard {
             turn.expect(jobs.len());
             let outcomes = self.cases.turn(turn.now, jobs, &self.options.limits, timer);
             assert_eq!(outcomes.len(), clients.len(), "invariant: every job has its outcome");
-            for ((case, client), outcome) in clients.into_iter().zip(outcomes) {
+            for ((case, mut client, nets), outcome) in clients.into_iter().zip(outcomes) {
+                if let Some(traced) = client.as_mut().and_then(|client| client.traced.as_mut()) {
+                    self.trace(traced, case, &nets, &outcome);
+                }
                 self.settle(turn, case, client, outcome);
             }
         }
         self.jobs.append(&mut turn.jobs);
+    }
+
+    /// Returns the nets of a case's instances, when the work is traced and there is more than one net: what ends in a turn
+    /// is gone after it. For all other work there are none to be asked about.
+    fn nets_before(&self, work: &Work) -> Vec<(InstanceNumber, u16)> {
+        let is_traced = work.client.as_ref().is_some_and(|client| client.traced.is_some());
+        let rows = if is_traced { self.cases.rows(work.job.case) } else { None };
+        rows.map(|rows| rows.instances.iter().map(|(number, row)| (*number, row.net)).collect())
+            .unwrap_or_default()
+    }
+
+    fn trace(&self, traced: &mut Traced, case: CaseId, nets: &[(InstanceNumber, u16)], outcome: &Outcome) {
+        let Some(registered) = self.cases.registered(case) else { return };
+        if let Outcome::Done(done) = outcome {
+            traced.done(case, &registered.workflow, nets, &done.events, done.state.name());
+        }
     }
 
     fn settle(&mut self, turn: &mut Turn, case: CaseId, client: Option<Client>, outcome: Outcome) {

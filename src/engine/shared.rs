@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{
-    Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+    Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    TryLockError,
 };
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ use super::ticket;
 use super::writer::JournalState;
 use crate::store::{CHECKPOINT_CHANGED_BYTES, Disk, DiskFile, Follower, JournalReader, Tables};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Tracer;
 use crate::telemetry::words;
 
 /// For each request that may wait in an inbox, so many may be taken and not be answered yet: parked, or staged while
@@ -245,6 +247,7 @@ pub struct Shared<D: Disk, T: Tables> {
     folded: Mutex<u64>,
     is_folded: Condvar,
     environment: Mutex<()>,
+    tracer: OnceLock<Arc<Tracer>>,
 }
 
 impl<D: Disk, T: Tables> Shared<D, T> {
@@ -281,6 +284,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
             folded,
             is_folded: Condvar::new(),
             environment: Mutex::new(()),
+            tracer: OnceLock::new(),
         }
     }
 
@@ -303,6 +307,16 @@ impl<D: Disk, T: Tables> Shared<D, T> {
     pub(super) fn grace_us(&self) -> Option<u64> {
         let grace_us = self.grace_us.load(Ordering::Acquire);
         (grace_us != AS_OPENED).then_some(grace_us)
+    }
+
+    /// Has requests traced from now on; only the first call counts.
+    pub fn trace_with(&self, tracer: Arc<Tracer>) {
+        self.tracer.get_or_init(|| tracer);
+    }
+
+    /// Returns what decides which requests are traced, if any are.
+    pub fn tracer(&self) -> Option<&Tracer> {
+        self.tracer.get().map(|tracer| &**tracer)
     }
 
     /// Returns the follower once it has folded the last frame that is durable now.

@@ -13,6 +13,7 @@ use super::registry::Registry;
 use super::request::{FRAME_HEAD_BYTES, Reply, Staged};
 use super::shard::Progress;
 use super::ticket::Answerer;
+use super::traced::Traced;
 use super::turn::Tally;
 use crate::id::{Partition, Time};
 use crate::store::{self, AppendError, Entry, Frame, Log};
@@ -53,6 +54,8 @@ pub struct Written {
     pub replies: Vec<(Answerer<Reply>, Reply)>,
     /// What became durable, to be counted.
     pub tally: Tally,
+    /// Commands that are traced; with the number of the frame that made them durable, and of its entries.
+    pub traced: Vec<(Traced, Option<(u64, usize)>)>,
     /// Why the journal failed, if it did.
     pub failed: Option<AppendError>,
     /// Why the journal did not take a frame though nothing is wrong with the disk: a fault of the program.
@@ -138,9 +141,13 @@ impl<L: Log> Writer<L> {
             group.iter_mut().flat_map(|batch| std::mem::take(&mut batch.entries)).collect();
         // A frame names the partition of entries that follow each other once, and remembers their place once.
         entries.sort_by_key(|entry| entry.partition);
+        let mut commit = None;
         if !entries.is_empty() {
             match self.log.append(time, entries) {
-                Ok(frame) => self.durable(frame, written),
+                Ok(frame) => {
+                    commit = Some((frame.seq, frame.entries.len()));
+                    self.durable(frame, written);
+                }
                 Err(error) => return self.fail(error, group, written),
             }
         }
@@ -151,6 +158,7 @@ impl<L: Log> Writer<L> {
             self.progress[batch.shard].durable_batch.fetch_max(batch.batch, Ordering::AcqRel);
             written.tally.add(&batch.tally);
             written.replies.extend(batch.replies);
+            written.traced.extend(batch.traced.into_iter().map(|traced| (traced, commit)));
         }
     }
 
@@ -181,8 +189,14 @@ impl<L: Log> Writer<L> {
         self.state.failed(&error);
         self.state.failure_count.fetch_add(1, Ordering::AcqRel);
         let reason = format!("the journal failed while this was written: {error}");
-        for (answerer, _) in group.into_iter().flat_map(|batch| batch.replies) {
-            written.replies.push((answerer, Reply::Refused(answers::unknown(&reason, None))));
+        for batch in group {
+            for (answerer, _) in batch.replies {
+                written.replies.push((answerer, Reply::Refused(answers::unknown(&reason, None))));
+            }
+            for mut traced in batch.traced {
+                traced.unknown();
+                written.traced.push((traced, None));
+            }
         }
         written.failed = Some(error);
     }
@@ -191,5 +205,9 @@ impl<L: Log> Writer<L> {
 fn void(written: &mut Written, batch: Staged) {
     for (answerer, _) in batch.replies {
         written.replies.push((answerer, Reply::Refused(answers::not_done())));
+    }
+    for mut traced in batch.traced {
+        traced.not_done();
+        written.traced.push((traced, None));
     }
 }

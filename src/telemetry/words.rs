@@ -53,6 +53,7 @@ words! {
     FILE_GONE: Info, "a file that is no longer needed went", "Its grace is over.", "";
     KEPT_AGAIN: Info, "history and snapshots are written again", "They could not be kept before.", "";
     UPGRADED: Info, "the store was upgraded; the release before cannot read it", "By `knhk state upgrade`.", "";
+    COLLECTOR_BACK: Info, "collector is back", "Spans and figures are sent again.", "";
     CASE_INCIDENT: Warning, "cases became incidents", "At most once a second: so many cases, or items of them, cannot go on by themselves.", "`knhk workflow list --state incident`, `knhk workflow get ID` tells why; mend it, then `knhk workflow retry ID`.";
     SLOW_STEPS: Warning, "slow hot path: ticks a step are above the budget", "At most once a minute: waves of 64 and more steps took more than hot_path_max_ticks a step.", "`knhk performance benchmark`; look who shares the hot core, and whether cores are pinned and memory is locked.";
     SLOW_COMMIT: Warning, "slow commit: the disk took long", "At most once a minute: commits took longer than warm_path_timeout_ms, so clients heard that the outcome is unknown.", "Look what else writes to the disk (`iostat -x 1`); put state_dir on a faster one, or raise warm_path_timeout_ms.";
@@ -72,6 +73,7 @@ words! {
     END_NOT_NOTED: Warning, "cannot note the clean end", "The next start looks more closely, as after a crash.", "Look at the cause in the line and at `df` for cache_dir.";
     CONFIG_WAITS: Warning, "the configuration waits for a restart", "It was read again, and a key that is read at the start only has another value.", "`systemctl restart knhk` when it suits.";
     CONFIG_REFUSED: Warning, "the configuration was read again and is refused", "It holds mistakes, a line for each; the service keeps the one that it has.", "`knhk config validate`, `knhk config fix`, then `systemctl reload knhk`.";
+    COLLECTOR_AWAY: Warning, "collector is away, spans are dropped", "Nothing could be sent to otel_endpoint for 10 s; it is tried again by itself.", "`systemctl status otel-collector`, `journalctl -u otel-collector`; where there is none, `knhk config set otel_enabled false`.";
     LINES_DROPPED: Warning, "log lines dropped", "More than log_lines_per_second_max lines came in one second.", "Read the lines before it; raise the limit only to look for a fault.";
     DISK_LOW: Error, "disk is below its reserve, no changes are taken", "Free space fell below disk_reserve_mb.", "Make space (`df -h /var/lib/knhk`, `knhk state info`, `knhk state trim --now`); it goes on by itself.";
     READ_ONLY: Error, "journal is not writable, no changes are taken", "A write or sync failed; it is tried again twice a second.", "Look at the cause in the line, at `df` and `dmesg`; when the disk takes writes again the service goes on by itself.";

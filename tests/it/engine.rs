@@ -105,7 +105,7 @@ fn open_at(
 fn create(key: Option<&str>) -> (Operation, Once) {
     let operation =
         Operation::Create { workflow: "sequence".to_owned(), data: Vec::new(), business_key: None };
-    (operation, Once { key: key.map(str::to_owned), request: [1; 32] })
+    (operation, Once { key: key.map(str::to_owned), request: [1; 32], trace: None })
 }
 
 impl Running {

@@ -102,8 +102,8 @@ impl Shard {
     }
 
     pub(super) fn begin(&mut self, turn: &mut Turn, request: Request) {
-        let Request { act: Asked::Create { partition, spec, data, business_key }, key, answerer } = request
-        else {
+        let Request { act, key, answerer, traced } = request;
+        let Asked::Create { partition, spec, data, business_key } = act else {
             unreachable!("invariant: only creates come here")
         };
         let case = CaseId::next(turn.now, partition, self.last_cases[partition.index()]);
@@ -114,15 +114,15 @@ impl Shard {
         let command = Command::Create { spec: spec.number, business_key, data };
         turn.jobs.push_back(Work {
             job: Job { case, registered: Some(spec.run()), what: What::Command(command) },
-            client: Some(Client { key, act: Act::Create, business, answerer }),
+            client: Some(Client { key, act: Act::Create, business, answerer, traced }),
         });
     }
 
     pub(super) fn register(&mut self, turn: &mut Turn, request: Request) {
-        let Request { act: Asked::Register(new), key, answerer } = request else {
+        let Request { act: Asked::Register(new), key, answerer, traced } = request else {
             unreachable!("invariant: only registrations come here")
         };
-        let client = Client { key, act: Act::Register, business: None, answerer };
+        let client = Client { key, act: Act::Register, business: None, answerer, traced };
         let NewSpecification { mut registration, workflow } = *new;
         let mut versions = self.registry.versions(&registration.uri);
         versions.extend(self.specs.iter().filter(|spec| spec.workflow.uri == registration.uri).cloned());

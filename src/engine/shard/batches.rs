@@ -11,6 +11,8 @@ use crate::engine::record::Hash16;
 use crate::engine::registry::Registered;
 use crate::engine::request::{Question, Reply, Request, Staged, entry_bytes};
 use crate::engine::service::Refusal;
+use crate::engine::ticket::Answerer;
+use crate::engine::traced::Traced;
 use crate::engine::turn::Tally;
 use crate::id::{CaseId, Partition, Time};
 use crate::store::Entry;
@@ -64,11 +66,19 @@ impl Turn {
     }
 
     pub(super) fn reply(&mut self, client: Client, reply: Reply) {
-        self.staged.replies.push((client.answerer, reply));
+        self.push(client.answerer, reply, client.traced);
     }
 
     pub(super) fn answer(&mut self, request: Request, reply: Reply) {
-        self.staged.replies.push((request.answerer, reply));
+        self.push(request.answerer, reply, request.traced);
+    }
+
+    fn push(&mut self, answerer: Answerer<Reply>, reply: Reply, traced: Option<Box<Traced>>) {
+        if let Some(mut traced) = traced {
+            traced.answered(&reply);
+            self.staged.traced.push(*traced);
+        }
+        self.staged.replies.push((answerer, reply));
     }
 
     pub(super) fn refuse(&mut self, request: Request, refusal: Refusal) {
@@ -125,5 +135,6 @@ fn empty(at: Time, shard: usize, batch: u64, generation: u64) -> Staged {
         publish: Vec::new(),
         replies: Vec::new(),
         tally: Tally::default(),
+        traced: Vec::new(),
     }
 }

@@ -4,6 +4,7 @@ use crate::case::Command;
 use crate::engine::record::{Act, Hash16};
 use crate::engine::request::{Asked, Key, Reply, Request};
 use crate::engine::ticket::Answerer;
+use crate::engine::traced::Traced;
 use crate::engine::turn::{Job, What};
 use crate::id::CaseId;
 
@@ -19,12 +20,13 @@ pub(super) struct Client {
     pub(super) act: Act,
     pub(super) business: Option<Hash16>,
     pub(super) answerer: Answerer<Reply>,
+    pub(super) traced: Option<Box<Traced>>,
 }
 
 impl Work {
     /// Returns the work of a request that names a case.
     pub(super) fn of(request: Request) -> Self {
-        let Request { act, key, answerer } = request;
+        let Request { act, key, answerer, traced } = request;
         let (case, command, act) = match act {
             Asked::Case(case, command) => (case, command, Act::Case),
             Asked::Item(case, item, command) => (case, command, Act::Item(item)),
@@ -32,7 +34,7 @@ impl Work {
                 unreachable!("invariant: only what names a case comes here")
             }
         };
-        Self::on(case, command, Some(Client { key, act, business: None, answerer }))
+        Self::on(case, command, Some(Client { key, act, business: None, answerer, traced }))
     }
 
     /// Returns what lets a case go on by itself.

@@ -108,8 +108,14 @@ pub struct Metrics {
     pub http_connections: Gauge,
     /// Bytes of memory that are locked.
     pub memory_locked_bytes: Gauge,
-    /// Spans and figures that the collector never got.
+    /// Spans made.
+    pub otlp_spans: Counter,
+    /// Spans that the collector took.
+    pub otlp_exported: Counter,
+    /// Spans that the collector never got.
     pub otlp_dropped: Counter,
+    /// Requests and commands without spans, because there were too many in one second.
+    pub otlp_unsampled: Counter,
     /// Log lines beyond the bound on lines a second.
     pub log_lines_dropped: Counter,
     /// Start of the process, in seconds of the Unix epoch.
@@ -159,7 +165,10 @@ impl Metrics {
             http_request_us: Family::new(|| Histogram::new(MICROSECOND_EDGES)),
             http_connections: Gauge::default(),
             memory_locked_bytes: Gauge::default(),
+            otlp_spans: Counter::default(),
+            otlp_exported: Counter::default(),
             otlp_dropped: Counter::default(),
+            otlp_unsampled: Counter::default(),
             log_lines_dropped: Counter::default(),
             start_time_seconds: Gauge::default(),
         }

@@ -81,7 +81,10 @@ names! {
     HTTP_REQUEST_SECONDS: Histogram, "knhk_http_request_seconds", "seconds", "Time from a request to its answer, by route and status.";
     HTTP_CONNECTIONS: Gauge, "knhk_http_connections", "", "Open connections.";
     MEMORY_LOCKED_BYTES: Gauge, "knhk_memory_locked_bytes", "bytes", "Memory that is locked.";
-    OTLP_DROPPED: Counter, "knhk_otlp_dropped_total", "", "Spans and figures that the collector never got.";
+    OTLP_SPANS: Counter, "knhk_otlp_spans_total", "", "Spans made.";
+    OTLP_EXPORTED: Counter, "knhk_otlp_exported_total", "", "Spans that the collector took.";
+    OTLP_DROPPED: Counter, "knhk_otlp_dropped_total", "", "Spans that the collector never got.";
+    OTLP_UNSAMPLED: Counter, "knhk_otlp_unsampled_total", "", "Requests and commands of a batch without spans, because more than otel_traces_per_second_max came in one second.";
     LOG_LINES_DROPPED: Counter, "knhk_log_lines_dropped_total", "", "Log lines beyond log_lines_per_second_max.";
     START_TIME_SECONDS: Gauge, "knhk_start_time_seconds", "seconds", "Start of the process since the Unix epoch.";
     BUILD_INFO: Info, "knhk_build_info", "", "Version of the running program.";

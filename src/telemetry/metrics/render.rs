@@ -57,7 +57,10 @@ pub(super) fn page(metrics: &Metrics, openmetrics: bool) -> String {
     }
     page.gauge(names::HTTP_CONNECTIONS, &metrics.http_connections);
     page.gauge(names::MEMORY_LOCKED_BYTES, &metrics.memory_locked_bytes);
+    page.counter(names::OTLP_SPANS, &metrics.otlp_spans);
+    page.counter(names::OTLP_EXPORTED, &metrics.otlp_exported);
     page.counter(names::OTLP_DROPPED, &metrics.otlp_dropped);
+    page.counter(names::OTLP_UNSAMPLED, &metrics.otlp_unsampled);
     page.counter(names::LOG_LINES_DROPPED, &metrics.log_lines_dropped);
     page.gauge(names::START_TIME_SECONDS, &metrics.start_time_seconds);
     page.heading(names::BUILD_INFO);

@@ -89,7 +89,7 @@ impl Bench {
 
     fn operate(&mut self, operation: Operation, key: Option<&str>) -> Ticket<Reply> {
         let request = *blake3::hash(format!("{operation:?}").as_bytes()).as_bytes();
-        let once = Once { key: key.map(str::to_owned), request };
+        let once = Once { key: key.map(str::to_owned), request, trace: None };
         let own = format!("own {}", self.now.0);
         self.now = self.now.plus_us(1);
         let prepared = prepare::operation(&self.node.registry, operation, &once, || own).unwrap();
@@ -241,6 +241,7 @@ fn a_frame_that_is_refused_for_its_size_or_order_is_not_done_and_the_journal_doe
             publish: Vec::new(),
             replies: vec![(answerer, reply)],
             tally: Tally::default(),
+            traced: Vec::new(),
         };
         (ticket, staged)
     };

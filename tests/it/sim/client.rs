@@ -115,7 +115,7 @@ impl Clients {
         let own = prepare::own_key(now, 1, self.counter);
         self.sent.push(Sent {
             asked,
-            once: Once { key, request },
+            once: Once { key, request, trace: None },
             own,
             hash: [0; 16],
             at: now,

@@ -155,9 +155,14 @@ impl Node {
     pub(crate) fn ask(&mut self, prepared: Vec<prepare::Prepared>) -> Vec<(Ticket<Reply>, Key)> {
         let mut by_shard: Vec<Vec<Request>> = self.shards.iter().map(|_| Vec::new()).collect();
         let mut asked = Vec::new();
-        for prepare::Prepared { act, key, .. } in prepared {
+        for prepare::Prepared { act, key, traced, .. } in prepared {
             let (waits, answerer) = ticket();
-            by_shard[shard_of(act.partition(), self.shards.len())].push(Request { act, key, answerer });
+            by_shard[shard_of(act.partition(), self.shards.len())].push(Request {
+                act,
+                key,
+                answerer,
+                traced,
+            });
             asked.push((waits, key));
         }
         for (inbox, requests) in self.inboxes.iter_mut().zip(by_shard) {
