@@ -9,6 +9,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::{Context, Error};
+use crate::api::remote::{self, Remote};
 use crate::api::server::{self, CONNECTIONS_MAX};
 use crate::api::{Listener, Server};
 use crate::config::Config;
@@ -37,6 +38,7 @@ type Node = Engine<RealDisk, LmdbTables>;
 struct Running {
     engine: Arc<Node>,
     server: Server,
+    remote: Option<Remote>,
 }
 
 pub(super) fn run(context: &Context, _command: &Serve) -> Result<(), Error> {
@@ -46,11 +48,14 @@ pub(super) fn run(context: &Context, _command: &Serve) -> Result<(), Error> {
     let clock: Arc<dyn Clock> = Arc::new(BelievingClock::new(SystemClock::new()));
     let metrics = Arc::new(Metrics::new());
     start_log(context, &config, &clock, &metrics);
-    let connections_max = connections_for(raise_file_limit());
-    let running = start(&config, &clock, &metrics, connections_max)?;
+    let files = raise_file_limit();
+    let mut running = start(&config, &clock, &metrics, files)?;
     tracing::info!(listen = %config.listen, socket = %config.socket.display(), "knhk serves on {}", config.listen);
+    if let Some(remote) = &running.remote {
+        tell_of(remote);
+    }
     notify(&[sd_notify::NotifyState::Ready]);
-    wait(&signals, &running).map_err(Error::system("wait for signals"))?;
+    wait(&signals, &mut running).map_err(Error::system("wait for signals"))?;
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("knhk stops");
     stop(running);
@@ -92,28 +97,50 @@ fn raise_file_limit() -> u64 {
     }
 }
 
-/// Returns how many connections there may be: at most half of all open files, so that they never keep the journal
-/// from opening its own.
-fn connections_for(files: u64) -> usize {
-    let half = usize::try_from(files / 2).unwrap_or(usize::MAX);
-    if half < CONNECTIONS_MAX {
+/// Returns how many connections there may be of `wanted`: all sides together at most half of all open files, so that
+/// they never keep the journal from opening its own.
+fn connections_for(files: u64, sides: u64, wanted: usize) -> usize {
+    let share = usize::try_from(files / 2 / sides).unwrap_or(usize::MAX);
+    if share < wanted {
         tracing::warn!(
             files,
-            connections = half,
+            connections = share,
             "the limit on open files is low: fewer connections are taken"
         );
     }
-    half.min(CONNECTIONS_MAX)
+    share.min(wanted)
+}
+
+/// Says in the log how other machines reach the service, and by what they know that it is this one.
+fn tell_of(remote: &Remote) {
+    let address = remote.address();
+    match remote.fingerprint() {
+        Some(fingerprint) => {
+            tracing::info!(fingerprint, "knhk serves other machines on https://{address}");
+        }
+        None => tracing::warn!(
+            "knhk serves other machines on http://{address} without TLS: tokens can be read on their way, unless \
+             nothing but a container's own network is there"
+        ),
+    }
 }
 
 fn start(
     config: &Config,
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
-    connections_max: usize,
+    files: u64,
 ) -> Result<Running, Error> {
-    // The port first: whether it can be had is known at once, opening a large store takes seconds.
+    let remote = config.remote();
+    let sides = if remote.is_some() { 2 } else { 1 };
+    // The ports first: whether they can be had is known at once, opening a large store takes seconds.
     let listeners = vec![Listener::tcp(config.listen)?, Listener::unix(&config.socket)?];
+    let bound = remote
+        .map(|options| {
+            let connections_max = connections_for(files, sides, options.connections_max);
+            Remote::bind(remote::Options { connections_max, ..options })
+        })
+        .transpose()?;
     metrics.start_time_seconds.set(clock.now().0 / 1_000_000);
     let disk = Arc::new(RealDisk);
     let opened = open(config, &disk, clock.as_ref())?;
@@ -121,16 +148,24 @@ fn start(
     let engine = Engine::start(config.engine(), opened, Arc::clone(clock), Arc::clone(metrics), place)?;
     let engine = Arc::new(engine);
     let service: Arc<dyn Service> = Arc::clone(&engine) as Arc<dyn Service>;
+    let connections_max = connections_for(files, sides, CONNECTIONS_MAX);
     let options = server::Options { connections_max, ..config.server() };
-    let server = match Server::start(listeners, &options, service) {
-        Ok(server) => server,
+    let started = Server::start(listeners, &options, Arc::clone(&service)).and_then(|server| {
+        let remote = bound.map(|bound| bound.start(service, Arc::clone(clock))).transpose();
+        // Without the remote side that was asked for, the local one ends too.
+        if remote.is_err() {
+            server.stop();
+        }
+        Ok((server, remote?))
+    });
+    match started {
+        Ok((server, remote)) => Ok(Running { engine, server, remote }),
         Err(error) => {
             // What has started ends in order, so that nothing is held against the working environment.
             engine.stop();
-            return Err(error.into());
+            Err(error.into())
         }
-    };
-    Ok(Running { engine, server })
+    }
 }
 
 fn open(
@@ -169,7 +204,7 @@ fn open(
 }
 
 /// Waits for a signal to stop, and tells systemd meanwhile that the service moves.
-fn wait(signals: &SignalFd, running: &Running) -> nix::Result<()> {
+fn wait(signals: &SignalFd, running: &mut Running) -> nix::Result<()> {
     let watchdog = sd_notify::watchdog_enabled();
     loop {
         let mut fds = [PollFd::new(std::os::fd::AsFd::as_fd(signals), PollFlags::POLLIN)];
@@ -183,8 +218,13 @@ fn wait(signals: &SignalFd, running: &Running) -> nix::Result<()> {
                 return Ok(());
             }
             tracing::info!("the configuration is read at the start only; restart to change it");
+            if let Some(remote) = &mut running.remote {
+                reload(remote);
+            }
         }
         let metrics = running.engine.metrics();
+        let remote = running.remote.as_ref().map_or(0, Remote::connections);
+        metrics.remote_connections.set(u64::try_from(remote).unwrap_or(u64::MAX));
         metrics.http_connections.set(u64::try_from(running.server.connections()).unwrap_or(u64::MAX));
         if watchdog.is_some() && running.engine.is_moving() {
             notify(&[sd_notify::NotifyState::Watchdog]);
@@ -192,10 +232,19 @@ fn wait(signals: &SignalFd, running: &Running) -> nix::Result<()> {
     }
 }
 
+/// Reads the certificate of the remote side anew.
+fn reload(remote: &mut Remote) {
+    match remote.reload() {
+        Ok(()) => tell_of(remote),
+        Err(error) => tracing::error!("the certificate was not read anew, the one before stays: {error}"),
+    }
+}
+
 fn stop(running: Running) {
-    let Running { engine, server } = running;
+    let Running { engine, server, remote } = running;
+    let ended = remote.map(Remote::stop).unwrap_or_default();
     server.stop();
-    for name in engine.stop() {
+    for name in ended.into_iter().chain(engine.stop()) {
         tracing::error!(thread = name, "a thread ended by a fault");
     }
 }

@@ -44,5 +44,7 @@ words! {
     STATE_DAMAGED: Error, "state is damaged", "Stored bytes are not what was written.";
     ENVIRONMENT_REBUILT: Warning, "working environment is made anew from the journal", "It was missing, old or damaged; nothing is lost.";
     ACCEPT_FAILED: Warning, "connections cannot be accepted, trying again", "Mostly too many open files; raise LimitNOFILE.";
+    REMOTE_CHANGE: Info, "remote change", "A request from another machine that may change something was answered; its token, route, status and address are beside it.";
+    REMOTE_REFUSED: Warning, "remote request refused", "A request from another machine showed no token, a wrong one, or one that may not do this; at most one line a second without a good token.";
     LINES_DROPPED: Warning, "log lines dropped", "More than log_lines_per_second_max lines in one second.";
 }

@@ -11,7 +11,7 @@ mod render;
 
 pub use instrument::{Counter, Family, Gauge, Histogram};
 
-use labels::{Cache, CaseState, ItemState, Queue, Route, Status};
+use labels::{Cache, CaseState, ItemState, Queue, Remote, Route, Status};
 
 /// Bucket edges of ticks a step. Source: performance.md section 1 (the budget is 8, the tail is cold caches).
 const TICK_EDGES: &[u64] =
@@ -87,6 +87,10 @@ pub struct Metrics {
     pub http_request_us: Family<(Route, Status), Histogram>,
     /// Open connections.
     pub http_connections: Gauge,
+    /// Open connections of the remote side.
+    pub remote_connections: Gauge,
+    /// What the remote side refused, by reason.
+    pub remote_refused: Family<Remote, Counter>,
     /// Bytes of memory that are locked.
     pub memory_locked_bytes: Gauge,
     /// Spans and figures that the collector never got.
@@ -131,6 +135,8 @@ impl Metrics {
             cache_limit_bytes: Family::new(Gauge::default),
             http_request_us: Family::new(|| Histogram::new(MICROSECOND_EDGES)),
             http_connections: Gauge::default(),
+            remote_connections: Gauge::default(),
+            remote_refused: Family::new(Counter::default),
             memory_locked_bytes: Gauge::default(),
             otlp_dropped: Counter::default(),
             log_lines_dropped: Counter::default(),

@@ -69,6 +69,8 @@ names! {
     CACHE_LIMIT_BYTES: Gauge, "knhk_cache_limit_bytes", "bytes", "Memory that may be held, by what for.";
     HTTP_REQUEST_SECONDS: Histogram, "knhk_http_request_seconds", "seconds", "Time from a request to its answer, by route and status.";
     HTTP_CONNECTIONS: Gauge, "knhk_http_connections", "", "Open connections.";
+    REMOTE_CONNECTIONS: Gauge, "knhk_remote_connections", "", "Open connections of the remote side.";
+    REMOTE_REFUSED: Counter, "knhk_remote_refused_total", "", "Requests and connections that the remote side refused, by reason.";
     MEMORY_LOCKED_BYTES: Gauge, "knhk_memory_locked_bytes", "bytes", "Memory that is locked.";
     OTLP_DROPPED: Counter, "knhk_otlp_dropped_total", "", "Spans and figures that the collector never got.";
     LOG_LINES_DROPPED: Counter, "knhk_log_lines_dropped_total", "", "Log lines beyond log_lines_per_second_max.";

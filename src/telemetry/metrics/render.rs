@@ -37,10 +37,7 @@ pub(super) fn page(metrics: &Metrics, openmetrics: bool) -> String {
     page.gauge(names::READ_ONLY, &metrics.read_only);
     page.gauges(names::QUEUE_DEPTH, &metrics.queue_depth);
     page.gauges(names::QUEUE_LIMIT, &metrics.queue_limit);
-    page.heading(names::QUEUE_REFUSED);
-    for (labels, counter) in metrics.queue_refused.members() {
-        page.sample(names::QUEUE_REFUSED.name, &labels, counter.get());
-    }
+    page.counters(names::QUEUE_REFUSED, &metrics.queue_refused);
     page.gauges(names::CACHE_BYTES, &metrics.cache_bytes);
     page.gauges(names::CACHE_LIMIT_BYTES, &metrics.cache_limit_bytes);
     page.heading(names::HTTP_REQUEST_SECONDS);
@@ -50,6 +47,8 @@ pub(super) fn page(metrics: &Metrics, openmetrics: bool) -> String {
         }
     }
     page.gauge(names::HTTP_CONNECTIONS, &metrics.http_connections);
+    page.gauge(names::REMOTE_CONNECTIONS, &metrics.remote_connections);
+    page.counters(names::REMOTE_REFUSED, &metrics.remote_refused);
     page.gauge(names::MEMORY_LOCKED_BYTES, &metrics.memory_locked_bytes);
     page.counter(names::OTLP_DROPPED, &metrics.otlp_dropped);
     page.counter(names::LOG_LINES_DROPPED, &metrics.log_lines_dropped);
@@ -108,6 +107,13 @@ impl Page {
     fn gauge(&mut self, about: Description, gauge: &Gauge) {
         self.heading(about);
         self.sample(about.name, "", gauge.get());
+    }
+
+    fn counters<L: Labels>(&mut self, about: Description, family: &super::Family<L, Counter>) {
+        self.heading(about);
+        for (labels, counter) in family.members() {
+            self.sample(about.name, &labels, counter.get());
+        }
     }
 
     fn gauges<L: Labels>(&mut self, about: Description, family: &super::Family<L, Gauge>) {
