@@ -267,9 +267,76 @@ pub enum Error {
     /// The engine left an operation of a batch without an answer.
     #[error("an operation was left without an answer")]
     NoAnswer,
+    /// The body is compressed.
+    #[error("a body in the encoding {encoding:?} is not read here")]
+    ContentEncoding {
+        /// The encoding as sent, shortened.
+        encoding: String,
+    },
+    /// The request shows no token, or several.
+    #[error("a token is needed here")]
+    NoBearer,
+    /// The token is none, or was revoked.
+    #[error("the token is not known")]
+    UnknownToken,
+    /// The token has ended.
+    #[error("the token has expired")]
+    ExpiredToken,
+    /// The token may not do this.
+    #[error("the token has the scope {has}, this takes {needs}")]
+    Scope {
+        /// What the token may do.
+        has: &'static str,
+        /// What it would have to.
+        needs: &'static str,
+    },
+    /// A file or folder of the remote side cannot be read or written.
+    #[error("cannot read or write {}", path.display())]
+    RemoteFile {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file of the remote side does not hold what it should.
+    #[error("{} {what}", path.display())]
+    RemoteContent {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, as the rest of a sentence.
+        what: String,
+    },
+    /// A token cannot have this name.
+    #[error("the name of a token has 1 to {limit} letters, digits, dots, dashes and underlines")]
+    TokenName {
+        /// The limit in characters.
+        limit: usize,
+    },
+    /// There is a token of this name.
+    #[error("there is a token {name:?} already")]
+    TokenExists {
+        /// The name.
+        name: String,
+    },
+    /// There is no token of this name.
+    #[error("there is no token {name:?}")]
+    NoToken {
+        /// The name.
+        name: String,
+    },
+    /// There are as many tokens as there may be.
+    #[error("there are {limit} tokens already")]
+    TokensFull {
+        /// The limit.
+        limit: usize,
+    },
 }
 
 impl Error {
+    /// The code of [`Error::Scope`].
+    pub(super) const SCOPE: Code = Code(554);
+
     /// Returns the permanent code.
     pub fn code(&self) -> Code {
         Code(match self {
@@ -308,6 +375,17 @@ impl Error {
             Self::SocketInUse { .. } => 532,
             Self::Start { .. } => 533,
             Self::NoAnswer => 540,
+            Self::ContentEncoding { .. } => 550,
+            Self::NoBearer => 551,
+            Self::UnknownToken => 552,
+            Self::ExpiredToken => 553,
+            Self::Scope { .. } => 554,
+            Self::RemoteFile { .. } => 555,
+            Self::RemoteContent { .. } => 556,
+            Self::TokenName { .. } => 557,
+            Self::TokenExists { .. } => 558,
+            Self::NoToken { .. } => 559,
+            Self::TokensFull { .. } => 560,
             Self::Data { code, .. } => return *code,
         })
     }
@@ -315,14 +393,18 @@ impl Error {
     /// Returns what it means outside.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::NoRoute { .. } | Self::Id { .. } => Kind::NotFound,
+            Self::NoRoute { .. } | Self::Id { .. } | Self::NoToken { .. } => Kind::NotFound,
             Self::BodyTooLarge { .. } | Self::BatchTooLong { .. } => Kind::TooLarge,
             Self::Failing { .. } => Kind::Unavailable,
             Self::TooManyAtOnce => Kind::Busy,
             Self::AddressInUse { .. }
             | Self::Listen { .. }
             | Self::SocketInUse { .. }
-            | Self::Start { .. } => Kind::Io,
+            | Self::Start { .. }
+            | Self::RemoteFile { .. } => Kind::Io,
+            Self::RemoteContent { .. } => Kind::Configuration,
+            Self::TokenName { .. } => Kind::Usage,
+            Self::TokenExists { .. } | Self::TokensFull { .. } => Kind::Conflict,
             Self::NoAnswer => Kind::Internal,
             Self::Data { kind, .. } => *kind,
             _ => Kind::Invalid,
@@ -332,12 +414,13 @@ impl Error {
     /// Returns the status of the answer: that of the kind, except where HTTP has a word of its own.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Origin { .. } => 403,
+            Self::NoBearer | Self::UnknownToken | Self::ExpiredToken => 401,
+            Self::Origin { .. } | Self::Scope { .. } => 403,
             Self::Method { .. } => 405,
             Self::NotAcceptable { .. } => 406,
             Self::Slow { .. } => 408,
             Self::PathTooLong { .. } => 414,
-            Self::MediaType { .. } => 415,
+            Self::MediaType { .. } | Self::ContentEncoding { .. } => 415,
             Self::HeaderTooLong { .. } | Self::HeadTooLarge { .. } => 431,
             _ => self.kind().outside().http,
         }
@@ -384,6 +467,17 @@ impl Error {
             Self::AddressInUse { .. } => "stop it, or set listen to another port in the configuration",
             Self::SocketInUse { .. } => "stop the other service, or set socket in the configuration",
             Self::NoAnswer => "ask for the case or item before asking again; please report this",
+            Self::ContentEncoding { .. } => "send the body as it is",
+            Self::NoBearer => "send the header Authorization: Bearer TOKEN; knhk token create makes one",
+            Self::UnknownToken => "knhk token list shows which there are; a lost one is made anew",
+            Self::ExpiredToken => "revoke it, and make another by knhk token create",
+            Self::Scope { .. } => "make a token of that scope by knhk token create",
+            Self::RemoteFile { .. } => "use sudo; the folder is remote_dir, and the service's own",
+            Self::RemoteContent { .. } => "knhk explain KN0556 says what belongs into which file",
+            Self::TokenName { .. } => "take the name of the program or person that will have it",
+            Self::TokenExists { .. } => "take another name, or revoke that one first",
+            Self::NoToken { .. } => "knhk token list shows them",
+            Self::TokensFull { .. } => "revoke those that nobody uses",
             Self::Data { hint, .. } => hint,
         };
         Some(hint.to_owned())

@@ -1,8 +1,8 @@
 //! HTTP: decode, call the engine, encode. No workflow rule lives here.
 //!
 //! Start at [`respond`], a pure function from request to response; `server` is the thin adaptor that
-//! carries requests from sockets to it, by `asking` without waiting where it can. Routes are the closed set [`Route`],
-//! told apart in `route`.
+//! carries requests from sockets to it, by `asking` without waiting where it can, and [`remote`] the one for other
+//! machines. Routes are the closed set [`Route`], told apart in `route`.
 
 mod answer;
 mod asking;
@@ -18,6 +18,7 @@ mod nearest;
 mod picture;
 mod problem;
 mod query;
+pub mod remote;
 mod route;
 pub mod server;
 mod service_routes;
@@ -141,7 +142,11 @@ pub fn respond_late() -> Response {
 
 /// Returns the answer to a request that could not be read whole, so that `respond` never saw it.
 pub fn refuse(error: Error) -> Response {
-    Problem::from(error).into_response(Route::Other)
+    refuse_on(Route::Other, error)
+}
+
+fn refuse_on(route: Route, error: Error) -> Response {
+    Problem::from(error).into_response(route)
 }
 
 fn check(request: &Request, limits: &Limits) -> Result<(), Problem> {
@@ -158,7 +163,17 @@ fn check(request: &Request, limits: &Limits) -> Result<(), Problem> {
     if request.body.len() > limits.body_bytes_max {
         return Err(Error::BodyTooLarge { limit: limits.body_bytes_max }.into());
     }
+    let encodings = request.headers.iter().filter(|(name, _)| name == "content-encoding");
+    check_encoding(encodings.map(|(_, value)| value.as_str()))?;
     check_origin(request)
+}
+
+/// Refuses bodies that are compressed: a few kilobytes can become gigabytes.
+fn check_encoding<'a>(mut encodings: impl Iterator<Item = &'a str>) -> Result<(), Error> {
+    match encodings.find(|encoding| !encoding.trim().eq_ignore_ascii_case("identity")) {
+        Some(encoding) => Err(Error::ContentEncoding { encoding: query::shorten(encoding) }),
+        None => Ok(()),
+    }
 }
 
 /// Refuses changes that a page of another site asks a user's browser for: everybody on this machine may use the

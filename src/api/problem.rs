@@ -10,6 +10,8 @@ use crate::telemetry::metrics::labels::Route;
 
 /// Content type of a problem document.
 pub(super) const PROBLEM: &str = "application/problem+json";
+/// What to show to be let in (RFC 6750).
+const CHALLENGE: &str = "Bearer realm=\"knhk\"";
 
 /// A refusal on its way out.
 #[derive(Debug)]
@@ -25,15 +27,24 @@ struct Parts {
     hint: Option<String>,
     key: Option<String>,
     mistakes: Vec<Mistake>,
-    allow: Option<String>,
+    /// A header beyond those that every problem has.
+    header: Option<(&'static str, String)>,
     /// Members beyond those that every problem has.
     more: Map<String, Value>,
 }
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        let allow = match &error {
-            Error::Method { allow, .. } => Some(allow.clone()),
+        let header = match &error {
+            Error::Method { allow, .. } => Some(("allow", allow.clone())),
+            Error::NoBearer => Some(("www-authenticate", CHALLENGE.to_owned())),
+            Error::UnknownToken | Error::ExpiredToken => {
+                Some(("www-authenticate", format!("{CHALLENGE}, error=\"invalid_token\"")))
+            }
+            Error::Scope { needs, .. } => {
+                let more = format!("error=\"insufficient_scope\", scope=\"{needs}\"");
+                Some(("www-authenticate", format!("{CHALLENGE}, {more}")))
+            }
             _ => None,
         };
         Self(Box::new(Parts {
@@ -44,7 +55,7 @@ impl From<Error> for Problem {
             hint: error.hint(),
             key: None,
             mistakes: Vec::new(),
-            allow,
+            header,
             more: Map::new(),
         }))
     }
@@ -60,7 +71,7 @@ impl From<Refusal> for Problem {
             hint: refusal.hint,
             key: refusal.key,
             mistakes: refusal.mistakes,
-            allow: None,
+            header: None,
             more: Map::new(),
         }))
     }
@@ -93,7 +104,7 @@ impl Problem {
     pub(super) fn document(self) -> Value {
         let mut document = Map::new();
         document.insert("type".into(), format!("urn:knhk:error:{}", self.0.code).into());
-        document.insert("title".into(), title(self.0.status, self.0.kind).into());
+        document.insert("title".into(), title(self.0.status, self.0.kind, self.0.code).into());
         document.insert("status".into(), self.0.status.into());
         document.insert("detail".into(), self.0.detail.into());
         document.insert("code".into(), self.0.code.to_string().into());
@@ -114,9 +125,7 @@ impl Problem {
     pub(super) fn into_response(self, route: Route) -> Response {
         let status = self.0.status;
         let mut headers = vec![("content-type", PROBLEM.to_owned())];
-        if let Some(allow) = &self.0.allow {
-            headers.push(("allow", allow.clone()));
-        }
+        headers.extend(self.0.header.clone());
         if status == 503 {
             headers.push(("retry-after", RETRY_AFTER_SECONDS.to_string()));
         }
@@ -136,8 +145,10 @@ fn mistake(mistake: &Mistake) -> Value {
 }
 
 /// Returns a few words that are the same for every problem of one kind.
-fn title(status: u16, kind: Kind) -> &'static str {
+fn title(status: u16, kind: Kind, code: Code) -> &'static str {
     match status {
+        401 => return "token needed",
+        403 if code == Error::SCOPE => return "token may not do this",
         403 => return "not from another site",
         405 => return "method not possible here",
         406 => return "type cannot be given",

@@ -53,7 +53,7 @@ pub const CONNECTIONS_MAX: usize = 8_192;
 /// Requests that are answered at a time; more wait their turn. A shard takes more than that.
 const AT_ONCE_MAX: usize = 1_024;
 /// Longest time that a stop waits for answers on their way out.
-const STOP_TIME_MAX: Duration = Duration::from_secs(2);
+pub(super) const STOP_TIME_MAX: Duration = Duration::from_secs(2);
 /// Pause between two looks at whether they are out.
 const STOP_PAUSE: Duration = Duration::from_millis(5);
 

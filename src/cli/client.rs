@@ -75,6 +75,17 @@ impl Client {
         document(&self.send(&request)?)
     }
 
+    /// Gets the service's own word on how it is, also when that is a refusal. The store cannot say it in its place.
+    pub(super) fn health(&self) -> Result<Value, Error> {
+        let request = Request {
+            method: "GET",
+            path: "/health".to_owned(),
+            accept: "application/json",
+            ..Request::default()
+        };
+        document(&self.ask(&request)?)
+    }
+
     /// Gets a document of another type.
     pub(super) fn get_as(&self, path: String, accept: &'static str) -> Result<Vec<u8>, Error> {
         Ok(self.send(&Request { method: "GET", path, accept, ..Request::default() })?.body)

@@ -124,6 +124,12 @@ pub enum Error {
         /// How many things are wrong.
         count: usize,
     },
+    /// The service cannot do its work.
+    #[error("the service cannot do its work: {reasons}")] // KN0669
+    NotHealthy {
+        /// Why, joined.
+        reasons: String,
+    },
     /// The hot path takes longer than its budget.
     #[error("the hot path is over its budget of {limit} ticks a step")] // KN0667
     OverBudget {
@@ -209,6 +215,7 @@ impl Error {
             Self::Measure(_) => 668,
             Self::Found { .. } => 680,
             Self::Save { .. } => 681,
+            Self::NotHealthy { .. } => 669,
             Self::Api(error) => return Some(error.code()),
             Self::Engine(error) => return Some(error.code()),
             Self::Store(error) => return Some(error.code()),
@@ -233,7 +240,9 @@ impl Error {
             Self::NoPage { .. } => Kind::NotFound,
             Self::Refused { .. } => Kind::Unacceptable,
             Self::Data { .. } => Kind::Invalid,
-            Self::Partly { .. } | Self::OverBudget { .. } | Self::Found { .. } => Kind::Conflict,
+            Self::Partly { .. } | Self::OverBudget { .. } | Self::Found { .. } | Self::NotHealthy { .. } => {
+                Kind::Conflict
+            }
             Self::FileTooLarge { .. } => Kind::TooLarge,
             Self::NotVerified { .. } => Kind::Corrupt,
             Self::Api(error) => error.kind(),
@@ -264,6 +273,8 @@ impl Error {
             Self::Measure(_) => Some("look at the disk that holds state_dir: df -h, dmesg".to_owned()),
             Self::Found { .. } => Some("each finding above names what to change".to_owned()),
             Self::NotVerified { .. } => Some("knhk explain CODE tells of each finding what to do".to_owned()),
+            Self::Api(error) => error.hint(),
+            Self::NotHealthy { .. } => Some("journalctl -u knhk tells when it began".to_owned()),
             Self::Store(error) => Some(format!("knhk explain {}", error.code())),
             Self::Engine(error) => Some(format!("knhk explain {}", error.code())),
             Self::Service(problem) => problem.hint.clone(),

@@ -11,6 +11,7 @@ mod duration;
 mod environment;
 mod error;
 mod explain;
+mod health;
 mod http;
 mod input;
 mod kept;
@@ -25,6 +26,7 @@ mod reload;
 mod serve;
 mod state;
 mod table;
+mod token;
 mod ui;
 mod workflow;
 mod workitem;
@@ -58,10 +60,12 @@ struct Knhk {
 #[argh(subcommand)]
 enum Noun {
     Serve(serve::Serve),
+    Health(health::Health),
     Workflow(workflow::Workflow),
     Workitem(workitem::Workitem),
     State(state::State),
     Config(config::ConfigNoun),
+    Token(token::TokenNoun),
     Performance(performance::Performance),
     Explain(explain::Explain),
     Completions(completions::Completions),
@@ -176,10 +180,12 @@ fn obey(context: &mut Context, asked: Asked) -> Result<(), Error> {
     match command.noun {
         None => Err(Error::usage("a command is missing", "knhk")),
         Some(Noun::Serve(command)) => serve::run(context, &command),
+        Some(Noun::Health(command)) => health::run(context, &command),
         Some(Noun::State(noun)) => state::run(context, noun),
         Some(Noun::Workflow(noun)) => workflow::run(context, noun),
         Some(Noun::Workitem(noun)) => workitem::run(context, noun),
         Some(Noun::Config(noun)) => config::run(context, noun),
+        Some(Noun::Token(noun)) => token::run(context, noun),
         Some(Noun::Performance(noun)) => performance::run(context, noun),
         Some(Noun::Explain(command)) => explain::run(context, &command),
         Some(Noun::Man(command)) => man::run(context, &command),

@@ -10,6 +10,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::reload::Reloader;
 use super::{Context, Error};
+use crate::api::remote::{self, Bound, Remote};
 use crate::api::server::{self, CONNECTIONS_MAX};
 use crate::api::{Listener, Server};
 use crate::config::{Config, Loaded};
@@ -49,8 +50,7 @@ struct Running {
     engine: Arc<Node>,
     server: Server,
     reloader: Arc<Reloader>,
-    /// What sends spans to the collector, and its thread.
-    traces: Option<Traces>,
+    beside: Beside,
 }
 
 pub(super) fn run(context: &Context, _command: &Serve) -> Result<(), Error> {
@@ -64,12 +64,15 @@ pub(super) fn run(context: &Context, _command: &Serve) -> Result<(), Error> {
     let metrics = Arc::new(Metrics::new());
     start_log(context, config, &clock, &metrics);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "{}", words::STARTING);
-    let connections_max = connections_for(raise_file_limit());
-    let running = start(context, &loaded, &clock, &metrics, connections_max)?;
+    let files = raise_file_limit();
+    let mut running = start(context, &loaded, &clock, &metrics, files)?;
     let (listen, socket) = (config.listen, config.socket.display());
     tracing::info!(%listen, %socket, "{}: knhk serves on {listen}", words::READY);
+    if let Some(remote) = &running.beside.remote {
+        tell_of(remote);
+    }
     notify(&[sd_notify::NotifyState::Ready]);
-    wait(&signals, &running).map_err(Error::system("wait for signals"))?;
+    wait(&signals, &mut running).map_err(Error::system("wait for signals"))?;
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("{}", words::STOPPING);
     stop(running);
@@ -112,14 +115,25 @@ fn raise_file_limit() -> u64 {
     }
 }
 
-/// Returns how many connections there may be: at most half of all open files, so that they never keep the journal
-/// from opening its own.
-fn connections_for(files: u64) -> usize {
-    let half = usize::try_from(files / 2).unwrap_or(usize::MAX);
-    if half < CONNECTIONS_MAX {
-        tracing::warn!(files, connections = half, "{}", words::FEW_FILES);
+/// Returns how many connections there may be of `wanted`: all sides together at most half of all open files, so that
+/// they never keep the journal from opening its own.
+fn connections_for(files: u64, sides: u64, wanted: usize) -> usize {
+    let share = usize::try_from(files / 2 / sides).unwrap_or(usize::MAX);
+    if share < wanted {
+        tracing::warn!(files, connections = share, "{}", words::FEW_FILES);
     }
-    half.min(CONNECTIONS_MAX)
+    share.min(wanted)
+}
+
+/// Says in the log how other machines reach the service, and by what they know that it is this one.
+fn tell_of(remote: &Remote) {
+    let address = remote.address();
+    match remote.fingerprint() {
+        Some(fingerprint) => {
+            tracing::info!(%address, fingerprint, "{}: https://{address}", words::REMOTE_READY);
+        }
+        None => tracing::warn!(%address, "{}: http://{address}", words::REMOTE_PLAIN),
+    }
 }
 
 fn start(
@@ -127,33 +141,41 @@ fn start(
     loaded: &Loaded,
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
-    connections_max: usize,
+    files: u64,
 ) -> Result<Running, Error> {
     let config = &loaded.config;
-    // The port first: whether it can be had is known at once, and opening a large store takes seconds, during which it
-    // answers that the service is starting.
+    let remote = config.remote();
+    let sides = if remote.is_some() { 2 } else { 1 };
+    // The ports first: whether they can be had is known at once, and opening a large store takes seconds, during which
+    // the local one answers that the service is starting.
     let listeners = vec![Listener::tcp(config.listen)?, Listener::unix(&config.socket)?];
+    let bound = remote
+        .map(|options| {
+            let connections_max = connections_for(files, sides, options.connections_max);
+            Remote::bind(remote::Options { connections_max, ..options })
+        })
+        .transpose()?;
     metrics.start_time_seconds.set(clock.now().0 / 1_000_000);
+    let connections_max = connections_for(files, sides, CONNECTIONS_MAX);
     let options = server::Options { connections_max, ..config.server() };
     let plan = threads::plan(&config.engine().hot_cores, &threads::available_cores());
     let server = threads::off_hot_cores(&plan, || Server::start_early(listeners, &options))?;
-    match start_engine(config, clock, metrics) {
-        Ok(engine) => {
-            // Before the first request, so that the first is traced too.
-            let traces = match start_traces(config, clock, &engine) {
-                Ok(traces) => traces,
-                Err(error) => {
-                    server.stop();
-                    // What has started ends in order, so that nothing is held against the working environment.
-                    engine.stop();
-                    return Err(error);
-                }
-            };
-            let reloader = Arc::new(Reloader::new(context.environment.clone(), loaded, Arc::downgrade(&engine)));
+    let started = start_engine(config, clock, metrics).and_then(|engine| {
+        let beside = Beside::start(config, clock, &engine, bound);
+        // What has started ends in order, so that nothing is held against the working environment.
+        if beside.is_err() {
+            engine.stop();
+        }
+        Ok((engine, beside?))
+    });
+    match started {
+        Ok((engine, beside)) => {
+            let reloader =
+                Arc::new(Reloader::new(context.environment.clone(), loaded, Arc::downgrade(&engine)));
             let asked = Arc::clone(&reloader);
             engine.reload_by(move || asked.reload());
             server.serve(Arc::clone(&engine) as Arc<dyn Service>);
-            Ok(Running { engine, server, reloader, traces })
+            Ok(Running { engine, server, reloader, beside })
         }
         Err(error) => {
             server.stop();
@@ -168,6 +190,36 @@ fn start_engine(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>)
     let place = Place { disk, state_dir: config.state_dir.clone(), cache_dir: config.cache_dir.clone() };
     let engine = Engine::start(config.engine(), opened, Arc::clone(clock), Arc::clone(metrics), place)?;
     Ok(Arc::new(engine))
+}
+
+/// What runs beside the engine and the local side, if it is wanted.
+struct Beside {
+    /// What sends spans to the collector, and its thread.
+    traces: Option<Traces>,
+    /// What other machines reach.
+    remote: Option<Remote>,
+}
+
+impl Beside {
+    fn start(
+        config: &Config,
+        clock: &Arc<dyn Clock>,
+        engine: &Arc<Node>,
+        bound: Option<Bound>,
+    ) -> Result<Self, Error> {
+        // Before the first request, so that the first is traced too.
+        let traces = start_traces(config, clock, engine)?;
+        let service: Arc<dyn Service> = Arc::clone(engine) as Arc<dyn Service>;
+        let plan = threads::plan(&config.engine().hot_cores, &threads::available_cores());
+        let start = |bound: Bound| threads::off_hot_cores(&plan, || bound.start(service, Arc::clone(clock)));
+        match bound.map(start).transpose() {
+            Ok(remote) => Ok(Self { traces, remote }),
+            Err(error) => {
+                stop_traces(traces);
+                Err(error.into())
+            }
+        }
+    }
 }
 
 /// Starts what sends spans and figures to the collector, if that is wanted.
@@ -250,7 +302,7 @@ fn open(
 }
 
 /// Waits for a signal to stop, and tells systemd meanwhile that the service moves.
-fn wait(signals: &SignalFd, running: &Running) -> nix::Result<()> {
+fn wait(signals: &SignalFd, running: &mut Running) -> nix::Result<()> {
     let watchdog = sd_notify::watchdog_enabled();
     let mut accepting = Accepting::default();
     loop {
@@ -267,6 +319,8 @@ fn wait(signals: &SignalFd, running: &Running) -> nix::Result<()> {
             reload(running);
         }
         let metrics = running.engine.metrics();
+        let remote = running.beside.remote.as_ref().map_or(0, Remote::connections);
+        metrics.remote_connections.set(u64::try_from(remote).unwrap_or(u64::MAX));
         metrics.http_connections.set(u64::try_from(running.server.connections()).unwrap_or(u64::MAX));
         accepting.look(running.server.accept_failures(), running.engine.shared().clock.monotonic_us());
         if watchdog.is_some() && running.engine.is_moving() {
@@ -275,13 +329,19 @@ fn wait(signals: &SignalFd, running: &Running) -> nix::Result<()> {
     }
 }
 
-/// Reads the configuration again, and tells systemd before and after, as its `Type=notify-reload` wants it.
-fn reload(running: &Running) {
+/// Reads configuration and certificate again, and tells systemd before and after, as its `Type=notify-reload` wants it.
+fn reload(running: &mut Running) {
     if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
         notify(&[sd_notify::NotifyState::Reloading, now]);
     }
     // Whatever comes of it is in the log.
     let _ = running.reloader.reload();
+    if let Some(remote) = &mut running.beside.remote {
+        match remote.reload() {
+            Ok(()) => tell_of(remote),
+            Err(error) => tracing::warn!("{}: {error}", words::CERTIFICATE_KEPT),
+        }
+    }
     notify(&[sd_notify::NotifyState::Ready]);
 }
 
@@ -305,12 +365,13 @@ impl Accepting {
 }
 
 fn stop(running: Running) {
-    let Running { engine, server, traces, .. } = running;
+    let Running { engine, server, beside, .. } = running;
+    let ended = beside.remote.map(Remote::stop).unwrap_or_default();
     server.stop();
-    for name in engine.stop() {
+    for name in ended.into_iter().chain(engine.stop()) {
         tracing::error!(thread = name, "{}", words::THREAD_ENDED);
     }
-    stop_traces(traces);
+    stop_traces(beside.traces);
 }
 
 fn notify(states: &[sd_notify::NotifyState<'_>]) {

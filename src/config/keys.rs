@@ -122,6 +122,25 @@ keys! {
     client_timeout_ms: u64 = integer(30_000), Rule::Integer(100, 3_600_000), "0.1.0", Command,
         "Longest time that a command of the command line waits for the service.";
 
+    remote_listen: Option<SocketAddr> = text(""), Rule::Address, "0.1.0",
+        "Address for other machines, by TLS and with tokens (knhk token create); empty is off.";
+    remote_certificate: Option<PathBuf> = text(""), Rule::PathOrNone, "0.1.0",
+        "PEM file of the certificate for remote_listen, the chain after it; empty is one that signs itself, made in remote_dir.";
+    remote_key: Option<PathBuf> = text(""), Rule::PathOrNone, "0.1.0",
+        "PEM file of the key of remote_certificate.";
+    remote_names: String = text(""), Rule::Names, "0.1.0",
+        "Names and addresses in a certificate that signs itself, besides the machine's own.";
+    remote_dir: PathBuf = text("/var/lib/knhk-remote"), Rule::Path, "0.1.0",
+        "Folder of the tokens and of a certificate that signs itself; not part of the state, so that no backup brings revoked tokens back.";
+    remote_secrets_dir: Option<PathBuf> = text(""), Rule::PathOrNone, "0.1.0",
+        "Folder of further tokens in files knhk-read, knhk-work and knhk-admin, one each, as containers and systemd hand secrets over.";
+    remote_plain_http: bool = flag(false), Rule::Flag, "0.1.0",
+        "Whether remote_listen goes without TLS: only inside a container's own network, tokens can be read on their way.";
+    remote_connections_max: u64 = integer(10_240), Rule::Integer(1, 65_536), "0.1.0",
+        "Connections from other machines; more are closed at once.";
+    remote_requests_max: u64 = integer(512), Rule::Integer(1, 4_096), "0.1.0",
+        "Requests from other machines that are answered at a time; more are refused with 503.";
+
     state_dir: PathBuf = text("/var/lib/knhk"), Rule::Path, "0.1.0",
         "Folder of the state: journal, history, snapshots, archive.";
     cache_dir: PathBuf = text("/var/cache/knhk"), Rule::Path, "0.1.0",

@@ -244,7 +244,35 @@ impl Reading<'_> {
                 self.mistakes.push(mistake(&file, line, error::TOGETHER, message, ""));
             }
         }
+        self.check_remote();
         Look { values: self.values, files: self.files, mistakes: self.mistakes }
+    }
+
+    /// Checks that what protects the remote side goes together.
+    fn check_remote(&mut self) {
+        let is_set = |reading: &Self, name| match &reading.values[index_of(name)].0 {
+            Value::Text(text) => !text.is_empty(),
+            Value::Flag(flag) => *flag,
+            Value::Integer(_) => true,
+        };
+        for (one, other) in [("remote_certificate", "remote_key"), ("remote_key", "remote_certificate")] {
+            if is_set(self, one) && !is_set(self, other) {
+                let (file, line) = self.place_of(one, other);
+                let message = format!("{one} is set and {other} is not");
+                self.mistakes.push(mistake(&file, line, error::TOGETHER, message, "set both or neither"));
+            }
+        }
+        if is_set(self, "remote_plain_http") && is_set(self, "remote_certificate") {
+            let (file, line) = self.place_of("remote_plain_http", "remote_certificate");
+            let message = "remote_plain_http goes without the certificate that remote_certificate names";
+            self.mistakes.push(mistake(
+                &file,
+                line,
+                error::TOGETHER,
+                message.to_owned(),
+                "unset one of them",
+            ));
+        }
     }
 
     /// Returns the place of the first of two keys that a file sets; at least one is, or the pair is good.

@@ -2,6 +2,7 @@
 
 use super::keys::Config;
 use super::value::Cores;
+use crate::api::remote;
 use crate::{api, engine, store};
 
 const MIB: u64 = 1 << 20;
@@ -45,6 +46,34 @@ impl Config {
                 batch_lines_max: number(self.batch_lines_max),
             },
         }
+    }
+
+    /// Returns the options of the remote side; `None` when it is off.
+    pub fn remote(&self) -> Option<remote::Options> {
+        let security = match (&self.remote_certificate, &self.remote_key) {
+            _ if self.remote_plain_http => remote::Security::Plain,
+            (Some(certificate), Some(key)) => remote::Security::Tls(remote::Certificate::Files {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            }),
+            _ => {
+                let names = self.remote_names.split(',').map(str::trim).filter(|name| !name.is_empty());
+                let names = names.map(str::to_owned).collect();
+                remote::Security::Tls(remote::Certificate::SelfSigned { names })
+            }
+        };
+        let server = self.server();
+        Some(remote::Options {
+            address: self.remote_listen?,
+            security,
+            folder: self.remote_dir.clone(),
+            secrets_dir: self.remote_secrets_dir.clone(),
+            connections_max: number(self.remote_connections_max),
+            requests_max: number(self.remote_requests_max),
+            http_workers: server.http_workers,
+            times: remote::TIMES,
+            limits: server.limits,
+        })
     }
 
     /// Returns the options of the store.

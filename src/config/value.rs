@@ -61,6 +61,12 @@ pub enum Rule {
     Path,
     /// An IP address of this machine itself and a port.
     Loopback,
+    /// An IP address and a port, or nothing.
+    Address,
+    /// An absolute path, or nothing.
+    PathOrNone,
+    /// Names of hosts and IP addresses separated by commas, or nothing.
+    Names,
     /// An address that begins with http:// or https://.
     Url,
     /// `auto`, `none` or a list of core numbers.
@@ -93,6 +99,11 @@ impl Rule {
             Self::Flag => "true or false".to_owned(),
             Self::Path => "an absolute path".to_owned(),
             Self::Loopback => "a loopback address and a port, such as 127.0.0.1:8080".to_owned(),
+            Self::Address => "an address and a port, such as 0.0.0.0:8443, or \"\" for none".to_owned(),
+            Self::PathOrNone => "an absolute path, or \"\" for none".to_owned(),
+            Self::Names => {
+                "names and addresses such as knhk.example.com,192.0.2.7, or \"\" for none".to_owned()
+            }
             Self::Url => "an address such as http://127.0.0.1:4317".to_owned(),
             Self::Cores => "auto, none, or core numbers such as 2,3 or 2-5".to_owned(),
             Self::LogLevel => {
@@ -136,6 +147,9 @@ impl Rule {
                 Ok(_) => return Err(Refusal::NotLoopback),
                 Err(_) => false,
             },
+            Self::Address => text.is_empty() || text.parse::<SocketAddr>().is_ok(),
+            Self::PathOrNone => text.is_empty() || Self::Path.check_text(text).is_ok(),
+            Self::Names => text.is_empty() || text.split(',').all(|name| is_name(name.trim())),
             Self::Url => url_host(text).is_some_and(|host| !host.is_empty()),
             Self::Cores => Cores::parse(text).is_some(),
             Self::LogLevel => log_level(text).is_some(),
@@ -143,6 +157,14 @@ impl Rule {
         };
         if fits { Ok(()) } else { Err(Refusal::Text(self.words())) }
     }
+}
+
+/// Tells whether a certificate may be for this name or address.
+fn is_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    text.parse::<IpAddr>().is_ok() || (text.len() <= 253 && text.split('.').all(is_label))
 }
 
 fn is_loopback(address: IpAddr) -> bool {
@@ -272,6 +294,20 @@ impl FromValue for PathBuf {
 impl FromValue for SocketAddr {
     fn from_value(value: &Value) -> Self {
         String::from_value(value).parse().expect(CHECKED)
+    }
+}
+
+impl FromValue for Option<SocketAddr> {
+    fn from_value(value: &Value) -> Self {
+        let text = String::from_value(value);
+        (!text.is_empty()).then(|| text.parse().expect(CHECKED))
+    }
+}
+
+impl FromValue for Option<PathBuf> {
+    fn from_value(value: &Value) -> Self {
+        let text = String::from_value(value);
+        (!text.is_empty()).then(|| PathBuf::from(text))
     }
 }
 

@@ -29,8 +29,8 @@ use crate::id::{CaseId, ItemId, SpecNumber};
 use crate::store::{Disk, Tables};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels::{self, Cache, Queue};
-use crate::telemetry::words;
 use crate::telemetry::traces::{QUEUE_SPANS_MAX, Tracer};
+use crate::telemetry::words;
 
 /// How long whoever asks something of the state on disk waits for it, in microseconds; then it goes on alone.
 const MAINTENANCE_US: u64 = 20_000_000;

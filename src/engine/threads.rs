@@ -149,12 +149,12 @@ pub fn spawn_alone(name: &str, work: impl FnOnce() + Send + 'static) -> io::Resu
     std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
 }
 
-/// Returns bytes that nobody can guess, for the identity of a new store.
+/// Returns bytes that nobody can guess: the identity of a new store, a token.
 ///
 /// # Errors
 /// The system gives none.
-pub fn random_bytes() -> io::Result<[u8; 16]> {
-    let mut bytes = [0; 16];
+pub fn random_bytes<const COUNT: usize>() -> io::Result<[u8; COUNT]> {
+    let mut bytes = [0; COUNT];
     io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
     Ok(bytes)
 }

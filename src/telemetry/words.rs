@@ -54,6 +54,8 @@ words! {
     KEPT_AGAIN: Info, "history and snapshots are written again", "They could not be kept before.", "";
     UPGRADED: Info, "the store was upgraded; the release before cannot read it", "By `knhk state upgrade`.", "";
     COLLECTOR_BACK: Info, "collector is back", "Spans and figures are sent again.", "";
+    REMOTE_READY: Info, "other machines are served", "remote_listen is set; the fingerprint of the certificate is beside it.", "";
+    REMOTE_CHANGE: Info, "remote change", "A request from another machine that may change something was answered; its token, route, status and address are beside it.", "";
     CASE_INCIDENT: Warning, "cases became incidents", "At most once a second: so many cases, or items of them, cannot go on by themselves.", "`knhk workflow list --state incident`, `knhk workflow get ID` tells why; mend it, then `knhk workflow retry ID`.";
     SLOW_STEPS: Warning, "slow hot path: ticks a step are above the budget", "At most once a minute: waves of 64 and more steps took more than hot_path_max_ticks a step.", "`knhk performance benchmark`; look who shares the hot core, and whether cores are pinned and memory is locked.";
     SLOW_COMMIT: Warning, "slow commit: the disk took long", "At most once a minute: commits took longer than warm_path_timeout_ms, so clients heard that the outcome is unknown.", "Look what else writes to the disk (`iostat -x 1`); put state_dir on a faster one, or raise warm_path_timeout_ms.";
@@ -74,6 +76,10 @@ words! {
     CONFIG_WAITS: Warning, "the configuration waits for a restart", "It was read again, and a key that is read at the start only has another value.", "`systemctl restart knhk` when it suits.";
     CONFIG_REFUSED: Warning, "the configuration was read again and is refused", "It holds mistakes, a line for each; the service keeps the one that it has.", "`knhk config validate`, `knhk config fix`, then `systemctl reload knhk`.";
     COLLECTOR_AWAY: Warning, "collector is away, spans are dropped", "Nothing could be sent to otel_endpoint for 10 s; it is tried again by itself.", "`systemctl status otel-collector`, `journalctl -u otel-collector`; where there is none, `knhk config set otel_enabled false`.";
+    REMOTE_PLAIN: Warning, "other machines are served without TLS: tokens can be read on their way", "remote_plain_http is set.", "Nothing, if only a container's own network reaches it; else unset remote_plain_http.";
+    NO_TOKEN: Warning, "there is no remote token yet: nobody is let in before knhk token create", "remote_listen is set, and no token was made.", "`knhk token create --name NAME --scope work`.";
+    REMOTE_REFUSED: Warning, "remote request refused", "A request from another machine showed no token, a wrong one, or one that may not do this; at most one line a second without a good token.", "`knhk token list` tells which there are; look at the address in the line if it comes again and again.";
+    CERTIFICATE_KEPT: Warning, "the certificate was not read anew, the one before stays", "SIGHUP was received, and remote_certificate or remote_key cannot be used.", "Look at the cause in the line, mend the files, then `systemctl reload knhk`.";
     LINES_DROPPED: Warning, "log lines dropped", "More than log_lines_per_second_max lines came in one second.", "Read the lines before it; raise the limit only to look for a fault.";
     DISK_LOW: Error, "disk is below its reserve, no changes are taken", "Free space fell below disk_reserve_mb.", "Make space (`df -h /var/lib/knhk`, `knhk state info`, `knhk state trim --now`); it goes on by itself.";
     READ_ONLY: Error, "journal is not writable, no changes are taken", "A write or sync failed; it is tried again twice a second.", "Look at the cause in the line, at `df` and `dmesg`; when the disk takes writes again the service goes on by itself.";

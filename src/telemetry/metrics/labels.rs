@@ -212,12 +212,27 @@ closed_set! {
 }
 
 closed_set! {
+    /// Why the remote side refuses.
+    Remote, "reason":
+    /// No token, or no good one.
+    Token = "token",
+    /// A token that may not do this.
+    Scope = "scope",
+    /// Too many requests, or too large bodies, at a time.
+    Busy = "busy",
+    /// Too many connections.
+    Connections = "connections",
+}
+
+closed_set! {
     /// Statuses of HTTP answers; any that the service does not give by itself is `other`.
     Status, "status":
     Ok = "200",
     Created = "201",
     NoContent = "204",
     BadRequest = "400",
+    Unauthorized = "401",
+    Forbidden = "403",
     NotFound = "404",
     MethodNotAllowed = "405",
     NotAcceptable = "406",
@@ -242,6 +257,8 @@ impl Status {
             201 => Self::Created,
             204 => Self::NoContent,
             400 => Self::BadRequest,
+            401 => Self::Unauthorized,
+            403 => Self::Forbidden,
             404 => Self::NotFound,
             405 => Self::MethodNotAllowed,
             406 => Self::NotAcceptable,

@@ -11,7 +11,7 @@ mod render;
 
 pub use instrument::{Counter, Family, Gauge, Histogram, Spent};
 
-use labels::{Cache, CaseState, ItemState, Join, Markings, Queue, Route, Status, WaveSize};
+use labels::{Cache, CaseState, ItemState, Join, Markings, Queue, Remote, Route, Status, WaveSize};
 
 /// Bucket edges of ticks a step: the budget is 8, the tail is cold caches. From 8 to 64 an edge is at most a quarter above
 /// the one before, so that a quantile that is interpolated between two of them is off by no more.
@@ -106,6 +106,10 @@ pub struct Metrics {
     pub http_request_us: Family<(Route, Status), Histogram>,
     /// Open connections.
     pub http_connections: Gauge,
+    /// Open connections of the remote side.
+    pub remote_connections: Gauge,
+    /// What the remote side refused, by reason.
+    pub remote_refused: Family<Remote, Counter>,
     /// Bytes of memory that are locked.
     pub memory_locked_bytes: Gauge,
     /// Spans made.
@@ -164,6 +168,8 @@ impl Metrics {
             cache_limit_bytes: Family::new(Gauge::default),
             http_request_us: Family::new(|| Histogram::new(MICROSECOND_EDGES)),
             http_connections: Gauge::default(),
+            remote_connections: Gauge::default(),
+            remote_refused: Family::new(Counter::default),
             memory_locked_bytes: Gauge::default(),
             otlp_spans: Counter::default(),
             otlp_exported: Counter::default(),

@@ -80,6 +80,8 @@ names! {
     CACHE_LIMIT_BYTES: Gauge, "knhk_cache_limit_bytes", "bytes", "Memory that may be held, by what for.";
     HTTP_REQUEST_SECONDS: Histogram, "knhk_http_request_seconds", "seconds", "Time from a request to its answer, by route and status.";
     HTTP_CONNECTIONS: Gauge, "knhk_http_connections", "", "Open connections.";
+    REMOTE_CONNECTIONS: Gauge, "knhk_remote_connections", "", "Open connections of the remote side.";
+    REMOTE_REFUSED: Counter, "knhk_remote_refused_total", "", "Requests and connections that the remote side refused, by reason.";
     MEMORY_LOCKED_BYTES: Gauge, "knhk_memory_locked_bytes", "bytes", "Memory that is locked.";
     OTLP_SPANS: Counter, "knhk_otlp_spans_total", "", "Spans made.";
     OTLP_EXPORTED: Counter, "knhk_otlp_exported_total", "", "Spans that the collector took.";

@@ -56,6 +56,8 @@ pub(super) fn page(metrics: &Metrics, openmetrics: bool) -> String {
         }
     }
     page.gauge(names::HTTP_CONNECTIONS, &metrics.http_connections);
+    page.gauge(names::REMOTE_CONNECTIONS, &metrics.remote_connections);
+    page.counters(names::REMOTE_REFUSED, metrics.remote_refused.members());
     page.gauge(names::MEMORY_LOCKED_BYTES, &metrics.memory_locked_bytes);
     page.counter(names::OTLP_SPANS, &metrics.otlp_spans);
     page.counter(names::OTLP_EXPORTED, &metrics.otlp_exported);
