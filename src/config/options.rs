@@ -2,7 +2,7 @@
 
 use super::keys::Config;
 use super::value::Cores;
-use crate::{api, engine, store};
+use crate::{api, backup, engine, store};
 
 const MIB: u64 = 1 << 20;
 const HOUR_US: u64 = 3_600_000_000;
@@ -44,6 +44,16 @@ impl Config {
                 body_bytes_max: number(self.body_bytes_max),
                 batch_lines_max: number(self.batch_lines_max),
             },
+        }
+    }
+
+    /// Returns the options of backups.
+    pub fn backup(&self) -> backup::Options {
+        backup::Options {
+            store: self.store(),
+            backup_dir: self.backup_dir.clone(),
+            retain_us: self.backup_retain_days * 24 * HOUR_US,
+            reserve_bytes: self.disk_reserve_mb * MIB,
         }
     }
 
