@@ -4,6 +4,7 @@
 //! `tests/it/tidy.rs` holds the table of which may use which.
 
 pub mod api;
+pub mod backup;
 pub mod case;
 pub mod cli;
 pub mod config;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::problem::Problem;
 use crate::error::{Code, Kind};
-use crate::{api, config, engine, perf, store};
+use crate::{api, backup, config, engine, perf, store};
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -172,6 +172,9 @@ pub enum Error {
     /// The state cannot be used.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// A backup was not made, is not good, or was not restored.
+    #[error(transparent)]
+    Backup(#[from] backup::Error),
     /// The service refused, in its own words and with its own code.
     #[error("{0}")]
     Service(Box<Problem>),
@@ -219,6 +222,7 @@ impl Error {
             Self::Api(error) => return Some(error.code()),
             Self::Engine(error) => return Some(error.code()),
             Self::Store(error) => return Some(error.code()),
+            Self::Backup(error) => return Some(error.code()),
             Self::Service(problem) => return problem.code,
             Self::Configuration(error) => return Some(error.code()),
         };
@@ -248,6 +252,7 @@ impl Error {
             Self::Api(error) => error.kind(),
             Self::Engine(error) => error.kind(),
             Self::Store(error) => error.kind(),
+            Self::Backup(error) => error.kind(),
             Self::Service(problem) => problem.kind,
             Self::Configuration(error) => error.kind(),
         }
@@ -276,6 +281,7 @@ impl Error {
             Self::Api(error) => error.hint(),
             Self::NotHealthy { .. } => Some("journalctl -u knhk tells when it began".to_owned()),
             Self::Store(error) => Some(format!("knhk explain {}", error.code())),
+            Self::Backup(error) => Some(error.hint()),
             Self::Engine(error) => Some(format!("knhk explain {}", error.code())),
             Self::Service(problem) => problem.hint.clone(),
             Self::Configuration(error) => error.hint(),
@@ -287,6 +293,7 @@ impl Error {
     pub fn mistakes(&self) -> Vec<Value> {
         match self {
             Self::Service(problem) => problem.mistakes.clone(),
+            Self::Backup(error) => super::backup::findings(error),
             Self::Configuration(error) => error
                 .mistakes()
                 .iter()

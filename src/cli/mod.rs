@@ -4,6 +4,7 @@
 //! rule of workflows lives here. A file for each family of commands; [`ui`] alone writes to stdout and
 //! stderr. Start at [`run`].
 
+mod backup;
 mod client;
 mod completions;
 mod config;
@@ -64,6 +65,7 @@ enum Noun {
     Workflow(workflow::Workflow),
     Workitem(workitem::Workitem),
     State(state::State),
+    Backup(backup::Backup),
     Config(config::ConfigNoun),
     Token(token::TokenNoun),
     Performance(performance::Performance),
@@ -182,6 +184,7 @@ fn obey(context: &mut Context, asked: Asked) -> Result<(), Error> {
         Some(Noun::Serve(command)) => serve::run(context, &command),
         Some(Noun::Health(command)) => health::run(context, &command),
         Some(Noun::State(noun)) => state::run(context, noun),
+        Some(Noun::Backup(noun)) => backup::run(context, noun),
         Some(Noun::Workflow(noun)) => workflow::run(context, noun),
         Some(Noun::Workitem(noun)) => workitem::run(context, noun),
         Some(Noun::Config(noun)) => config::run(context, noun),

@@ -112,22 +112,7 @@ fn verify(context: &mut Context, config: &Config, command: &Verify) -> Result<()
     let level = if command.quick { Level::Quick } else { Level::Full };
     let (ui, clock) = (&mut context.ui, &context.clock);
     let mut tell = |seq: u64| ui.progress(clock.monotonic_us(), &format!("verified up to frame {seq}"));
-    let (tables, options) = (tables.as_ref(), config.store());
-    let part = |part, tell: &mut dyn FnMut(u64)| {
-        store::verify(&RealDisk, tables, Arc::new(EngineFold), &options, level, part, tell)
-    };
-    let count = if command.quick { 1 } else { threads::available_cores().len().clamp(1, VERIFY_PARTS_MAX) };
-    let free_bytes = memory::available_bytes().unwrap_or_default();
-    let rows_max = (free_bytes / VERIFY_MEMORY_SHARE / VERIFY_ROW_BYTES).max(store::PASS_ROWS) / count as u64;
-    let reports = threads::side_by_side(
-        "verify",
-        count,
-        || part(Part { number: 0, count, rows_max }, &mut tell),
-        |number| part(Part { number, count, rows_max }, &mut |_| {}),
-    );
-    let mut reports = reports.into_iter();
-    let mut report = reports.next().expect("invariant: the first part is done here");
-    reports.for_each(|other| report.join(other));
+    let mut report = verify_store(tables.as_ref(), &config.store(), level, &mut tell);
     report.findings.extend(unreadable);
     let findings: Vec<Value> = report
         .findings
@@ -154,6 +139,32 @@ fn verify(context: &mut Context, config: &Config, command: &Verify) -> Result<()
         0 => Ok(()),
         count => Err(Error::NotVerified { count }),
     }
+}
+
+/// Verifies a store by as many threads as there are cores for; `tell` hears how far it is.
+pub(super) fn verify_store(
+    tables: Option<&LmdbTables>,
+    options: &store::Options,
+    level: Level,
+    tell: &mut dyn FnMut(u64),
+) -> VerifyReport {
+    let part = |part, tell: &mut dyn FnMut(u64)| {
+        store::verify(&RealDisk, tables, Arc::new(EngineFold), options, level, part, tell)
+    };
+    let is_quick = level == Level::Quick;
+    let count = if is_quick { 1 } else { threads::available_cores().len().clamp(1, VERIFY_PARTS_MAX) };
+    let free_bytes = memory::available_bytes().unwrap_or_default();
+    let rows_max = (free_bytes / VERIFY_MEMORY_SHARE / VERIFY_ROW_BYTES).max(store::PASS_ROWS) / count as u64;
+    let reports = threads::side_by_side(
+        "verify",
+        count,
+        || part(Part { number: 0, count, rows_max }, tell),
+        |number| part(Part { number, count, rows_max }, &mut |_| {}),
+    );
+    let mut reports = reports.into_iter();
+    let mut report = reports.next().expect("invariant: the first part is done here");
+    reports.for_each(|other| report.join(other));
+    report
 }
 
 fn verified(report: &VerifyReport) -> String {

@@ -3,7 +3,7 @@
 use super::keys::Config;
 use super::value::Cores;
 use crate::api::remote;
-use crate::{api, engine, store};
+use crate::{api, backup, engine, store};
 
 const MIB: u64 = 1 << 20;
 const HOUR_US: u64 = 3_600_000_000;
@@ -74,6 +74,16 @@ impl Config {
             times: remote::TIMES,
             limits: server.limits,
         })
+    }
+
+    /// Returns the options of backups.
+    pub fn backup(&self) -> backup::Options {
+        backup::Options {
+            store: self.store(),
+            backup_dir: self.backup_dir.clone(),
+            retain_us: self.backup_retain_days * 24 * HOUR_US,
+            reserve_bytes: self.disk_reserve_mb * MIB,
+        }
     }
 
     /// Returns the options of the store.

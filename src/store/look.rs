@@ -84,13 +84,9 @@ impl<D: Disk> Looking<'_, D> {
     ) -> Result<Option<Looked<D, T>>, Error> {
         let Self { disk, fold, options, checked } = *self;
         let beside = Beside::of_format(&**disk, options)?;
-        let Some(found) = find_journal(&**disk, options, &beside)? else { return Ok(None) };
-        let Found { store, segments, end, cut, format, .. } = found;
-        let mut warnings: Vec<String> = cut.iter().map(|cut| cut.told(end.seq, None)).collect();
-        let ends = Ends { store, seq: end.seq, hash: end.hash };
-        let folder = options.state_dir.join(JOURNAL_FOLDER);
-        let journal =
-            JournalReader { shared: Arc::new(Shared::new(Arc::clone(disk), folder, segments, end, format)) };
+        let Some((journal, ends, mut warnings)) = journal_of(disk, options, &beside)? else {
+            return Ok(None);
+        };
         let believed = tables.filter(|_| !Marker::is_doubtful(Arc::clone(disk), options.cache_dir.clone()));
         let stored = match believed {
             Some(tables) => over_stored(&journal, tables, fold, &ends, checked)?,
@@ -102,6 +98,25 @@ impl<D: Disk> Looking<'_, D> {
         };
         Ok(Some(Looked { journal, follower, is_beside, holder: None, warnings, _lock: None }))
     }
+}
+
+/// A reader of a journal, its end, and what a person should know.
+type Journal<D> = (JournalReader<D>, Ends, Vec<String>);
+
+/// Returns a reader of the journal up to its good end; `None` when there is no
+/// store, and never was one.
+pub(super) fn journal_of<D: Disk>(
+    disk: &Arc<D>,
+    options: &Options,
+    beside: &Beside,
+) -> Result<Option<Journal<D>>, Error> {
+    let Some(found) = find_journal(&**disk, options, beside)? else { return Ok(None) };
+    let Found { store, segments, end, cut, format, .. } = found;
+    let warnings = cut.iter().map(|cut| cut.told(end.seq, None)).collect();
+    let ends = Ends { store, seq: end.seq, hash: end.hash };
+    let folder = options.state_dir.join(JOURNAL_FOLDER);
+    let shared = Shared::new(Arc::clone(disk), folder, segments, end, format);
+    Ok(Some((JournalReader { shared: Arc::new(shared) }, ends, warnings)))
 }
 
 /// Tells whether there is a store, or was one; nothing is made.

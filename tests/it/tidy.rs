@@ -16,8 +16,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["error", "id"]),
     ("telemetry", &["error", "id"]),
     ("engine", &["error", "id", "spec", "expr", "net", "kernel", "case", "store", "telemetry"]),
+    ("backup", &["error", "id", "store", "telemetry"]),
     ("api", &["error", "id", "spec", "net", "engine", "telemetry"]),
-    ("config", &["error", "store", "telemetry", "engine", "api"]),
+    ("config", &["error", "store", "telemetry", "engine", "backup", "api"]),
     ("perf", &["error", "id", "net", "kernel", "engine", "store", "telemetry"]),
     (
         "cli",
@@ -32,6 +33,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "store",
             "telemetry",
             "engine",
+            "backup",
             "api",
             "config",
             "perf",
