@@ -211,7 +211,6 @@ tree_stop
 tree_boot
 check "after a boot: the case and the drop-in are there" outlives_a_boot
 
-nothing_failed() { same "$(in_tree systemctl --failed --plain --no-legend)" ""; }
 check "no unit has failed" nothing_failed
 
 # From here on scripts/install runs inside, as it does on a host.
