@@ -65,7 +65,7 @@ others_are_refused() {
     local before
     before=$(knhk workflow list --quiet)
     gives 78 as bob knhk workflow list
-    has "$said" 'Permission denied'
+    has "$said" 'Permission denied' 'join the group knhk'
     gives 78 as bob knhk workflow create order
     gives 78 as bob knhk workflow register /srv/order.yawl
     # Not by a configuration of their own either: the socket itself is closed to them.
