@@ -3,8 +3,8 @@
 fresh package
 builds() {
     local first second
-    first=$(scripts/deb --binary "$binary" --check)
-    second=$(scripts/deb --binary "$binary" --version "$(sed -E 's/.*knhk_(.*)-1_.*/\1/' <<<"$first")-2")
+    first=$(scripts/deb --binary "$binary" --output "$place" --check)
+    second=$(scripts/deb --binary "$binary" --output "$place" --version "$(sed -E 's/.*knhk_(.*)-1_.*/\1/' <<<"$first")-2")
     install -m 644 "$first" "$tree/srv/first.deb"
     install -m 644 "$second" "$tree/srv/second.deb"
 }
@@ -120,9 +120,9 @@ check "a purge that was agreed to before deletes the state, and never backups" p
 
 same_bytes() {
     local one
-    one=$(scripts/deb --binary "$binary")
+    one=$(scripts/deb --binary "$binary" --output "$place")
     sha256sum "$one" >"$place/sum"
-    scripts/deb --binary "$binary"
+    scripts/deb --binary "$binary" --output "$place"
     sha256sum -c "$place/sum"
 }
 check "built again, the package has the same bytes" same_bytes
