@@ -160,8 +160,7 @@ impl Reading<'_> {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound && matches!(absent, Absent::Fine) => return,
             Err(error) => {
-                let message = format!("could not be read: {error}");
-                self.mistakes.push(mistake(&name, 0, error::UNREADABLE, message, ""));
+                self.mistakes.push(unreadable(&name, &error));
                 return;
             }
         };
@@ -194,8 +193,7 @@ impl Reading<'_> {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return paths,
             Err(error) => {
-                let message = format!("could not be read: {error}");
-                self.mistakes.push(mistake(&folder.display().to_string(), 0, error::UNREADABLE, message, ""));
+                self.mistakes.push(unreadable(&folder.display().to_string(), &error));
                 return paths;
             }
         };
@@ -288,6 +286,13 @@ impl Reading<'_> {
 
 fn index_of(name: &str) -> usize {
     KEYS.iter().position(|key| key.name == name).expect("invariant: the key is in the table")
+}
+
+/// Only root and the service's group may read what an installation puts under /etc.
+fn unreadable(path: &str, error: &std::io::Error) -> Mistake {
+    let hint =
+        if error.kind() == ErrorKind::PermissionDenied { "use sudo, or join the group knhk" } else { "" };
+    mistake(path, 0, error::UNREADABLE, format!("could not be read: {error}"), hint)
 }
 
 /// Returns at most one byte more than the limit.
