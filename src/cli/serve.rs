@@ -322,7 +322,10 @@ fn wait(signals: &SignalFd, running: &mut Running) -> nix::Result<()> {
         let remote = running.beside.remote.as_ref().map_or(0, Remote::connections);
         metrics.remote_connections.set(u64::try_from(remote).unwrap_or(u64::MAX));
         metrics.http_connections.set(u64::try_from(running.server.connections()).unwrap_or(u64::MAX));
-        accepting.look(running.server.accept_failures(), running.engine.shared().clock.monotonic_us());
+        let now_us = running.engine.shared().clock.monotonic_us();
+        if let Some(failures) = accepting.look(running.server.accept_failures(), now_us) {
+            tracing::warn!(failures, "{}: {failures} failures", words::ACCEPT_FAILED);
+        }
         if watchdog.is_some() && running.engine.is_moving() {
             notify(&[sd_notify::NotifyState::Watchdog]);
         }
@@ -353,14 +356,15 @@ struct Accepting {
 }
 
 impl Accepting {
-    /// Tells that there were more failures, once in a while.
-    fn look(&mut self, failures: usize, now_us: u64) {
+    /// Hears of all failures so far; returns how many are to be told now.
+    fn look(&mut self, failures: usize, now_us: u64) -> Option<usize> {
         let is_due = self.told_us.is_none_or(|told| now_us.saturating_sub(told) >= ACCEPT_TOLD_EVERY_US);
-        if failures > self.failures && is_due {
-            let more = failures - self.failures;
-            tracing::warn!(failures = more, "{}: {more} failures", words::ACCEPT_FAILED);
-            (self.failures, self.told_us) = (failures, Some(now_us));
+        if failures <= self.failures || !is_due {
+            return None;
         }
+        let more = failures - self.failures;
+        (self.failures, self.told_us) = (failures, Some(now_us));
+        Some(more)
     }
 }
 
@@ -377,4 +381,18 @@ fn stop(running: Running) {
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
     // Without systemd there is nobody to tell.
     drop(sd_notify::notify(states));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_that_cannot_be_let_in_are_told_once_a_minute_and_all_are_counted() {
+        let mut accepting = Accepting::default();
+        let told: Vec<_> = [(0, 1), (5, 2), (6, 3), (9, 61), (9, 62), (9, 200), (10, 201)]
+            .map(|(failures, seconds)| accepting.look(failures, seconds * 1_000_000))
+            .to_vec();
+        assert_eq!(told, [None, Some(5), None, None, Some(4), None, Some(1)]);
+    }
 }

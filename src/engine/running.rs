@@ -612,14 +612,14 @@ fn run_timers<D: Disk, T: Tables>(shared: &Shared<D, T>) {
         shared.look_at_disk();
         shared.look_at_clock();
         telling.look(&shared.condition, now_us);
-        threads::pause_us(TIMER_US / 4);
-        for _ in 0..3 {
-            if shared.condition.is_stopping.load(Ordering::Acquire) {
-                return;
+        for _ in 0..4 {
+            if !shared.condition.is_stopping.load(Ordering::Acquire) {
+                threads::pause_us(TIMER_US / 4);
             }
-            threads::pause_us(TIMER_US / 4);
         }
     }
+    // What came since the last look.
+    telling.look(&shared.condition, shared.clock.monotonic_us());
 }
 
 fn count(metrics: &Metrics, tally: &Tally) {

@@ -22,40 +22,45 @@ pub struct Words {
     pub what_to_do: &'static str,
 }
 
-/// Writes one constant for each message and the list of all.
+/// Writes one constant for each message and the list of all. What to do is missing below a warning.
 macro_rules! words {
-    ($($constant:ident: $level:ident, $text:literal, $when:literal, $what_to_do:literal;)+) => {
+    ($($constant:ident: $level:ident, $text:literal, $when:literal $(, $what_to_do:literal)?;)+) => {
         $(#[doc = $when] pub const $constant: &str = $text;)+
         /// All messages, in the order of the documentation.
         pub const ALL: &[Words] = &[
-            $(Words { text: $text, level: LogLevel::$level, when: $when, what_to_do: $what_to_do },)+
+            $(Words {
+                text: $text,
+                level: LogLevel::$level,
+                when: $when,
+                what_to_do: concat!("" $(, $what_to_do)?),
+            },)+
         ];
     };
 }
 
 words! {
-    STARTING: Info, "starting", "The program begins to open its state.", "";
-    NEW_STORE: Info, "a new store was made", "There was no state yet.", "";
-    OPENING: Info, "the state is being opened", "Opening takes long; fields say how far it is.", "";
-    OPENED_NOTE: Info, "opened the state", "Something about the state as it was found, nothing that needs a person.", "";
-    READY: Info, "ready", "Requests are answered from now on.", "";
-    STOPPING: Info, "stopping", "A signal was received; requests under way are finished.", "";
-    STOPPED: Info, "stopped", "Everything acknowledged is durable and all threads have ended.", "";
-    CONFIG_CHANGED: Info, "the configuration changed", "It was read again, by SIGHUP or for `knhk config set`; a line for each key.", "";
-    CONFIG_SAME: Info, "the configuration was read again: nothing has changed", "SIGHUP was received.", "";
-    SPECIFICATION_REGISTERED: Info, "specification registered", "A new version of a specification is stored.", "";
-    WRITABLE: Info, "changes are taken again", "The journal can be written again, or the disk has space again.", "";
-    CLOCK_RIGHT: Info, "the clock is right again, or believed", "A jump of the clock is over.", "";
-    ENVIRONMENT_READY: Info, "the working environment is whole again", "It was made anew.", "";
-    ENVIRONMENT_SMALLER: Info, "the working environment was half free and is smaller now", "Its file was copied into a smaller one.", "";
-    SNAPSHOT_WRITTEN: Info, "a snapshot was written", "By itself or by `knhk state snapshot`.", "";
-    HISTORY_WRITTEN: Info, "history was written", "Complete segments of the journal were sorted by case and compressed.", "";
-    FILE_GONE: Info, "a file that is no longer needed went", "Its grace is over.", "";
-    KEPT_AGAIN: Info, "history and snapshots are written again", "They could not be kept before.", "";
-    UPGRADED: Info, "the store was upgraded; the release before cannot read it", "By `knhk state upgrade`.", "";
-    COLLECTOR_BACK: Info, "collector is back", "Spans and figures are sent again.", "";
-    REMOTE_READY: Info, "other machines are served", "remote_listen is set; the fingerprint of the certificate is beside it.", "";
-    REMOTE_CHANGE: Info, "remote change", "A request from another machine that may change something was answered; its token, route, status and address are beside it.", "";
+    STARTING: Info, "starting", "The program begins to open its state.";
+    NEW_STORE: Info, "a new store was made", "There was no state yet.";
+    OPENING: Info, "the state is being opened", "Opening takes long; fields say how far it is.";
+    OPENED_NOTE: Info, "opened the state", "Something about the state as it was found, nothing that needs a person.";
+    READY: Info, "ready", "Requests are answered from now on.";
+    STOPPING: Info, "stopping", "A signal was received; requests under way are finished.";
+    STOPPED: Info, "stopped", "Everything acknowledged is durable and all threads have ended.";
+    CONFIG_CHANGED: Info, "the configuration changed", "It was read again, by SIGHUP or for `knhk config set`; a line for each key.";
+    CONFIG_SAME: Info, "the configuration was read again: nothing has changed", "SIGHUP was received.";
+    SPECIFICATION_REGISTERED: Info, "specification registered", "A new version of a specification is stored.";
+    WRITABLE: Info, "changes are taken again", "The journal can be written again, or the disk has space again.";
+    CLOCK_RIGHT: Info, "the clock is right again, or believed", "A jump of the clock is over.";
+    ENVIRONMENT_READY: Info, "the working environment is whole again", "It was made anew.";
+    ENVIRONMENT_SMALLER: Info, "the working environment was half free and is smaller now", "Its file was copied into a smaller one.";
+    SNAPSHOT_WRITTEN: Info, "a snapshot was written", "By itself or by `knhk state snapshot`.";
+    HISTORY_WRITTEN: Info, "history was written", "Complete segments of the journal were sorted by case and compressed.";
+    FILE_GONE: Info, "a file that is no longer needed went", "Its grace is over.";
+    KEPT_AGAIN: Info, "history and snapshots are written again", "They could not be kept before.";
+    UPGRADED: Info, "the store was upgraded; the release before cannot read it", "By `knhk state upgrade`.";
+    COLLECTOR_BACK: Info, "collector is back", "Spans and figures are sent again.";
+    REMOTE_READY: Info, "other machines are served", "remote_listen is set; the fingerprint of the certificate is beside it.";
+    REMOTE_CHANGE: Info, "remote change", "A request from another machine that may change something was answered; its token, route, status and address are beside it.";
     CASE_INCIDENT: Warning, "cases became incidents", "At most once a second: so many cases, or items of them, cannot go on by themselves.", "`knhk workflow list --state incident`, `knhk workflow get ID` tells why; mend it, then `knhk workflow retry ID`.";
     SLOW_STEPS: Warning, "slow hot path: ticks a step are above the budget", "At most once a minute: waves of 64 and more steps took more than hot_path_max_ticks a step.", "`knhk performance benchmark`; look who shares the hot core, and whether cores are pinned and memory is locked.";
     SLOW_COMMIT: Warning, "slow commit: the disk took long", "At most once a minute: commits took longer than warm_path_timeout_ms, so clients heard that the outcome is unknown.", "Look what else writes to the disk (`iostat -x 1`); put state_dir on a faster one, or raise warm_path_timeout_ms.";

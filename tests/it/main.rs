@@ -7,6 +7,7 @@ mod cli;
 mod client;
 mod config;
 mod crash;
+mod docs;
 mod durable;
 mod engine;
 mod examples;

@@ -201,6 +201,23 @@ fn the_names_of_the_guide_stay() {
 }
 
 #[test]
+fn buckets_of_ticks_are_narrow_where_quantiles_are_read() {
+    let page = some().render(false);
+    let edges: Vec<u64> = page
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("knhk_hot_path_ticks_bucket{le=\"")?.split('"').next()?.parse().ok()
+        })
+        .filter(|edge| *edge <= 64)
+        .collect();
+    assert_eq!((edges.first(), edges.last()), (Some(&1), Some(&64)));
+    for pair in edges.windows(2) {
+        let (below, above) = (pair[0], pair[1]);
+        assert!(above - below == 1 || above * 4 <= below * 5, "{below} to {above} is more than a quarter");
+    }
+}
+
+#[test]
 fn promtool_finds_nothing_wrong() {
     for page in [some().render(false), Metrics::new().render(false)] {
         let child = Command::new("promtool")

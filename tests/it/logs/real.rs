@@ -1,5 +1,7 @@
 //! What the real binary says: nothing alarming when all is well, nothing of a case's data, and little in a storm.
 
+use std::net::TcpStream;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,6 +14,11 @@ use crate::support::wait;
 
 /// Longest time until the log says what it should.
 const TOLD_MAX: Duration = Duration::from_secs(30);
+/// What strace adds to a sync, in microseconds.
+const SLOW_SYNC: &str = "inject=fdatasync:delay_exit=300000";
+/// So few files that not even the connections that the service would take fit in; root may not raise that.
+const FEW_FILES: [&str; 5] =
+    ["prlimit", "--nofile=28:28", "setpriv", "--bounding-set=-all", "--inh-caps=-all"];
 /// Items that fail at once.
 const STORM: u64 = 300;
 /// Requests of the test of data.
@@ -73,6 +80,61 @@ fn a_run_without_trouble_has_nothing_that_a_search_for_trouble_finds() {
     ] {
         assert!(said.iter().any(|message| message.starts_with(expected)), "{expected} is missing:\n{log}");
     }
+}
+
+#[test]
+fn a_slow_disk_is_told_in_words_that_a_search_finds() {
+    // Every sync takes longer than a command may.
+    let slow = [
+        "strace",
+        "-D",
+        "-f",
+        "-o",
+        "/dev/null",
+        "-e",
+        "signal=none",
+        "-e",
+        "trace=fdatasync",
+        "-e",
+        SLOW_SYNC,
+    ];
+    let mut tried = Command::new(slow[0]);
+    if !tried.args(&slow[1..]).arg("true").status().is_ok_and(|status| status.success()) {
+        return wait::absent("strace is not here or may not trace");
+    }
+    let mut place = Place::with(&[("warm_path_timeout_ms", "100")]);
+    let mut service = place.start_under(&slow);
+    load::register(&service);
+    let told = wait::until(TOLD_MAX, || {
+        let log = place.log();
+        let found =
+            messages(&log).into_iter().find(|message| message.starts_with("warning: slow commit: "))?;
+        Some(found.to_owned())
+    });
+    let told = told.unwrap_or_else(|| panic!("nothing is slow:\n{}", place.log()));
+    assert!(told.contains("the longest"), "{told}");
+    assert!(service.stop().success(), "{}", place.log());
+}
+
+#[test]
+fn clients_that_cannot_be_let_in_are_told_of() {
+    let mut tried = Command::new(FEW_FILES[0]);
+    if !tried.args(&FEW_FILES[1..]).arg("true").status().is_ok_and(|status| status.success()) {
+        return wait::absent("prlimit and setpriv are not here or may not lower limits");
+    }
+    let mut place = Place::new();
+    let mut service = place.start_under(&FEW_FILES);
+    let silent: Vec<_> = (0..64).filter_map(|_| TcpStream::connect(service.address).ok()).collect();
+    assert!(silent.len() > 20, "only {} connections were taken", silent.len());
+    let told = wait::until(TOLD_MAX, || {
+        place.log().contains("warning: connections cannot be accepted, trying again: ").then_some(())
+    });
+    assert!(told.is_some(), "{}", place.log());
+    drop(silent);
+    let well =
+        wait::until(TOLD_MAX, || service.client().get("/health").ok().filter(|answer| answer.status == 200));
+    assert!(well.is_some(), "{}", place.log());
+    assert!(service.stop().success(), "{}", place.log());
 }
 
 fn items(client: &mut Client, case: &str) -> Vec<String> {

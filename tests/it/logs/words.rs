@@ -128,8 +128,8 @@ all is well:
     journalctl -u knhk | grep -i \"tick\\|performance\\|slow\"
 
 A service that cannot start says why in a line `error[KN0000]: ` with the code of [docs/errors](../errors).
-At most `log_lines_per_second_max` lines go out in a second. No line has data of a case, a reason that somebody gave, a
-business key or an idempotency key.
+At most `log_lines_per_second_max` lines go out in a second. With `log_level` info and above no line has data of a case, a
+reason that somebody gave, a business key or an idempotency key.
 
 ## Errors and warnings
 

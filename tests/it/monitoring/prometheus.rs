@@ -1,5 +1,6 @@
 //! A real Prometheus with a folder and a port of its own, that scrapes one service every second.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -86,7 +87,8 @@ impl Prometheus {
 
     /// Asks a query as of a time.
     fn ask(&mut self, query: &str, end_s: f64) -> Value {
-        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let mut encoded = String::new();
+        query.bytes().for_each(|byte| write!(encoded, "%{byte:02X}").unwrap());
         let answer = self.get(&format!("/api/v1/query?query={encoded}&time={end_s}"));
         assert_eq!(answer["status"], "success", "{query}: {answer}");
         answer["data"].clone()
