@@ -21,6 +21,7 @@ mod metrics;
 mod net;
 mod offline;
 mod orjoin;
+mod remote;
 mod replay;
 mod sim;
 mod spec;
