@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails by panic says where")]
 
 mod api;
+mod audit;
 mod case;
 mod cli;
 mod client;
@@ -24,6 +25,7 @@ mod monitoring;
 mod net;
 mod offline;
 mod orjoin;
+mod remote;
 mod replay;
 mod sim;
 mod spec;

@@ -30,11 +30,14 @@ fn help_goes_to_stdout_and_wrong_usage_to_stderr_with_2() {
 
             Commands:
               serve             Run the service until SIGTERM
+              health            Ask the running service whether it can do its work; exit 0
+                                when it can
               workflow          Register specifications, start cases, see and steer them
               workitem          See and do the work of cases
               state             Look at, verify, repair, trim and upgrade the state on disk
               backup            Make, list, verify and restore backups of the state
               config            Show and check the configuration
+              token             Make, list and revoke the tokens that remote_listen asks for
               performance       Measure what this machine does
               explain           Print what an error code means and what to do
               completions       Print the completions of a shell

@@ -1,0 +1,153 @@
+//! The real service with the remote side on: commands, log, signals.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+
+use super::client::{Client, PATIENCE, trusting};
+use crate::support::service::{Place, root};
+use crate::support::wait;
+
+/// Returns a place whose service also listens for other machines, and where.
+fn place() -> (Place, SocketAddr) {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut place = Place::new();
+    let folder = format!("{:?}", place.path("remote").display().to_string());
+    let listen = format!("\"{address}\"");
+    place.set(&[("remote_listen", &listen), ("remote_dir", &folder), ("remote_names", "\"knhk.example\"")]);
+    (place, address)
+}
+
+/// Runs a command and returns what it said.
+#[track_caller]
+fn said(place: &Place, arguments: &[&str]) -> String {
+    let output = place.knhk(arguments);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {}{said}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+fn wait_for_line(place: &Place, words: &str) -> String {
+    let found = || place.log().lines().rev().find(|line| line.contains(words)).map(str::to_owned);
+    wait::until(PATIENCE, found).unwrap_or_else(|| panic!("no line {words:?} in\n{}", place.log()))
+}
+
+#[test]
+fn a_case_is_worked_from_another_machine_and_the_log_says_by_whom() {
+    let (mut place, address) = place();
+    let mut service = place.start();
+    let fingerprint = wait_for_line(&place, "knhk serves other machines on https://");
+    wait_for_line(&place, "there is no remote token yet");
+    let admin = said(&place, &["token", "create", "--name", "boss", "--scope", "admin"]).trim().to_owned();
+    let work = said(&place, &["token", "create", "--name", "billing", "--scope", "work", "--expires", "90d"]);
+    let certificate = place.path("remote/certificate.pem");
+    let mut client = Client::tls(address, &certificate);
+    let source = fs::read(root().join("examples/order/order.yawl")).unwrap();
+    let registered = client.ask("POST", "/workflows", Some(&admin), &source).expect(201);
+    let body = serde_json::json!({ "workflow": registered["id"] }).to_string();
+    let case = client.ask("POST", "/cases", Some(work.trim()), body.as_bytes()).expect(201);
+    let path = format!("/cases/{}", case["id"].as_str().unwrap());
+    assert_eq!(client.ask("GET", &path, Some(work.trim()), b"").expect(200)["id"], case["id"]);
+    assert_eq!(client.ask("POST", "/workflows", Some(work.trim()), &source).status, 403);
+    assert_eq!(client.ask("GET", &path, Some("knhk_guessed"), b"").status, 401);
+    let line = wait_for_line(&place, "remote change");
+    for part in ["token=billing", "route=\"POST /cases\"", "status=201", "peer=127.0.0.1"] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+    wait_for_line(&place, "remote request refused: its scope is work, it takes admin");
+    wait_for_line(&place, "remote request refused: unknown token");
+    let log = place.log();
+    assert!(!log.contains(admin.as_str()) && !log.contains(work.trim()), "a token is in the log:\n{log}");
+    let page = client.ask("GET", "/metrics", Some(&admin), b"").text();
+    assert!(page.contains("knhk_remote_refused_total{reason=\"token\"} 1\n"), "{page}");
+    // The certificate is the same after another start, and SIGHUP has it read anew.
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(i32::try_from(service.pid()).unwrap()),
+        nix::sys::signal::Signal::SIGHUP,
+    )
+    .unwrap();
+    let twice = || (place.log().matches("knhk serves other machines").count() == 2).then_some(());
+    wait::until(PATIENCE, twice).expect("a line about the certificate");
+    assert!(service.stop().success(), "{}", place.log());
+    let mut service = place.start();
+    let config = trusting(&certificate, tokio_rustls::rustls::DEFAULT_VERSIONS);
+    assert!(Client::with(address, config, "knhk.example").is_ok(), "remote_names is in the certificate");
+    let again = wait_for_line(&place, "knhk serves other machines on https://");
+    let only = |line: &str| line.split_once("fingerprint=").unwrap().1.to_owned();
+    assert_eq!(only(&again), only(&fingerprint));
+    assert_eq!(Client::tls(address, &certificate).ask("GET", &path, Some(&admin), b"").status, 200);
+    assert!(service.stop().success());
+}
+
+#[test]
+fn tokens_are_managed_by_commands() {
+    let (place, _) = place();
+    let json =
+        |arguments: &[&str]| -> serde_json::Value { serde_json::from_str(&said(&place, arguments)).unwrap() };
+    let made = json(&["token", "create", "--name", "a", "--scope", "read", "--expires", "1ms", "--json"]);
+    assert_eq!((&made["name"], &made["scope"]), (&"a".into(), &"read".into()));
+    said(&place, &["token", "create", "--name", "b", "--scope", "admin"]);
+    let listed = json(&["token", "list", "--json"]);
+    assert_eq!(listed["items"][0]["expired"], true);
+    assert_eq!(listed["items"][1]["expires"], serde_json::Value::Null);
+    assert!(!listed.to_string().contains(made["token"].as_str().unwrap()));
+    let table = said(&place, &["token", "list"]);
+    assert!(table.contains("(expired)") && table.contains("never"), "{table}");
+    let status = |arguments: &[&str]| place.knhk(arguments).status.code();
+    assert_eq!(status(&["token", "create", "--name", "b", "--scope", "read"]), Some(1));
+    assert_eq!(status(&["token", "create", "--name", "c", "--scope", "root"]), Some(2));
+    assert_eq!(status(&["token", "create", "--name", "a b", "--scope", "read"]), Some(2));
+    assert_eq!(said(&place, &["token", "revoke", "a"]), "a is revoked\n");
+    assert_eq!(status(&["token", "revoke", "a"]), Some(1));
+    let mode = fs::metadata(place.path("remote/tokens")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn health_is_asked_of_the_service_and_of_nobody_else() {
+    let mut place = Place::new();
+    // With nobody there the store cannot speak for it.
+    let output = place.knhk(&["health"]);
+    assert_eq!(output.status.code(), Some(69), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut service = place.start();
+    let text = said(&place, &["health"]);
+    assert!(text.starts_with("ok\n") || text.starts_with("degraded\n"), "{text}");
+    let document: serde_json::Value = serde_json::from_str(&said(&place, &["health", "--json"])).unwrap();
+    assert_eq!(document["status"].as_str(), text.lines().next());
+    assert!(service.stop().success());
+    assert_eq!(place.knhk(&["health"]).status.code(), Some(69));
+}
+
+#[test]
+fn without_tls_the_service_warns() {
+    let (mut place, address) = place();
+    place.set(&[("remote_plain_http", "true")]);
+    let mut service = place.start();
+    let line = wait_for_line(&place, "without TLS");
+    assert!(line.contains("warning: ") && line.contains(&address.to_string()), "{line}");
+    assert_eq!(Client::plain(address).ask("GET", "/health", None, b"").status, 401);
+    assert!(!place.path("remote/key.pem").exists());
+    assert!(service.stop().success());
+}
+
+#[test]
+fn a_certificate_that_is_wrong_keeps_the_service_from_starting() {
+    let (mut place, _) = place();
+    let file = format!("{:?}", place.path("x.pem").display().to_string());
+    place.set(&[("remote_certificate", &file)]);
+    let output = place.knhk(&["config", "validate"]);
+    assert_eq!(output.status.code(), Some(78));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("remote_certificate is set and remote_key is not"), "{text}");
+    place.set(&[("remote_key", &file)]);
+    let mut service = place.spawn(&[]);
+    assert_eq!(service.wait().code(), Some(74), "{}", place.log());
+    fs::write(place.path("x.pem"), "nothing").unwrap();
+    let mut service = place.spawn(&[]);
+    assert_eq!(service.wait().code(), Some(78), "{}", place.log());
+    assert!(
+        place.log().contains("KN0556") && place.log().contains("holds no PEM certificate"),
+        "{}",
+        place.log()
+    );
+}
