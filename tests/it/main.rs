@@ -27,3 +27,4 @@ mod spec;
 mod store;
 mod support;
 mod tidy;
+mod traces;
