@@ -60,14 +60,14 @@ func newFileFactory() exporter.Factory {
 }
 
 func newTraces(ctx context.Context, set exporter.Settings, config component.Config) (exporter.Traces, error) {
-	file := &file{config: config.(*fileConfig)}
+	file := fileOf(config.(*fileConfig))
 	return exporterhelper.NewTraces(ctx, set, config, file.traces,
 		exporterhelper.WithCapabilities(consumer.Capabilities{MutatesData: false}),
 		exporterhelper.WithStart(file.start), exporterhelper.WithShutdown(file.stop))
 }
 
 func newMetrics(ctx context.Context, set exporter.Settings, config component.Config) (exporter.Metrics, error) {
-	file := &file{config: config.(*fileConfig)}
+	file := fileOf(config.(*fileConfig))
 	return exporterhelper.NewMetrics(ctx, set, config, file.metrics,
 		exporterhelper.WithCapabilities(consumer.Capabilities{MutatesData: false}),
 		exporterhelper.WithStart(file.start), exporterhelper.WithShutdown(file.stop))
@@ -78,9 +78,31 @@ type file struct {
 	mutex  sync.Mutex
 	open   *os.File
 	bytes  int64
+	users  int
+}
+
+// Spans and figures of one configuration go into one file, which must be counted and cut by one only.
+var (
+	filesMutex sync.Mutex
+	files      = map[*fileConfig]*file{}
+)
+
+func fileOf(config *fileConfig) *file {
+	filesMutex.Lock()
+	defer filesMutex.Unlock()
+	if files[config] == nil {
+		files[config] = &file{config: config}
+	}
+	return files[config]
 }
 
 func (file *file) start(context.Context, component.Host) error {
+	file.mutex.Lock()
+	defer file.mutex.Unlock()
+	file.users++
+	if file.open != nil {
+		return nil
+	}
 	open, err := os.OpenFile(file.config.Path, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o640)
 	if err != nil {
 		return err
@@ -94,10 +116,18 @@ func (file *file) start(context.Context, component.Host) error {
 }
 
 func (file *file) stop(context.Context) error {
-	if file.open == nil {
+	file.mutex.Lock()
+	defer file.mutex.Unlock()
+	file.users--
+	if file.open == nil || file.users > 0 {
 		return nil
 	}
-	return file.open.Close()
+	open := file.open
+	file.open = nil
+	filesMutex.Lock()
+	defer filesMutex.Unlock()
+	delete(files, file.config)
+	return open.Close()
 }
 
 func (file *file) traces(_ context.Context, traces ptrace.Traces) error {

@@ -152,6 +152,14 @@ impl Asking {
     }
 }
 
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if let Some(traced) = self.traced.take() {
+            traced.abandon(self.asker.service());
+        }
+    }
+}
+
 impl Future for Asking {
     type Output = Response;
 

@@ -29,10 +29,19 @@ pub(super) fn begin(service: &dyn Service, request: &Request, route: Route) -> O
 impl Traced {
     /// Ends the span, and tells the client its place.
     pub(super) fn end(self, service: &dyn Service, response: &mut Response) {
+        response.headers.push(("traceparent", self.context.to_string()));
+        self.finish(service, Some(response.status));
+    }
+
+    /// Ends the span of a request whose client is gone: what was done for it is under this span.
+    pub(super) fn abandon(self, service: &dyn Service) {
+        self.finish(service, None);
+    }
+
+    fn finish(self, service: &dyn Service, status: Option<u16>) {
         let Self { context, parent, start, route } = self;
-        response.headers.push(("traceparent", context.to_string()));
         if let Some(tracer) = service.tracer() {
-            let about = About::Request { route, status: response.status };
+            let about = About::Request { route, status };
             tracer.take(Span { context, parent, start, end: tracer.now(), about });
         }
     }

@@ -32,3 +32,4 @@ mod spec;
 mod store;
 mod support;
 mod tidy;
+mod traces;

@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::resource::v1 as otlp;
+use opentelemetry_proto::transform::common::tonic::Attributes;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
@@ -11,24 +13,26 @@ use super::{About, CaseSpan, Options, Outcome, Span, TaskSpan};
 use crate::id::Time;
 use crate::telemetry::metrics::labels::Label;
 
-/// Returns what is the same for everything that this process sends.
-pub(super) fn resource_attributes(options: &Options) -> Vec<(&'static str, String)> {
-    vec![
-        ("service.name", "knhk".to_owned()),
-        ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("service.instance.id", format!("{:032x}", u128::from_be_bytes(options.instance))),
-        ("host.name", options.host.clone()),
-        ("process.pid", options.process.to_string()),
+/// Returns what says of everything that this process sends where it comes from; spans and figures must say the same.
+fn attributes(options: &Options) -> [KeyValue; 5] {
+    [
+        KeyValue::new("service.name", "knhk"),
+        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+        KeyValue::new("service.instance.id", format!("{:032x}", u128::from_be_bytes(options.instance))),
+        KeyValue::new("host.name", options.host.clone()),
+        KeyValue::new("process.pid", i64::from(options.process)),
     ]
 }
 
-/// Returns the same as the SDK has it.
+/// Returns the sender for spans.
 pub(super) fn resource(options: &Options) -> Resource {
-    let attributes = resource_attributes(options).into_iter().map(|(name, value)| match name {
-        "process.pid" => KeyValue::new(name, i64::from(options.process)),
-        _ => KeyValue::new(name, value),
-    });
-    Resource::builder_empty().with_attributes(attributes).build()
+    Resource::builder_empty().with_attributes(attributes(options)).build()
+}
+
+/// Returns the sender for figures.
+pub(super) fn resource_of_figures(options: &Options) -> otlp::Resource {
+    let Attributes(attributes) = Attributes::from(attributes(options));
+    otlp::Resource { attributes, ..otlp::Resource::default() }
 }
 
 /// Returns who makes the spans.
@@ -72,12 +76,15 @@ fn describe(about: About) -> (String, SpanKind, Status, Vec<KeyValue>) {
         About::Request { route, status } => {
             let name = route.value();
             let (method, path) = name.split_once(' ').unwrap_or(("_OTHER", name));
-            let attributes = vec![
-                KeyValue::new("http.request.method", method),
-                KeyValue::new("http.route", path),
-                KeyValue::new("http.response.status_code", i64::from(status)),
-            ];
-            (name.to_owned(), SpanKind::Server, status_of(status >= 500, ""), attributes)
+            let mut attributes =
+                vec![KeyValue::new("http.request.method", method), KeyValue::new("http.route", path)];
+            attributes
+                .extend(status.map(|status| KeyValue::new("http.response.status_code", i64::from(status))));
+            let status = match status {
+                None => status_of(true, "the client went away"),
+                Some(status) => status_of(status >= 500, ""),
+            };
+            (name.to_owned(), SpanKind::Server, status, attributes)
         }
         About::Case(case) => describe_case(*case),
         About::Task(task) => describe_task(*task),

@@ -16,7 +16,6 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use opentelemetry_proto::tonic::common::v1 as common;
 use opentelemetry_proto::tonic::metrics::v1::{ResourceMetrics, ScopeMetrics};
-use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_sdk::trace::SpanExporter as _;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Code;
@@ -104,13 +103,14 @@ impl Exporter {
                 let ways = self.ways()?;
                 let mut rounds = pin!(self.rounds(&ways, &page));
                 let mut stops = pin!(self.tracer.stops.notified());
-                poll_fn(|context| match stops.as_mut().poll(context) {
-                    Poll::Pending => rounds.as_mut().poll(context),
-                    Poll::Ready(()) => Poll::Ready(()),
-                })
-                .await;
-                // What is under way goes on, and what waits is sent, as long as there is time.
-                let _ = timeout(self.options.times.stop, rounds).await;
+                let is_done = poll_fn(|context| match rounds.as_mut().poll(context) {
+                    Poll::Ready(()) => Poll::Ready(true),
+                    Poll::Pending => stops.as_mut().poll(context).map(|()| false),
+                });
+                if !is_done.await {
+                    // What is under way goes on, and what waits is sent, as long as there is time.
+                    let _ = timeout(self.options.times.stop, rounds).await;
+                }
                 Ok(())
             })
         });
@@ -209,7 +209,7 @@ impl Exporter {
             version: ways.scope.version().unwrap_or_default().to_owned(),
             ..common::InstrumentationScope::default()
         };
-        let resource = Resource { attributes: self.resource_attributes(), ..Resource::default() };
+        let resource = build::resource_of_figures(&self.options);
         let of_scope = ScopeMetrics { scope: Some(scope), metrics, schema_url: String::new() };
         let of_resource = ResourceMetrics {
             resource: Some(resource),
@@ -228,13 +228,6 @@ impl Exporter {
             Ok(Err(status)) => Err(status.to_string()),
             Err(_) => Err(self.no_answer()),
         });
-    }
-
-    fn resource_attributes(&self) -> Vec<common::KeyValue> {
-        let attributes = build::resource_attributes(&self.options).into_iter();
-        attributes
-            .map(|(name, value)| figures::attribute(name, common::any_value::Value::StringValue(value)))
-            .collect()
     }
 
     /// Notes that a span was taken out of the queue.

@@ -155,8 +155,7 @@ fn attributes(labels: &[(&str, &str)]) -> Vec<KeyValue> {
         .collect()
 }
 
-/// Returns one attribute.
-pub(super) fn attribute(name: &str, value: any_value::Value) -> KeyValue {
+fn attribute(name: &str, value: any_value::Value) -> KeyValue {
     KeyValue { key: name.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
 }
 

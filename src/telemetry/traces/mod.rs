@@ -74,8 +74,8 @@ pub enum About {
     Request {
         /// What was asked.
         route: Route,
-        /// Status of the answer.
-        status: u16,
+        /// Status of the answer; `None` when the client went away before it.
+        status: Option<u16>,
     },
     /// A command on a case, from the moment it was handed to its shard until it is durable.
     Case(Box<CaseSpan>),
