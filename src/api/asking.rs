@@ -154,8 +154,8 @@ impl Asking {
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        if let Some(traced) = self.traced.take() {
-            traced.abandon(self.asker.service());
+        if let (Some(traced), Some(service)) = (self.traced.take(), self.asker.service()) {
+            traced.abandon(&**service);
         }
     }
 }
