@@ -264,7 +264,7 @@ impl Listening {
     async fn run(mut self, listener: TcpListener) {
         match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => self.accept(listener).await,
-            Err(error) => tracing::error!("the remote side cannot listen: {error}"),
+            Err(error) => tracing::error!("{}: {error}", words::REMOTE_DEAF),
         }
         let mut waited = Duration::ZERO;
         while self.open.load(Ordering::Relaxed) > 0 && waited < STOP_TIME_MAX {

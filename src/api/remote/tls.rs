@@ -14,6 +14,7 @@ use tokio_rustls::rustls::{self, ServerConfig};
 
 use super::tokens::Folder;
 use crate::api::Error;
+use crate::telemetry::words;
 
 /// The certificate of our own, which clients may be given to trust.
 pub const CERTIFICATE: &str = "certificate.pem";
@@ -70,7 +71,7 @@ pub(super) fn load(source: &Certificate, folder: &Folder, own_names: &[String]) 
     let private = PrivateKeyDer::from_pem_slice(&read(&key)?)
         .map_err(|error| wrong(&key, format!("holds no PEM private key: {error}")))?;
     if fs::metadata(&key).is_ok_and(|found| found.permissions().mode() & 0o007 != 0) {
-        tracing::warn!(path = %key.display(), "everybody may read the key of the remote certificate");
+        tracing::warn!(path = %key.display(), "{}: {}", words::KEY_OPEN, key.display());
     }
     // The provider is named, so that nothing depends on which one the whole process has.
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))

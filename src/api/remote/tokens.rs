@@ -18,6 +18,7 @@ use super::Scope;
 use crate::api::Error;
 use crate::engine::threads::random_bytes;
 use crate::id::Time;
+use crate::telemetry::words;
 
 /// Most tokens of a service: each is compared with at every request.
 pub const TOKEN_COUNT_MAX: usize = 1_000;
@@ -365,7 +366,7 @@ impl Known {
                 }
                 Err(error) => {
                     let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-                    tracing::error!("remote tokens cannot be read: {error}{}", cause.unwrap_or_default());
+                    tracing::error!("{}: {error}{}", words::TOKENS_UNREADABLE, cause.unwrap_or_default());
                     Vec::new()
                 }
             };

@@ -36,11 +36,13 @@ fn help_goes_to_stdout_and_wrong_usage_to_stderr_with_2() {
               workitem          See and do the work of cases
               state             Look at, verify, repair, trim and upgrade the state on disk
               backup            Make, list, verify and restore backups of the state
-              config            Show and check the configuration
+              config            Show, change and check the configuration
               token             Make, list and revoke the tokens that remote_listen asks for
-              performance       Measure what this machine does
+              performance       Measure this machine, and look at how the service fares on
+                                it
               explain           Print what an error code means and what to do
               completions       Print the completions of a shell
+              man               Print a manual page, or write all of them into a folder
             = 0
         "#]],
     );
