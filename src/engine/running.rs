@@ -558,6 +558,9 @@ fn run_helper<D: Disk, T: Tables>(shared: &Shared<D, T>, questions: &Receiver<(u
                 shared.condition.question_count.fetch_sub(asked.len(), Ordering::AcqRel);
                 has_answered = true;
                 for (shard, told) in answer_questions(shared, asked) {
+                    if matches!(told, Told::Loaded(_, Ok(Some(_)))) {
+                        shared.metrics.cases_read_back.increment();
+                    }
                     shared.inboxes[shard].tell(Message::Told(told));
                 }
             }

@@ -176,7 +176,7 @@ fn requests_beyond_what_may_wait_for_a_shard_are_answered_busy_and_a_hanging_dis
     let service = start(options, LossyTables::default());
     service.disk.hang(true);
     // Nothing is answered while the disk hangs: requests pile up to the limit and no further.
-    let limit = service.engine.shared().options.shard_requests_max;
+    let limit = service.engine.shared().options().shard_requests_max;
     let kinds = |count: usize| {
         let batch = (0..count).map(|_| create(None)).collect();
         let answers = service.engine.operate(batch).into_iter();

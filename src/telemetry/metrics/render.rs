@@ -42,6 +42,7 @@ pub(super) fn page(metrics: &Metrics, openmetrics: bool) -> String {
         page.sample(names::QUEUE_REFUSED.name, &labels, counter.get());
     }
     page.gauges(names::CACHE_BYTES, &metrics.cache_bytes);
+    page.counter(names::CASES_READ_BACK, &metrics.cases_read_back);
     page.gauges(names::CACHE_LIMIT_BYTES, &metrics.cache_limit_bytes);
     page.heading(names::HTTP_REQUEST_SECONDS);
     for (labels, histogram) in metrics.http_request_us.members() {

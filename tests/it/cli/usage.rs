@@ -33,10 +33,11 @@ fn help_goes_to_stdout_and_wrong_usage_to_stderr_with_2() {
               workflow          Register specifications, start cases, see and steer them
               workitem          See and do the work of cases
               state             Look at, verify, repair, trim and upgrade the state on disk
-              config            Show and check the configuration
+              config            Show, change and check the configuration
               performance       Measure what this machine does
               explain           Print what an error code means and what to do
               completions       Print the completions of a shell
+              man               Print a manual page, or write all of them into a folder
             = 0
         "#]],
     );
