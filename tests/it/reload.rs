@@ -117,9 +117,9 @@ fn touch(service: &Service, cases: &[String], op: &str) {
 
 #[test]
 fn cache_size_mb_is_the_memory_for_live_cases() {
-    // As much data as a quarter of the memory would not hold.
+    // More data than the smallest memory holds.
     const BYTES: usize = 200_000;
-    const COUNT: usize = 160;
+    const COUNT: usize = 100;
     let mut place = Place::with(&[("cache_size_mb", "16")]);
     let mut service = place.start();
     register(&service, "examples/order/order.yawl", "order", "order");
@@ -133,18 +133,24 @@ fn cache_size_mb_is_the_memory_for_live_cases() {
     let before = read_back(&service);
     touch(&service, &cases, "suspend");
     let little = read_back(&service) - before;
-    assert!(little > 0, "32 MB of cases stay in 16 MB of memory");
+    assert!(little > 0, "20 MB of cases stay in 16 MB of memory");
 
     assert_eq!(set(&place, "cache_size_mb", 256), "took");
     touch(&service, &cases, "resume");
     let before = read_back(&service);
     touch(&service, &cases, "suspend");
-    assert_eq!(read_back(&service) - before, 0, "32 MB of cases do not stay in 256 MB of memory");
+    assert_eq!(read_back(&service) - before, 0, "20 MB of cases do not stay in 256 MB of memory");
 
     assert_eq!(set(&place, "cache_size_mb", 16), "took");
-    touch(&service, &cases, "resume");
-    assert!(read_back(&service) - before > 0, "32 MB of cases stay in 16 MB of memory again");
+    // The one that nobody has asked for the longest left first.
+    touch(&service, &cases[..10], "resume");
+    assert!(read_back(&service) - before > 0, "20 MB of cases stay in 16 MB of memory again");
     assert!(service.stop().success());
+}
+
+/// Tells whether a warning has all these words.
+fn warns(log: &str, words: &[&str]) -> bool {
+    log.lines().any(|line| line.contains(" warning: ") && words.iter().all(|word| line.contains(word)))
 }
 
 #[test]
@@ -171,8 +177,10 @@ fn a_signal_reloads_and_systemd_hears_of_it() {
     assert_eq!(hear(), "READY=1\n");
     let log = place.log();
     assert!(log.contains(" the configuration changed: log_level is debug and was info\n"), "{log}");
-    assert!(log.contains(" warning: http_workers = 7 ("), "{log}");
-    assert!(log.contains(") needs a restart; until then the service has 128\n"), "{log}");
+    assert!(
+        warns(&log, &["http_workers = 7 (", ") needs a restart; until then the service has 128"]),
+        "{log}"
+    );
 
     // Mistakes change nothing, also what else changed.
     place.set(&[("cache_size_mb", "\"much\""), ("frobnicate", "1"), ("log_level", "\"info\"")]);
@@ -180,13 +188,8 @@ fn a_signal_reloads_and_systemd_hears_of_it() {
     assert!(hear().starts_with("RELOADING=1\n"));
     assert_eq!(hear(), "READY=1\n");
     let log = place.log();
-    assert!(log.contains("cache_size_mb must be a whole number\n"), "{log}");
-    assert!(log.contains("unknown key frobnicate\n"), "{log}");
-    assert!(
-        log.contains(
-            " warning: configuration is invalid: 2 mistakes; the service keeps the one that it has\n"
-        )
-    );
+    assert!(warns(&log, &["cache_size_mb must be a whole number"]), "{log}");
+    assert!(warns(&log, &["unknown key frobnicate"]), "{log}");
     assert!(!log.contains("log_level is info"), "{log}");
     let refused = service.client().post("/service/reload", None, &json!({})).unwrap().expect(500);
     assert_eq!(refused["code"], "KN0620");
