@@ -1,7 +1,6 @@
 //! Lines of a file set aside: made comments that say why and when, so that what is left can be read. Pure.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 
 use toml::de::DeTable;
 
@@ -82,7 +81,8 @@ impl Sheet {
             last_line_of_value(text, line).clamp(line, self.lines.len())
         };
         self.lines[line - 1].reason = Some(reason.to_owned());
-        for more in &mut self.lines[line..last] {
+        // Comments and empty lines in it do no harm.
+        for more in self.lines[line..last].iter_mut().filter(|more| more.says_something()) {
             more.reason.get_or_insert_default();
         }
     }
@@ -151,17 +151,8 @@ impl Sheet {
             let end = (end + CONTEXT_LINES).min(self.lines.len());
             let (body, new_count) = self.hunk(start, end, date);
             let old_count = end - start;
-            let head = (start + 1, old_count, start + 1 + added, new_count);
-            writeln!(
-                text,
-                "@@ -{},{} +{},{} @@\n{}",
-                head.0,
-                head.1,
-                head.2,
-                head.3,
-                body.trim_end_matches('\n')
-            )
-            .expect("invariant: writing to a string does not fail");
+            let (old, new) = (range(start, old_count), range(start + added, new_count));
+            text.extend(["@@ -", &old, " +", &new, " @@\n", &body]);
             added += new_count - old_count;
             next = end;
         }
@@ -193,6 +184,11 @@ impl Sheet {
 }
 
 impl Line {
+    fn says_something(&self) -> bool {
+        let text = self.text.trim();
+        !text.is_empty() && !text.starts_with('#')
+    }
+
     /// Returns the lines that stand in its place afterwards.
     fn written(&self, date: &str) -> Vec<String> {
         match self.reason.as_deref() {
@@ -204,6 +200,11 @@ impl Line {
             }
         }
     }
+}
+
+/// Returns lines of a file as the head of a hunk has them.
+fn range(start: usize, count: usize) -> String {
+    if count == 1 { (start + 1).to_string() } else { format!("{},{count}", start + 1) }
 }
 
 /// Returns a reason on one line, so that no part of it is read as a setting.

@@ -153,7 +153,7 @@ impl Places {
     fn file(&mut self, path: &Path) {
         for path in [path.parent().unwrap_or(path), path] {
             let Ok(found) = fs::metadata(path) else { continue };
-            let bits = if found.is_dir() { 5 } else { 4 };
+            let bits = if found.is_dir() { 1 } else { 4 };
             if !self.account.may(&found, bits) {
                 let message = format!("the service ({}) may not read it", self.account.name());
                 if !self.findings.iter().any(|known| known.path == path) {
@@ -167,7 +167,13 @@ impl Places {
         let found = match fs::metadata(path) {
             Ok(found) => found,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                if used != Use::Socket && !self.may_be_made(path) {
+                // Without backups a service runs all the same; on an installed system there are some.
+                let is_needed = match used {
+                    Use::Own => true,
+                    Use::Shared => self.account.is_group_fixed,
+                    Use::Socket => false,
+                };
+                if is_needed && !self.may_be_made(path) {
                     let message = format!("{what} is missing, and {} may not make it", self.account.name());
                     self.found(error::PLACE_MISSING, path, message, Repair::Make);
                 }
@@ -217,8 +223,11 @@ impl Places {
                 is_unseen = true;
                 continue;
             };
-            // What goes away meanwhile needs no look.
-            for path in entries.flatten().map(|entry| entry.path()) {
+            // In order, so that the same folder is told of in the same words.
+            let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+            paths.sort();
+            for path in paths {
+                // What goes away meanwhile needs no look.
                 let Ok(found) = fs::symlink_metadata(&path) else { continue };
                 count += 1;
                 let is_roots = used == Use::Shared && found.uid() == 0;

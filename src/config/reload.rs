@@ -47,3 +47,17 @@ pub fn reload(running: &[Value], loaded: &Loaded) -> Reloaded {
     }
     Reloaded { config: Config::from_values(&values), values, applied, waiting }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_with_rules_between_them_wait_together() {
+        // Else a reload could put together what no file says, and what the rules forbid.
+        for name in ["body_bytes_max", "frame_bytes_max", "segment_bytes"] {
+            let key = KEYS.iter().find(|key| key.name == name).unwrap();
+            assert_eq!(key.takes, Takes::Restart, "{name}");
+        }
+    }
+}

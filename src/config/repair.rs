@@ -1,12 +1,14 @@
 //! Owners and modes of folders mended. It changes no byte of any file, and follows no link.
 
+use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::Path;
 
-use nix::dir::{Dir, Type};
+use nix::dir::Dir;
+use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
 use nix::unistd::{Gid, Uid, fchown, fchownat};
@@ -69,7 +71,7 @@ fn open(path: &Path) -> io::Result<()> {
 /// Something in a folder: opened if it is a file or folder, else by its name there.
 enum Entry<'a> {
     Open(BorrowedFd<'a>),
-    Named(BorrowedFd<'a>, &'a std::ffi::CStr),
+    Named(BorrowedFd<'a>, &'a CStr),
 }
 
 /// What is done to each entry.
@@ -77,6 +79,9 @@ type Act<'a> = &'a mut dyn FnMut(Entry<'_>, &FileStat) -> nix::Result<()>;
 
 /// Does something to a folder, and if so to all that is in it. Names are looked up in the opened folder, so that nobody
 /// can put another one in its way meanwhile.
+///
+/// # Errors
+/// The first one, after all else was done.
 fn walk(path: &Path, depth: Depth, act: Act<'_>) -> io::Result<()> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     // The name that the configuration gives may be that of a link.
@@ -86,7 +91,7 @@ fn walk(path: &Path, depth: Depth, act: Act<'_>) -> io::Result<()> {
     if depth == Depth::Folder {
         return Ok(());
     }
-    let mut count = 0;
+    let (mut count, mut failed) = (0, None);
     while let Some(mut folder) = folders.pop() {
         let entries: Vec<_> = folder.iter().collect::<nix::Result<_>>()?;
         for entry in entries.iter().filter(|entry| ![c".", c".."].contains(&entry.file_name())) {
@@ -94,37 +99,48 @@ fn walk(path: &Path, depth: Depth, act: Act<'_>) -> io::Result<()> {
             if count > ENTRIES_MAX {
                 return Err(io::Error::other(format!("there are more than {ENTRIES_MAX} files")));
             }
-            visit(&folder, entry, &mut folders, act)?;
+            match visit(&folder, entry.file_name(), &mut folders, act) {
+                // The service took it away.
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(error) => {
+                    failed.get_or_insert_with(|| told(entry.file_name(), error));
+                }
+            }
         }
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
-fn visit(folder: &Dir, entry: &nix::dir::Entry, folders: &mut Vec<Dir>, act: Act<'_>) -> nix::Result<()> {
-    let name = entry.file_name();
-    let found = match fstatat(folder.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Ok(found) => found,
-        // The service took it away.
-        Err(nix::errno::Errno::ENOENT) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let kind = SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT;
+fn told(name: &CStr, error: Errno) -> io::Error {
+    let name = name.to_string_lossy();
+    io::Error::other(match error {
+        SECOND_NAME => format!("{name} has a second name elsewhere"),
+        error => format!("{name}: {}", io::Error::from(error)),
+    })
+}
+
+fn visit(folder: &Dir, name: &CStr, folders: &mut Vec<Dir>, act: Act<'_>) -> nix::Result<()> {
+    let found = fstatat(folder.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    let kind = kind(&found);
     if kind != SFlag::S_IFREG && kind != SFlag::S_IFDIR {
         return act(Entry::Named(folder.as_fd(), name), &found);
     }
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let opened = match openat(folder.as_fd(), name, flags, Mode::empty()) {
-        Ok(opened) => opened,
-        Err(nix::errno::Errno::ENOENT) => return Ok(()),
-        Err(error) => return Err(error),
-    };
+    let opened = openat(folder.as_fd(), name, flags, Mode::empty())?;
     let found = fstat(opened.as_fd())?;
     act(Entry::Open(opened.as_fd()), &found)?;
-    if entry.file_type() == Some(Type::Directory) || kind == SFlag::S_IFDIR {
+    if self::kind(&found) == SFlag::S_IFDIR {
         folders.push(Dir::from_fd(opened)?);
     }
     Ok(())
 }
+
+fn kind(found: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT
+}
+
+/// Giving a file away that has another name elsewhere would give that one away.
+const SECOND_NAME: Errno = Errno::EMLINK;
 
 fn own(entry: Entry<'_>, found: &FileStat, account: &Account) -> nix::Result<()> {
     let gid = account.is_group_fixed.then(|| Gid::from_raw(account.gid));
@@ -133,8 +149,7 @@ fn own(entry: Entry<'_>, found: &FileStat, account: &Account) -> nix::Result<()>
     }
     let uid = Some(Uid::from_raw(account.uid));
     match entry {
-        // Another name of a file elsewhere: giving it away would give that one away.
-        Entry::Open(_) if found.st_nlink > 1 && is_file(found) => Err(nix::errno::Errno::EMLINK),
+        Entry::Open(_) if found.st_nlink > 1 && kind(found) == SFlag::S_IFREG => Err(SECOND_NAME),
         Entry::Open(file) => fchown(file, uid, gid),
         Entry::Named(folder, name) => fchownat(folder, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW),
     }
@@ -142,14 +157,10 @@ fn own(entry: Entry<'_>, found: &FileStat, account: &Account) -> nix::Result<()>
 
 fn close(entry: Entry<'_>, found: &FileStat) -> nix::Result<()> {
     let Entry::Open(file) = entry else { return Ok(()) };
-    let needed = if is_file(found) { 0o600 } else { 0o700 };
+    let needed = if kind(found) == SFlag::S_IFREG { 0o600 } else { 0o700 };
     let mode = (found.st_mode & 0o7770) | needed;
     if mode == found.st_mode & 0o7777 {
         return Ok(());
     }
     fchmod(file, Mode::from_bits_truncate(mode))
-}
-
-fn is_file(found: &FileStat) -> bool {
-    SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG
 }

@@ -15,11 +15,13 @@ use crate::engine::clock::{deadline_in_us, until};
 use crate::engine::threads::pause_us;
 
 /// How long a command waits while another one changes the file, in microseconds.
-const LOCK_WAIT_US: u64 = 10_000_000;
+const LOCK_WAIT_US: u64 = 5_000_000;
 /// How often it looks meanwhile, in microseconds.
 const LOCK_LOOK_US: u64 = 10_000;
 /// Mode of a file that was not there: it holds no secrets, and the service must read it whoever made it.
 const NEW_FILE_MODE: u32 = 0o644;
+/// Mode of its folder, if that was not there either.
+const NEW_FOLDER_MODE: u32 = 0o755;
 /// Most copies of one file that are kept under one name with numbers.
 const COPIES_MAX: u32 = 1_000;
 
@@ -46,6 +48,7 @@ impl Held {
         let parent = parent.map_or_else(|| PathBuf::from("."), Path::to_owned);
         if !parent.exists() {
             fs::create_dir_all(&parent).map_err(failed)?;
+            fs::set_permissions(&parent, fs::Permissions::from_mode(NEW_FOLDER_MODE)).map_err(failed)?;
         }
         let folder = lock(File::open(&parent).map_err(failed)?, &path)?;
         let before = match fs::metadata(&path) {

@@ -25,6 +25,7 @@ mod monitoring;
 mod net;
 mod offline;
 mod orjoin;
+mod reload;
 mod remote;
 mod replay;
 mod sim;

@@ -11,6 +11,7 @@ use expect_test::{expect, expect_file};
 use knhk::error::Kind;
 
 use super::Home;
+use crate::support::wait;
 
 fn names_in(folder: &Path, found: &mut impl FnMut(&str)) {
     for entry in fs::read_dir(folder).unwrap() {
@@ -105,6 +106,53 @@ fn completions_know_every_command() {
         = 0
     "#]]
     .assert_eq(&home.text(&output));
+}
+
+#[test]
+fn every_command_has_a_manual_page_that_renders_without_a_complaint() {
+    let home = Home::new("");
+    let pages = home.path("pages");
+    let written = home.run(&["man", "--dir", pages.to_str().unwrap()]);
+    let mut names = BTreeSet::new();
+    for line in knhk::cli::reference().lines().filter_map(|line| line.strip_prefix("## `knhk ")) {
+        let noun = line.split([' ', '`']).next().unwrap();
+        let page = fs::read_to_string(pages.join(format!("man1/knhk-{noun}.1"))).unwrap();
+        // As a reader sees it, down to each command and option.
+        let command = format!("knhk {}", line.split('`').next().unwrap());
+        assert!(page.contains(&command.replace('-', "\\-")), "{command} is not in its page:\n{page}");
+        names.insert(format!("HOME/pages/man1/knhk-{noun}.1"));
+    }
+    names.extend(["HOME/pages/man1/knhk.1", "HOME/pages/man5/knhk.toml.5"].map(str::to_owned));
+    let written: BTreeSet<String> =
+        written.lines().filter(|line| *line != "= 0").map(str::to_owned).collect();
+    assert_eq!(written, names);
+    let keys = fs::read_to_string(pages.join("man5/knhk.toml.5")).unwrap();
+    for key in knhk::config::KEYS {
+        assert!(keys.contains(key.name), "{}", key.name);
+    }
+    assert_eq!(home.run(&["man", "knhk.toml"]), format!("{keys}= 0\n"));
+    home.check(
+        &["man", "knhk-workflw"],
+        &expect![[r#"
+            ! error[KN0650]: there is no page "knhk-workflw"
+            ! hint: nearest is knhk-workflow; knhk man --help
+            = 2
+        "#]],
+    );
+    if Command::new("groff").arg("--version").output().is_err() {
+        return wait::absent("groff is not here, which renders manual pages");
+    }
+    for name in &names {
+        let path = name.replace("HOME", &home.path("").display().to_string());
+        let output =
+            Command::new("groff").args(["-man", "-Tascii", "-ww", "-P-cbou", &path]).output().unwrap();
+        let (said, complained) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && complained.is_empty(), "{name}: {complained}");
+        for heading in ["NAME", "SEE ALSO"] {
+            assert!(said.lines().any(|line| line == heading), "{name}: no {heading} in\n{said}");
+        }
+    }
 }
 
 #[test]

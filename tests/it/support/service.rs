@@ -284,6 +284,11 @@ impl Service {
             .unwrap_or_else(|| panic!("still running after {START_MAX:?}"))
     }
 
+    /// Asks the process to read its configuration again.
+    pub(crate) fn hang_up(&self) {
+        self.signal(Signal::SIGHUP);
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
         // An error means that it has ended already; whoever waits for it learns how.

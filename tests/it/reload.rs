@@ -1,0 +1,238 @@
+//! A running service that reads its configuration again: three keys that change what it does, measured, and what is said
+//! to whoever asked.
+
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::support::http::Answer;
+use super::support::service::{Place, Service, root};
+use super::support::wait;
+
+/// Longest wait for something that a service does by itself.
+const SOON: Duration = Duration::from_secs(60);
+/// Cases of one batch.
+const CASES: usize = 1_000;
+
+/// Registers a workflow under the name `uri`, with `from` in its source made `to`.
+fn register(service: &Service, source: &str, from: &str, to: &str) {
+    let text = std::fs::read_to_string(root().join(source)).unwrap();
+    assert!(text.contains(from), "{source} has no {from}");
+    let kind = [("Content-Type", "application/xml")];
+    service
+        .client()
+        .send("POST", "/workflows", &kind, text.replace(from, to).as_bytes())
+        .unwrap()
+        .expect(201);
+}
+
+/// Sends lines as one batch and returns the answers.
+fn batch(service: &Service, lines: &[Value]) -> Vec<Value> {
+    let text = lines.iter().fold(String::new(), |text, line| text + &line.to_string() + "\n");
+    let kind = [("Content-Type", "application/x-ndjson")];
+    let answer: Answer = service.client().send("POST", "/batch", &kind, text.as_bytes()).unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Returns a figure of the service.
+fn figure(service: &Service, name: &str) -> u64 {
+    let page = service.client().get("/metrics").unwrap().text();
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in\n{page}")).parse().unwrap()
+}
+
+/// Sets a key by the command and returns what it said of the running service.
+fn set(place: &Place, key: &str, value: u64) -> String {
+    let output = place.knhk(&["config", "set", key, &value.to_string(), "--json"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let said: Value = serde_json::from_str(&said).unwrap();
+    said["service"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn hot_path_max_ticks_is_the_budget_that_steps_are_held_against() {
+    let mut place = Place::with(&[("hot_path_max_ticks", "4096")]);
+    let mut service = place.start();
+    register(&service, "tests/data/spec/count.yawl", "20", "20");
+    let line = json!({ "op": "create", "workflow": "count", "data": { "words": "w" } });
+    let lines = vec![line; CASES];
+    let over = |service: &Service| figure(service, "knhk_hot_path_over_budget_total");
+    // A wave of 1,000 steps is one mean. Now and then the machine takes a while off in the middle of one.
+    let before = over(&service);
+    assert!(batch(&service, &lines).iter().all(|answer| answer["status"] == 201));
+    let waves = figure(&service, "knhk_hot_path_wave_steps_count");
+    let over_4096 = over(&service) - before;
+    assert!(over_4096 < waves / 2, "{over_4096} of {waves} waves are over 4,096 ticks a step");
+    assert!(!place.log().contains("budget 1 "), "{}", place.log());
+
+    assert_eq!(set(&place, "hot_path_max_ticks", 1), "took");
+    let (before, waves_before) = (over(&service), figure(&service, "knhk_hot_path_wave_steps_count"));
+    assert!(batch(&service, &lines).iter().all(|answer| answer["status"] == 201));
+    let waves = figure(&service, "knhk_hot_path_wave_steps_count") - waves_before;
+    let over_1 = over(&service) - before;
+    assert!(over_1 > waves / 2, "{over_1} of {waves} waves are over 1 tick a step");
+    let warned = wait::until(SOON, || {
+        place
+            .log()
+            .lines()
+            .any(|line| line.contains("slow hot path") && line.contains("budget 1 "))
+            .then_some(())
+    });
+    assert!(warned.is_some(), "{}", place.log());
+    assert!(service.stop().success());
+}
+
+#[test]
+fn warm_path_timeout_ms_is_how_long_a_command_may_take() {
+    let mut place = Place::with(&[]);
+    let mut service = place.start();
+    // So many steps that no machine takes them in a millisecond.
+    register(&service, "tests/data/spec/count.yawl", "&lt; 20", "&lt; 2000");
+    let line =
+        |key: &str| json!({ "op": "create", "workflow": "count", "data": { "words": "w" }, "key": key });
+    // A batch of one line has the time of one command, and who waits for it looks at the clock.
+    assert_eq!(batch(&service, &[line("a")])[0]["status"], 201);
+    assert_eq!(set(&place, "warm_path_timeout_ms", 1), "took");
+    let answer = &batch(&service, &[line("b")])[0];
+    assert_eq!((&answer["status"], &answer["body"]["code"]), (&json!(504), &json!("KN0301")), "{answer}");
+    assert_eq!(set(&place, "warm_path_timeout_ms", 60_000), "took");
+    // What was unknown has happened once, and says so when it is asked again.
+    assert_eq!(batch(&service, &[line("b")])[0]["status"], 201);
+    assert_eq!(batch(&service, &[line("c")])[0]["status"], 201);
+    let cases = service.client().get("/cases?limit=10").unwrap().expect(200);
+    assert_eq!(cases["items"].as_array().unwrap().len(), 3);
+    assert!(service.stop().success());
+}
+
+/// Does something to all cases; their shard has to have each in memory.
+fn touch(service: &Service, cases: &[String], op: &str) {
+    let mut client = service.client();
+    for case in cases {
+        client.post(&format!("/cases/{case}/{op}"), None, &json!({})).unwrap().expect(200);
+    }
+}
+
+#[test]
+fn cache_size_mb_is_the_memory_for_live_cases() {
+    // More data than the smallest memory holds.
+    const BYTES: usize = 200_000;
+    const COUNT: usize = 100;
+    let mut place = Place::with(&[("cache_size_mb", "16")]);
+    let mut service = place.start();
+    register(&service, "examples/order/order.yawl", "order", "order");
+    let customer = "x".repeat(BYTES);
+    let mut client = service.client();
+    let create = json!({ "workflow": "order", "data": { "customer": customer } });
+    let cases: Vec<String> = (0..COUNT)
+        .map(|_| client.post("/cases", None, &create).unwrap().expect(201)["id"].as_str().unwrap().to_owned())
+        .collect();
+    let read_back = |service: &Service| figure(service, "knhk_cases_read_back_total");
+    let before = read_back(&service);
+    touch(&service, &cases, "suspend");
+    let little = read_back(&service) - before;
+    assert!(little > 0, "20 MB of cases stay in 16 MB of memory");
+
+    assert_eq!(set(&place, "cache_size_mb", 256), "took");
+    touch(&service, &cases, "resume");
+    let before = read_back(&service);
+    touch(&service, &cases, "suspend");
+    assert_eq!(read_back(&service) - before, 0, "20 MB of cases do not stay in 256 MB of memory");
+
+    assert_eq!(set(&place, "cache_size_mb", 16), "took");
+    // The one that nobody has asked for the longest left first.
+    touch(&service, &cases[..10], "resume");
+    assert!(read_back(&service) - before > 0, "20 MB of cases stay in 16 MB of memory again");
+    assert!(service.stop().success());
+}
+
+/// Tells whether a warning has all these words.
+fn warns(log: &str, words: &[&str]) -> bool {
+    log.lines().any(|line| line.contains(" warning: ") && words.iter().all(|word| line.contains(word)))
+}
+
+#[test]
+fn a_signal_reloads_and_systemd_hears_of_it() {
+    let mut place = Place::with(&[]);
+    let notified = place.path("notify");
+    let socket = UnixDatagram::bind(&notified).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let hear = || {
+        let mut bytes = [0; 512];
+        let count = socket.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..count]).into_owned()
+    };
+    let mut command = place.command(&[]);
+    command.arg("serve").env("NOTIFY_SOCKET", &notified);
+    let mut service = place.spawn_command(command);
+    assert_eq!(hear(), "READY=1\n");
+
+    // One that needs a restart, one that does not.
+    place.set(&[("http_workers", "7"), ("log_level", "\"debug\"")]);
+    service.hang_up();
+    let said = hear();
+    assert!(said.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{said}");
+    assert_eq!(hear(), "READY=1\n");
+    let log = place.log();
+    assert!(log.contains(" the configuration changed: log_level is debug and was info\n"), "{log}");
+    assert!(
+        warns(&log, &["http_workers = 7 (", ") needs a restart; until then the service has 128"]),
+        "{log}"
+    );
+
+    // Mistakes change nothing, also what else changed.
+    place.set(&[("cache_size_mb", "\"much\""), ("frobnicate", "1"), ("log_level", "\"info\"")]);
+    service.hang_up();
+    assert!(hear().starts_with("RELOADING=1\n"));
+    assert_eq!(hear(), "READY=1\n");
+    let log = place.log();
+    assert!(warns(&log, &["cache_size_mb must be a whole number"]), "{log}");
+    assert!(warns(&log, &["unknown key frobnicate"]), "{log}");
+    assert!(!log.contains("log_level is info"), "{log}");
+    let refused = service.client().post("/service/reload", None, &json!({})).unwrap().expect(500);
+    assert_eq!(refused["code"], "KN0620");
+    assert!(refused["detail"].as_str().unwrap().contains("unknown key frobnicate"), "{refused}");
+    assert!(service.stop().success());
+}
+
+#[test]
+fn a_command_says_what_the_running_service_made_of_it() {
+    let mut place = Place::with(&[]);
+    let mut service = place.start();
+    let said = |arguments: &[&str]| {
+        let output = place.knhk(arguments);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(said(&["config", "set", "cache_size_mb", "17"]).contains("\nservice  has it now\n"));
+    let restart = said(&["config", "set", "http_workers", "7"]);
+    let expected = "\nservice  has 128 until it is restarted: systemctl restart knhk\n";
+    assert!(restart.contains(expected), "{restart}");
+    let command = said(&["config", "set", "client_timeout_ms", "2000"]);
+    assert!(command.contains("\nservice  has no use for it; the next command takes it\n"), "{command}");
+    // The file of the service is another one.
+    std::fs::copy(place.path("knhk.toml"), place.path("other.toml")).unwrap();
+    let mut other = place.command(&["env", &format!("KNHK_CONFIG={}", place.path("other.toml").display())]);
+    let output = other.args(["config", "set", "cache_size_mb", "18"]).output().unwrap();
+    let other = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        other.contains("\nservice  has 17: it reads other files, or its environment overrides them\n"),
+        "{other}"
+    );
+    // Nobody logs in between, and it does not hold up who only looks.
+    assert!(
+        place.log().contains("the configuration changed: cache_size_mb is 17 and was 16"),
+        "{}",
+        place.log()
+    );
+    service.hold();
+    let unknown = said(&["config", "set", "cache_size_mb", "19"]);
+    service.go_on();
+    assert!(
+        unknown.contains("\nservice  could not be asked: the service did not answer within 2000 ms"),
+        "{unknown}"
+    );
+    assert!(service.stop().success());
+}
