@@ -204,4 +204,6 @@ pub(super) static PAGES: &[(u16, &str)] = &[
     (666, include_str!("../../docs/errors/KN0666.md")),
     (667, include_str!("../../docs/errors/KN0667.md")),
     (668, include_str!("../../docs/errors/KN0668.md")),
+    (680, include_str!("../../docs/errors/KN0680.md")),
+    (681, include_str!("../../docs/errors/KN0681.md")),
 ];

@@ -21,6 +21,7 @@ mod metrics;
 mod net;
 mod offline;
 mod orjoin;
+mod performance;
 mod replay;
 mod sim;
 mod spec;
