@@ -140,7 +140,7 @@ pub enum Error {
     #[error(transparent)]
     Measure(#[from] perf::durable::Error),
     /// Something costs the service speed.
-    #[error("{count} findings: something costs the service speed")] // KN0680
+    #[error("something costs the service speed: {count} found")] // KN0680
     Found {
         /// How many things.
         count: usize,
@@ -273,7 +273,7 @@ impl Error {
             Self::NoPage { .. } => Some("a code is KN and four digits".to_owned()),
             Self::FileTooLarge { .. } => Some("body_bytes_max sets the limit".to_owned()),
             Self::OverBudget { .. } => Some(
-                "a shared or throttled core is the usual cause; run it again on a quiet machine".to_owned(),
+                "a shared or throttled core is the usual cause: knhk performance analyze tells".to_owned(),
             ),
             Self::Measure(_) => Some("look at the disk that holds state_dir: df -h, dmesg".to_owned()),
             Self::Found { .. } => Some("each finding above names what to change".to_owned()),

@@ -217,7 +217,7 @@ mod tests {
         metrics.http_request_us.of((Route::CaseGet, Status::of(200))).observe(99);
         let page = page(&metrics);
         assert_eq!((page.value("knhk_cases_read_back_total"), page.value("nothing")), (3.0, 0.0));
-        assert_eq!(page.of("knhk_cache_bytes", "cases"), 77.0);
+        assert_eq!(page.family("knhk_cache_bytes")[0], ("cases", 77.0));
         assert_eq!(page.label("knhk_build_info", "version"), Some(env!("CARGO_PKG_VERSION")));
         let ticks = page.distribution("knhk_hot_path_ticks");
         assert_eq!(

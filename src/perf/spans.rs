@@ -168,3 +168,39 @@ fn whole(value: f64) -> u64 {
 fn in_us(seconds: f64) -> u64 {
     whole(seconds * 1e6)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::metrics::Metrics;
+    use crate::telemetry::metrics::labels::{Markings as Kind, WaveSize};
+
+    #[test]
+    fn a_span_is_what_came_between_two_looks() {
+        let metrics = Metrics::new();
+        let page = || Page::read(&metrics.render(false)).unwrap();
+        metrics.hot_path_by_wave.of(WaveSize::One).add(10, 5_000);
+        metrics.journal_commit_us.observe(700);
+        let first = page();
+        metrics.hot_path_by_wave.of(WaveSize::Many).add(200, 2_000);
+        metrics.hot_path_wave_steps.observe(200);
+        for (kind, steps) in [(Kind::Bits, 100), (Kind::WideBits, 60), (Kind::Mixed, 40)] {
+            metrics.hot_path_by_markings.of(kind).add(steps, 1);
+        }
+        metrics.journal_commit_us.observe(6_000);
+        metrics.journal_commit_us.observe(70_000);
+        let last = page();
+        let seen = Seen::between(&first, &last, 2.0);
+        assert_eq!((seen.steps, seen.ticks, seen.waves, seen.commits.count), (200, 2_000, 1, 2));
+        let markings = seen.markings(Vec::new());
+        assert_eq!((markings.steps, markings.heavy_steps), (160, 60));
+        let disk = seen.disk(Some(3), None, 9);
+        assert_eq!((disk.commits, disk.commit_us_p50_min, disk.commit_us_p99_min), (2, 5_000, 50_000));
+        assert_eq!(disk.commit_us_mean, 38_000);
+        let total = Seen::between(&Page::default(), &last, 9.0);
+        assert_eq!((total.steps, total.commits.count), (210, 3));
+        assert!(seen.or(&total, |seen| seen.steps > 200) == &total);
+        // Another process since the first look.
+        assert_eq!(Seen::between(&last, &first, 2.0).steps, 0);
+    }
+}

@@ -131,7 +131,7 @@ impl Look {
             .sum();
         found.service_share = share(of_service - of_hot, all);
         found.others_share = (busy - share(of_service, all)).max(0.0);
-        found.busiest = takers(&taken, service, all);
+        found.busiest = self.takers(&taken, service, all);
         found
     }
 
@@ -146,25 +146,27 @@ impl Look {
         taken
     }
 
+    fn takers(&self, taken: &BTreeMap<(u32, String), u64>, service: u32, all: u64) -> Vec<Taker> {
+        let mut processes: BTreeMap<u32, u64> = BTreeMap::new();
+        for ((pid, _), ticks) in taken.iter().filter(|entry| entry.0.0 != service && *entry.1 > 0) {
+            *processes.entry(*pid).or_default() += ticks;
+        }
+        let taker = |(pid, ticks): (u32, u64)| {
+            // The first thread has the name of its process.
+            let name = self.threads.get(&(pid, pid)).map_or_else(String::new, |thread| thread.name.clone());
+            Taker { pid, name, share: share(ticks, all) }
+        };
+        let mut takers: Vec<Taker> = processes.into_iter().map(taker).collect();
+        takers.sort_by(|one, other| other.share.total_cmp(&one.share));
+        takers.truncate(NAMED_MAX);
+        takers
+    }
+
     /// Returns how long the thread of the journal had to wait for a core since the service started, in microseconds.
     pub fn journal_waited_us(&self) -> Option<u64> {
         let journal = self.service.iter().find(|thread| thread.name == JOURNAL)?;
         Some(journal.waited_ns / 1_000)
     }
-}
-
-fn takers(taken: &BTreeMap<(u32, String), u64>, service: u32, all: u64) -> Vec<Taker> {
-    let mut processes: BTreeMap<u32, (String, u64)> = BTreeMap::new();
-    for ((pid, name), ticks) in taken.iter().filter(|entry| entry.0.0 != service && *entry.1 > 0) {
-        processes.entry(*pid).or_insert_with(|| (name.clone(), 0)).1 += ticks;
-    }
-    let mut takers: Vec<Taker> = processes
-        .into_iter()
-        .map(|(pid, (name, ticks))| Taker { pid, name, share: share(ticks, all) })
-        .collect();
-    takers.sort_by(|one, other| other.share.total_cmp(&one.share));
-    takers.truncate(NAMED_MAX);
-    takers
 }
 
 #[expect(clippy::cast_precision_loss, reason = "clock ticks of a few seconds are few")]
@@ -266,7 +268,7 @@ mod tests {
         assert!((hot.others_share - 400.0 / 1_050.0).abs() < 1e-9);
         assert!((hot.stolen_share - 50.0 / 1_050.0).abs() < 1e-9);
         assert_eq!(hot.busiest, [Taker { pid: 9, name: "make".to_owned(), share: 250.0 / 1_050.0 }]);
-        assert_eq!(after.hot_threads(&after, 5)[0].others_share, 0.0);
+        assert_eq!(after.hot_threads(&after, 5)[0].busiest, []);
     }
 
     #[test]
@@ -280,7 +282,7 @@ mod tests {
         let own = std::process::id();
         let look = Look::now(own);
         assert!(
-            look.cores.len() > 0 && look.threads.keys().any(|id| id.0 == own) && !look.service.is_empty()
+            !look.cores.is_empty() && look.threads.keys().any(|id| id.0 == own) && !look.service.is_empty()
         );
     }
 }

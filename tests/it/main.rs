@@ -25,6 +25,7 @@ mod monitoring;
 mod net;
 mod offline;
 mod orjoin;
+mod performance;
 mod reload;
 mod remote;
 mod replay;

@@ -290,7 +290,9 @@ fn show(context: &mut Context, facts: &Facts, found: &[Finding]) -> Result<(), E
         }
     }
     if found.iter().all(|finding| finding.weight == Weight::Note) {
-        context.ui.answer("\nnothing was found that costs the service speed\n")?;
+        let what =
+            if facts.service.is_ok() { "the service speed" } else { "speed; the service was not seen" };
+        context.ui.answer(&format!("\nnothing was found that costs {what}\n"))?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::{Context, Error};
 
-/// Measure this machine, and look at how the service fares on it
+/// Measure this machine, and find what slows the service
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "performance", help_triggers("-h", "--help", "help"))]
 pub(super) struct Performance {

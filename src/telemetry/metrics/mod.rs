@@ -100,8 +100,6 @@ pub struct Metrics {
     pub queue_refused: Family<Queue, Counter>,
     /// Memory held, by what for.
     pub cache_bytes: Family<Cache, Gauge>,
-    /// Cases that were not in memory and read back.
-    pub cases_read_back: Counter,
     /// Memory that may be held, by what for.
     pub cache_limit_bytes: Family<Cache, Gauge>,
     /// Time from a request's first line to its answer, in microseconds, by route and status.
@@ -167,7 +165,6 @@ impl Metrics {
             queue_limit: Family::new(Gauge::default),
             queue_refused: Family::new(Counter::default),
             cache_bytes: Family::new(Gauge::default),
-            cases_read_back: Counter::default(),
             cache_limit_bytes: Family::new(Gauge::default),
             http_request_us: Family::new(|| Histogram::new(MICROSECOND_EDGES)),
             http_connections: Gauge::default(),

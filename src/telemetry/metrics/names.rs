@@ -77,7 +77,6 @@ names! {
     QUEUE_LIMIT: Gauge, "knhk_queue_limit", "", "Most entries that may wait, by queue; 0 for a queue that is not in use.";
     QUEUE_REFUSED: Counter, "knhk_queue_refused_total", "", "Entries refused because a queue was full, by queue.";
     CACHE_BYTES: Gauge, "knhk_cache_bytes", "bytes", "Memory that is held, as far as it can be told, by what for.";
-    CASES_READ_BACK: Counter, "knhk_cases_read_back_total", "", "Cases that were asked for and not in memory: read back from their rows.";
     CACHE_LIMIT_BYTES: Gauge, "knhk_cache_limit_bytes", "bytes", "Memory that may be held, by what for.";
     HTTP_REQUEST_SECONDS: Histogram, "knhk_http_request_seconds", "seconds", "Time from a request to its answer, by route and status.";
     HTTP_CONNECTIONS: Gauge, "knhk_http_connections", "", "Open connections.";

@@ -48,7 +48,6 @@ pub(super) fn page(metrics: &Metrics, openmetrics: bool) -> String {
     page.gauges(names::QUEUE_LIMIT, &metrics.queue_limit);
     page.counters(names::QUEUE_REFUSED, metrics.queue_refused.members());
     page.gauges(names::CACHE_BYTES, &metrics.cache_bytes);
-    page.counter(names::CASES_READ_BACK, &metrics.cases_read_back);
     page.gauges(names::CACHE_LIMIT_BYTES, &metrics.cache_limit_bytes);
     page.heading(names::HTTP_REQUEST_SECONDS);
     for (labels, histogram) in metrics.http_request_us.members() {
