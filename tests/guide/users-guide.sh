@@ -28,7 +28,7 @@ block_5() {
 
 before_6() { container_runs; }
 block_6() {
-    says 'knhk serves on'
+    says 'ready: knhk serves on'
     says_in 'journalctl -u knhk --since today' 'knhk'
     says_in 'docker logs knhk -f' 'knhk'
 }
@@ -52,11 +52,11 @@ before_9() {
     # A budget that no machine keeps: what is over it must be found.
     inside knhk config set hot_path_max_ticks 1 >/dev/null
     inside systemctl restart knhk
-    until_says 'slow steps' inside journalctl -u knhk --since -5min
+    until_says 'slow hot path' inside journalctl -u knhk --since -5min
     inside knhk config set hot_path_max_ticks 8 >/dev/null
     inside systemctl restart knhk
 }
-block_9() { says 'knhk\[[0-9]+\]: warning: slow steps: ticks'; }
+block_9() { says 'knhk\[[0-9]+\]: warning: slow hot path: ticks'; }
 
 # Once a week
 
@@ -67,7 +67,7 @@ block_10() {
     verdict_is_told
 }
 block_11() {
-    says '/usr/local/bin/knhk serve'
+    says 'knhk +[0-9]+ .* knhk serve$'
     says '^[0-9.]+[KMG][[:space:]]+/var/lib/knhk'
     says 'PID USER'
 }
@@ -129,7 +129,7 @@ block_20() {
 }
 block_21() {
     says '"status":"(ok|degraded)"'
-    says '^CASE +WORKFLOW'
+    says '^ID +WORKFLOW'
 }
 block_22() { says 'knhk'; }
 
@@ -161,7 +161,7 @@ block_29() {
 }
 block_30() { effect 'it is healthy' healthy; }
 block_31() {
-    says_in 'knhk workflow list' '^CASE +WORKFLOW'
+    says_in 'knhk workflow list' '^ID +WORKFLOW'
     says_in 'knhk state verify' 'whole|good|ok'
     effect 'all that was acknowledged before the backup began is there' \
         load_is_kept "$first_backup_before"
@@ -182,7 +182,7 @@ block_33() {
 block_34() { effect 'it is healthy' healthy; }
 block_35() {
     says '"status":"(ok|degraded)"'
-    says '^CASE +WORKFLOW'
+    says '^ID +WORKFLOW'
     effect 'all that was acknowledged before the stop is there' load_is_kept "$stopped_at"
     load_goes_on
 }
