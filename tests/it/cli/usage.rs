@@ -38,8 +38,7 @@ fn help_goes_to_stdout_and_wrong_usage_to_stderr_with_2() {
               backup            Make, list, verify and restore backups of the state
               config            Show, change and check the configuration
               token             Make, list and revoke the tokens that remote_listen asks for
-              performance       Measure this machine, and look at how the service fares on
-                                it
+              performance       Measure this machine, and find what slows the service
               explain           Print what an error code means and what to do
               completions       Print the completions of a shell
               man               Print a manual page, or write all of them into a folder
