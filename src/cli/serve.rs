@@ -114,14 +114,13 @@ fn connections_for(files: u64, sides: u64, wanted: usize) -> usize {
 /// Says in the log how other machines reach the service, and by what they know that it is this one.
 fn tell_of(remote: &Remote) {
     let address = remote.address();
-    match remote.fingerprint() {
-        Some(fingerprint) => {
-            tracing::info!(fingerprint, "knhk serves other machines on https://{address}");
-        }
-        None => tracing::warn!(
+    if let Some(fingerprint) = remote.fingerprint() {
+        tracing::info!(fingerprint, "knhk serves other machines on https://{address}");
+    } else {
+        tracing::warn!(
             "knhk serves other machines on http://{address} without TLS: tokens can be read on their way, unless \
              nothing but a container's own network is there"
-        ),
+        );
     }
 }
 

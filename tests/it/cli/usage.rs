@@ -36,7 +36,7 @@ fn help_goes_to_stdout_and_wrong_usage_to_stderr_with_2() {
               workitem          See and do the work of cases
               state             Look at, verify, repair, trim and upgrade the state on disk
               config            Show and check the configuration
-              token             Make, list and revoke the tokens that remote_listen asks for
+              token             Make, list and revoke the tokens of other machines
               performance       Measure what this machine does
               explain           Print what an error code means and what to do
               completions       Print the completions of a shell
