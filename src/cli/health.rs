@@ -29,9 +29,7 @@ pub(super) fn run(context: &mut Context, command: &Health) -> Result<(), Error> 
     if context.ui.form() == Form::Json {
         return context.ui.document(&answer);
     }
-    let mut text = format!("{}\n", answer["status"].as_str().unwrap_or("unknown"));
-    for reason in strings("degraded") {
-        text.push_str(&format!("{reason}\n"));
-    }
-    context.ui.answer(&text)
+    let mut lines = vec![answer["status"].as_str().unwrap_or("unknown").to_owned()];
+    lines.extend(strings("degraded"));
+    context.ui.answer(&(lines.join("\n") + "\n"))
 }

@@ -128,11 +128,10 @@ fn connections_for(files: u64, sides: u64, wanted: usize) -> usize {
 /// Says in the log how other machines reach the service, and by what they know that it is this one.
 fn tell_of(remote: &Remote) {
     let address = remote.address();
-    match remote.fingerprint() {
-        Some(fingerprint) => {
-            tracing::info!(%address, fingerprint, "{}: https://{address}", words::REMOTE_READY);
-        }
-        None => tracing::warn!(%address, "{}: http://{address}", words::REMOTE_PLAIN),
+    if let Some(fingerprint) = remote.fingerprint() {
+        tracing::info!(%address, fingerprint, "{}: https://{address}", words::REMOTE_READY);
+    } else {
+        tracing::warn!(%address, "{}: http://{address}", words::REMOTE_PLAIN);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::engine::clock::Clock;
 use crate::engine::threads::become_owner;
 use crate::id::Time;
 
-/// Make, list and revoke the tokens that remote_listen asks for
+/// Make, list and revoke the tokens of other machines
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "token", help_triggers("-h", "--help", "help"))]
 pub(super) struct TokenNoun {

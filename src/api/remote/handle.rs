@@ -183,9 +183,9 @@ impl State {
         headers: &HeaderMap,
         body: Incoming,
     ) -> Result<(Held, Vec<u8>), Error> {
-        let busy = |_: ()| {
+        let busy = |error| {
             self.service.metrics().remote_refused.of(Refused::Busy).increment();
-            Error::TooManyAtOnce
+            error
         };
         let mut held = Held::of(self).map_err(busy)?;
         let encoding = headers.get_all(CONTENT_ENCODING).iter();
@@ -244,12 +244,12 @@ struct Held {
 }
 
 impl Held {
-    fn of(state: &Arc<State>) -> Result<Self, ()> {
+    fn of(state: &Arc<State>) -> Result<Self, Error> {
         take(&state.requests, 1, state.requests_max)?;
         Ok(Self { state: Arc::clone(state), bytes: 0 })
     }
 
-    fn hold(&mut self, bytes: usize) -> Result<(), ()> {
+    fn hold(&mut self, bytes: usize) -> Result<(), Error> {
         let limit = self.state.limits.body_bytes_max.saturating_mul(BODIES_MAX);
         take(&self.state.bodies_bytes, bytes, limit)?;
         self.bytes = bytes;
@@ -265,9 +265,10 @@ impl Drop for Held {
 }
 
 /// Takes a part of something bounded.
-fn take(of: &AtomicUsize, amount: usize, limit: usize) -> Result<(), ()> {
+fn take(of: &AtomicUsize, amount: usize, limit: usize) -> Result<(), Error> {
     let fits = |taken: usize| taken.checked_add(amount).filter(|sum| *sum <= limit);
-    of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map(drop).map_err(drop)
+    let taken = of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+    taken.map(drop).map_err(|_| Error::TooManyAtOnce)
 }
 
 /// Returns the token of a request that shows exactly one.

@@ -74,12 +74,10 @@ pub(super) fn load(source: &Certificate, folder: &Folder, own_names: &[String]) 
         tracing::warn!(path = %key.display(), "{}: {}", words::KEY_OPEN, key.display());
     }
     // The provider is named, so that nothing depends on which one the whole process has.
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map(|builder| builder.with_no_client_auth())
-        .and_then(|builder| builder.with_single_cert(chain, private))
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
         .map_err(|error: rustls::Error| wrong(&certificate, format!("does not go with its key: {error}")))?;
-    let mut config = config;
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     Ok(Tls { config: Arc::new(config), fingerprint })
 }
