@@ -19,6 +19,8 @@ const CHILD: &str = "KNHK_TEST_REMOTE_CHILD";
 const CONNECTIONS: usize = 10_000;
 /// Most memory a resting connection may take, in kilobytes: TLS session, buffers, and what waits for the next request.
 const CONNECTION_KB_MAX: usize = 64;
+/// Requests that the service under load does at a time.
+const AT_ONCE: usize = 8;
 /// How long each load lasts.
 const LOAD_TIME: Duration = Duration::from_secs(3);
 
@@ -131,8 +133,7 @@ fn ten_times_the_load_takes_little_from_what_is_answered() {
     if !is_slow() {
         return;
     }
-    // A service that can do 8 things at a time, each of which takes a while.
-    const AT_ONCE: usize = 8;
+    // Each of them takes a while.
     let mut fake = Fake::new();
     fake.before_case = Box::new(|| std::thread::sleep(Duration::from_millis(5)));
     let running = Running::start(fake, |options| {
