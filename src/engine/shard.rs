@@ -382,8 +382,8 @@ impl Shard {
         self.jobs.append(&mut turn.jobs);
     }
 
-    /// Returns the nets of a case's instances, when the work is traced and there is more than one net: what ends in a turn
-    /// is gone after it. For all other work there are none to be asked about.
+    /// Returns the nets of a case's instances when the work is traced, because what ends in a turn is gone after it. Nobody
+    /// asks for those of other work.
     fn nets_before(&self, work: &Work) -> Vec<(InstanceNumber, u16)> {
         let is_traced = work.client.as_ref().is_some_and(|client| client.traced.is_some());
         let rows = if is_traced { self.cases.rows(work.job.case) } else { None };

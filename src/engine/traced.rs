@@ -41,7 +41,13 @@ pub struct Commit {
 impl Traced {
     /// Begins with an operation that is about to be handed to its shard.
     pub fn new(request: Context, operation: &Operation, since: Time) -> Box<Self> {
-        Self::named(request, name(operation), since)
+        let mut traced = Self::named(request, name(operation), since);
+        traced.about.case = match operation {
+            Operation::Create { .. } => None,
+            Operation::Case(case, _) => Some(*case),
+            Operation::Item(item, _) => Some(item.case),
+        };
+        traced
     }
 
     /// Begins with what has this name.
