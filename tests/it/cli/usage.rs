@@ -34,8 +34,7 @@ fn help_goes_to_stdout_and_wrong_usage_to_stderr_with_2() {
               workitem          See and do the work of cases
               state             Look at, verify, repair, trim and upgrade the state on disk
               config            Show and check the configuration
-              performance       Measure this machine, and look at how the service fares on
-                                it
+              performance       Measure this machine, and find what slows the service
               explain           Print what an error code means and what to do
               completions       Print the completions of a shell
             = 0
