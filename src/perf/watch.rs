@@ -236,16 +236,12 @@ fn only_core(status: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
-    const STAT: &str = "77 (a (b) c) R 1 77 77 0 -1 4194304 95 0 0 0 30 12 0 0 20 0 1 0 5 6 7 8 9 1 1 0 0 0 0 0 0 0 0 0 0 17 1 0 0 0 0 0 0";
+    const STAT: &str = "77 (a (b) c) R 1 77 77 0 -1 4194304 95 0 0 0 30 12 0 0 20 0 1 0 5 6 7 8 9 1 1 0 0 0 0 0 0 0 0 0 17 1 0 0 0 0 0 0";
 
     fn look(ticks: u64, ran_ns: u64, waited_ns: u64) -> Look {
         let thread = |name: &str, ticks| Thread { name: name.to_owned(), ticks, core: 1 };
         Look {
-            cores: cores(&format!(
-                "cpu  1 2 3\ncpu1 {ticks} 0 0 {} 0 0 0 {} 0 0\n",
-                1_000 - ticks,
-                ticks / 10
-            )),
+            cores: cores(&format!("cpu  1 2 3\ncpu1 {ticks} 0 0 {ticks} 0 0 0 {} 0 0\n", ticks / 10)),
             threads: BTreeMap::from([
                 ((5, 5), thread("hot-0", ticks / 10)),
                 ((5, 6), thread("journal", ticks / 10)),

@@ -4,6 +4,9 @@
 //! Other work on the same machine may take the hot core or hold commits up, and is then found as well; so each test asks
 //! for its own fault, and a service without one is only held to have none of those that come from itself.
 
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
+#![expect(clippy::too_many_lines, reason = "snapshots are long")]
+
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -291,10 +294,7 @@ fn a_slow_disk_is_found() {
     let found = findings(&place, &SLOW_DISK);
     let finding = found.get("slow-disk").unwrap_or_else(|| panic!("{found:?}"));
     let what = finding["what"].as_str().unwrap();
-    assert!(
-        what.contains("one in a hundred 50.0 ms") && what.contains("just now nine in ten took"),
-        "{what}"
-    );
+    assert!(what.contains("of single syncs just now nine in ten took"), "{what}");
 }
 
 /// Collects the names of all members, those of lists once. Labels come from closed sets of their own.
@@ -335,7 +335,84 @@ fn a_report_has_its_members_with_and_without_a_service() {
     let mut names = BTreeSet::new();
     members(&whole, "", &mut names);
     let names = names.iter().fold(String::new(), |text, name| text + name + "\n");
-    expect![[""]].assert_eq(&names);
+    expect![[r#"
+        .benchmark
+        .benchmark.beside_service
+        .benchmark.budget_ticks
+        .benchmark.commits
+        .benchmark.commits[].entries
+        .benchmark.commits[].journal_us_p50
+        .benchmark.commits[].raw_us_p50
+        .benchmark.disk_not_measured
+        .benchmark.engine
+        .benchmark.engine[].operations
+        .benchmark.engine[].round_us_p50
+        .benchmark.engine[].steps_per_second_p50
+        .benchmark.hot_path
+        .benchmark.hot_path[].live_cases
+        .benchmark.hot_path[].markings
+        .benchmark.hot_path[].ticks_mean
+        .benchmark.hot_path[].ticks_p50
+        .benchmark.hot_path[].ticks_p99
+        .benchmark.hot_path[].wave_steps
+        .benchmark.hot_path[].way
+        .benchmark.seconds
+        .benchmark.tick_hertz
+        .benchmark.verdict_ticks_p99
+        .benchmark.within_budget
+        .build
+        .build.commit
+        .build.profile
+        .build.version
+        .machine
+        .machine.cores
+        .machine.device
+        .machine.file_system
+        .machine.frequency_governor
+        .machine.hardware_counters
+        .machine.huge_pages
+        .machine.kernel
+        .machine.memory_bytes
+        .machine.processor
+        .machine.steady_ticks
+        .machine.tick_hertz
+        .made_at
+        .schema
+        .service
+        .service.degraded
+        .service.distributions
+        .service.distributions[].buckets
+        .service.distributions[].buckets[].count
+        .service.distributions[].buckets[].le
+        .service.distributions[].count
+        .service.distributions[].help
+        .service.distributions[].labels
+        .service.distributions[].mean
+        .service.distributions[].name
+        .service.distributions[].p50
+        .service.distributions[].p50.at_least
+        .service.distributions[].p50.at_most
+        .service.distributions[].p90
+        .service.distributions[].p90.at_least
+        .service.distributions[].p90.at_most
+        .service.distributions[].p99
+        .service.distributions[].p99.at_least
+        .service.distributions[].p99.at_most
+        .service.distributions[].sum
+        .service.distributions[].unit
+        .service.figures
+        .service.figures[].help
+        .service.figures[].labels
+        .service.figures[].name
+        .service.figures[].unit
+        .service.figures[].value
+        .service.pid
+        .service.reason
+        .service.running
+        .service.since
+        .service.version
+    "#]]
+    .assert_eq(&names);
     let ticks = whole["service"]["distributions"].as_array().unwrap();
     let ticks = ticks.iter().find(|found| found["name"] == "knhk_hot_path_wave_steps").unwrap();
     assert!(ticks["count"].as_u64().unwrap() > 0, "{ticks}");

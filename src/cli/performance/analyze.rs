@@ -71,7 +71,9 @@ struct Service {
     watched: Seen,
     total: Seen,
     hot_threads: Vec<HotThread>,
+    /// Microseconds that the thread which commits waited for a core, in the watch and in all.
     journal_waited_us: Option<u64>,
+    journal_waited_us_total: Option<u64>,
 }
 
 pub(super) fn run(context: &mut Context, command: &Analyze) -> Result<(), Error> {
@@ -129,6 +131,7 @@ fn watch(context: &mut Context, client: &Client, running: Running, seconds: u64)
         (Some(pid), Some(before), Some(after)) => after.hot_threads(before, pid),
         _ => Vec::new(),
     };
+    let waited = |look: &Option<Look>| look.as_ref().and_then(Look::journal_waited_us);
     let started = last.value("knhk_start_time_seconds");
     #[expect(clippy::cast_precision_loss, reason = "microseconds of today are below 2^53")]
     let (watched_s, lived_s) = (watched_us as f64 / 1e6, context.clock.now().0 as f64 / 1e6 - started);
@@ -141,7 +144,10 @@ fn watch(context: &mut Context, client: &Client, running: Running, seconds: u64)
         watched: Seen::between(&first, &last, watched_s),
         total: Seen::between(&Page::default(), &last, lived_s.max(watched_s)),
         hot_threads,
-        journal_waited_us: after.and_then(|look| look.journal_waited_us()),
+        journal_waited_us: waited(&after)
+            .zip(waited(&before))
+            .map(|(after, before)| after.saturating_sub(before)),
+        journal_waited_us_total: waited(&after),
     })
 }
 
@@ -211,8 +217,12 @@ fn findings(facts: &Facts, config: &Config) -> Vec<Finding> {
                 &watched.or(total, |seen| seen.steps >= rules::STEPS_MIN).cache(machine.memory_bytes),
             ));
             let large = pieces::ticks_of_large_waves(&facts.pieces);
-            let recent = watched.or(total, |seen| seen.commits.count >= rules::COMMITS_MIN);
-            let waited_us_mean = service.journal_waited_us.and_then(|us| us.checked_div(total.commits.count));
+            let (recent, waited_us) = if watched.commits.count >= rules::COMMITS_MIN {
+                (watched, service.journal_waited_us)
+            } else {
+                (total, service.journal_waited_us_total)
+            };
+            let waited_us_mean = waited_us.and_then(|us| us.checked_div(recent.commits.count));
             found.extend(rules::disk(&recent.disk(waited_us_mean, sync_us, command_us_max)));
             let recent = watched.or(total, |seen| seen.steps >= rules::STEPS_MIN);
             found.extend(rules::nets(&recent.markings(service.nets.clone())));
