@@ -231,7 +231,7 @@ fn a_command_gives_up_when_another_one_holds_the_file_for_ever() {
     home.check(
         &["config", "set", "cache_size_mb", "64"],
         &expect![[r#"
-            ! error[KN0633]: others are changing HOME/knhk.toml; 10 s were not enough
+            ! error[KN0633]: others are changing HOME/knhk.toml; 5 s were not enough
             ! hint: try again
             = 75
         "#]],
@@ -577,7 +577,7 @@ fn folders_are_made_given_to_the_service_and_closed() {
             hint: knhk config fix
             error[KN0616]: /var/lib/knhk: other users may use state_dir (mode 755)
             hint: knhk config fix
-            error[KN0615]: /var/lib/knhk: /var/lib/knhk/link and 2 more in state_dir: not owned by knhk:knhk
+            error[KN0615]: /var/lib/knhk: /var/lib/knhk/journal and 2 more in state_dir: not owned by knhk:knhk
             hint: knhk config fix
             error[KN0616]: /var/lib/knhk: /var/lib/knhk/journal/1 in state_dir: its owner may not read and write it
             hint: knhk config fix
@@ -593,7 +593,7 @@ fn folders_are_made_given_to_the_service_and_closed() {
             hint: knhk config fix
             error[KN0616]: /var/lib/knhk: other users may use state_dir (mode 755)
             hint: knhk config fix
-            error[KN0615]: /var/lib/knhk: /var/lib/knhk/link and 2 more in state_dir: not owned by knhk:knhk
+            error[KN0615]: /var/lib/knhk: /var/lib/knhk/journal and 2 more in state_dir: not owned by knhk:knhk
             hint: knhk config fix
             error[KN0616]: /var/lib/knhk: /var/lib/knhk/journal/1 in state_dir: its owner may not read and write it
             hint: knhk config fix
@@ -609,7 +609,7 @@ fn folders_are_made_given_to_the_service_and_closed() {
             hint: use sudo
             error[KN0616]: /var/lib/knhk: other users may use state_dir (mode 755); it could not be mended: Operation not permitted (os error 1)
             hint: use sudo
-            error[KN0615]: /var/lib/knhk: /var/lib/knhk/link and 2 more in state_dir: not owned by knhk:knhk; it could not be mended: Operation not permitted (os error 1)
+            error[KN0615]: /var/lib/knhk: /var/lib/knhk/journal and 2 more in state_dir: not owned by knhk:knhk; it could not be mended: Operation not permitted (os error 1)
             hint: use sudo
             error[KN0616]: /var/lib/knhk: /var/lib/knhk/journal/1 in state_dir: its owner may not read and write it; it could not be mended: Operation not permitted (os error 1)
             hint: use sudo
@@ -647,7 +647,7 @@ fn folders_are_made_given_to_the_service_and_closed() {
             chown knhk:knhk /run/knhk
             error[KN0615]: /var/lib/knhk: state_dir belongs to root:root, not to knhk:knhk; it could not be mended: 1 has a second name elsewhere
             hint: use sudo
-            error[KN0615]: /var/lib/knhk: /var/lib/knhk/link and 2 more in state_dir: not owned by knhk:knhk; it could not be mended: 1 has a second name elsewhere
+            error[KN0615]: /var/lib/knhk: /var/lib/knhk/journal and 2 more in state_dir: not owned by knhk:knhk; it could not be mended: 1 has a second name elsewhere
             hint: use sudo
             error[KN0620]: configuration is invalid: 2 mistakes
             = 78
