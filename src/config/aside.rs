@@ -193,10 +193,10 @@ impl Line {
     fn written(&self, date: &str) -> Vec<String> {
         match self.reason.as_deref() {
             None => vec![self.text.clone()],
-            Some("") => vec![format!("# {}", self.text)],
+            Some("") => vec![comment(&self.text)],
             Some(reason) => {
                 let note = format!("# set aside by `knhk config fix` on {date}: {}", plain(reason));
-                vec![note, format!("# {}", self.text)]
+                vec![note, comment(&self.text)]
             }
         }
     }
@@ -205,6 +205,13 @@ impl Line {
 /// Returns lines of a file as the head of a hunk has them.
 fn range(start: usize, count: usize) -> String {
     if count == 1 { (start + 1).to_string() } else { format!("{},{count}", start + 1) }
+}
+
+/// Returns a line as a comment, in which TOML allows no control characters; the kept file has them still.
+fn comment(line: &str) -> String {
+    let line = line.trim_end_matches('\r');
+    let letter = |letter: char| if letter.is_control() && letter != '\t' { '\u{fffd}' } else { letter };
+    format!("# {}", line.chars().map(letter).collect::<String>())
 }
 
 /// Returns a reason on one line, so that no part of it is read as a setting.
@@ -218,4 +225,61 @@ fn last_line_of_value(text: &str, line: usize) -> usize {
     let (table, _) = DeTable::parse_recoverable(text);
     let value = table.get_ref().iter().find(|(key, _)| lines.line(key.span().start) == line);
     value.map_or(line, |(_, value)| lines.line(value.span().end.saturating_sub(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::any;
+    use proptest::{collection, proptest};
+
+    use super::*;
+
+    /// Sets aside until nothing is wrong with the rest; returns the file anew.
+    fn mended(bytes: &[u8]) -> (Sheet, String) {
+        let mut sheet = Sheet::of(bytes);
+        loop {
+            let (_, mistakes) = read("", &sheet.text());
+            let mistakes: Vec<_> = mistakes.into_iter().map(|it| (it.line, it.message)).collect();
+            if mistakes.is_empty() {
+                let text = sheet.written("DAY");
+                return (sheet, text);
+            }
+            assert!(
+                sheet.set_aside(&mistakes),
+                "no line to set aside for {mistakes:?} in {:?}",
+                sheet.text()
+            );
+        }
+    }
+
+    #[test]
+    fn a_value_of_several_lines_and_a_section_go_as_a_whole() {
+        let text = "listen = \"\"\"\nx = 1\n\"\"\"\n[a]\n# note\nlog_level = \"info\"\n\n[b]\ny = 2\n";
+        let (sheet, text) = mended(text.as_bytes());
+        let lines: Vec<usize> = sheet.asides().iter().map(|aside| aside.line).collect();
+        assert_eq!(lines, [1, 2, 3, 4, 6, 8, 9]);
+        assert!(text.contains("\n# note\n") && text.contains("\n# log_level = \"info\"\n\n"), "{text}");
+    }
+
+    #[test]
+    fn what_is_good_stays_byte_by_byte() {
+        for text in ["", "\n", "# only\n", "cache_size_mb = 64", "cache_size_mb = 64\r\n\r\n# end"] {
+            let (sheet, written) = mended(text.as_bytes());
+            assert_eq!((written.as_str(), sheet.asides().len()), (text, 0));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn of_any_bytes_what_is_left_is_a_configuration(
+            lines in collection::vec("[a-z\\[\\]{}\"'=#. 0-9\\\\]{0,12}|cache_size_mb *= *[0-9]{1,3}|log_level=\"info\"", 0..12),
+            noise in collection::vec(any::<u8>(), 0..40),
+        ) {
+            for bytes in [lines.join("\n").into_bytes(), [lines.join("\n").as_bytes(), &noise].concat()] {
+                let (_, text) = mended(&bytes);
+                let (_, mistakes) = read("", &text);
+                assert!(mistakes.is_empty(), "{mistakes:?} in {text:?}");
+            }
+        }
+    }
 }

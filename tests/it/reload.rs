@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 
 use super::support::http::Answer;
 use super::support::service::{Place, Service, root};
-use super::support::wait;
 
 /// Longest wait for something that a service does by itself.
 const SOON: Duration = Duration::from_secs(60);
-/// Cases of one batch.
-const CASES: usize = 1_000;
+/// Cases of one batch: their steps make waves that are large enough for a mean of their own.
+const CASES: usize = 300;
+/// Batches until the service has counted enough steps to warn; two are enough.
+const BATCHES_MAX: usize = 20;
 
 /// Registers a workflow under the name `uri`, with `from` in its source made `to`.
 fn register(service: &Service, source: &str, from: &str, to: &str) {
@@ -54,34 +55,34 @@ fn set(place: &Place, key: &str, value: u64) -> String {
 
 #[test]
 fn hot_path_max_ticks_is_the_budget_that_steps_are_held_against() {
-    let mut place = Place::with(&[("hot_path_max_ticks", "4096")]);
+    let mut place = Place::with(&[("hot_path_max_ticks", "4096"), ("bulk_timeout_ms", "600000")]);
     let mut service = place.start();
     register(&service, "tests/data/spec/count.yawl", "20", "20");
     let line = json!({ "op": "create", "workflow": "count", "data": { "words": "w" } });
-    let lines = vec![line; CASES];
-    let over = |service: &Service| figure(service, "knhk_hot_path_over_budget_total");
-    // A wave of 1,000 steps is one mean. Now and then the machine takes a while off in the middle of one.
-    let before = over(&service);
-    assert!(batch(&service, &lines).iter().all(|answer| answer["status"] == 201));
-    let waves = figure(&service, "knhk_hot_path_wave_steps_count");
-    let over_4096 = over(&service) - before;
-    assert!(over_4096 < waves / 2, "{over_4096} of {waves} waves are over 4,096 ticks a step");
+    let work = || assert!(batch(&service, &vec![line.clone(); CASES]).iter().all(|it| it["status"] == 201));
+    let over = || figure(&service, "knhk_hot_path_over_budget_total");
+    let waves = || figure(&service, "knhk_hot_path_wave_steps_count");
+    // A large wave is a mean of its own. Now and then the machine takes a while off in the middle of one.
+    work();
+    let (over_4096, waves_4096) = (over(), waves());
+    assert!(over_4096 < waves_4096 / 2, "{over_4096} of {waves_4096} waves are over 4,096 ticks a step");
     assert!(!place.log().contains("budget 1 "), "{}", place.log());
 
     assert_eq!(set(&place, "hot_path_max_ticks", 1), "took");
-    let (before, waves_before) = (over(&service), figure(&service, "knhk_hot_path_wave_steps_count"));
-    assert!(batch(&service, &lines).iter().all(|answer| answer["status"] == 201));
-    let waves = figure(&service, "knhk_hot_path_wave_steps_count") - waves_before;
-    let over_1 = over(&service) - before;
-    assert!(over_1 > waves / 2, "{over_1} of {waves} waves are over 1 tick a step");
-    let warned = wait::until(SOON, || {
-        place
-            .log()
-            .lines()
-            .any(|line| line.contains("slow hot path") && line.contains("budget 1 "))
-            .then_some(())
-    });
-    assert!(warned.is_some(), "{}", place.log());
+    work();
+    let (over_1, waves_1) = (over() - over_4096, waves() - waves_4096);
+    assert!(over_1 > waves_1 / 2, "{over_1} of {waves_1} waves are over 1 tick a step");
+    let is_warned = || {
+        let log = place.log();
+        log.lines().any(|line| line.contains("slow") && line.contains("budget 1 "))
+    };
+    for _ in 0..BATCHES_MAX {
+        if is_warned() {
+            break;
+        }
+        work();
+    }
+    assert!(is_warned(), "{}", place.log());
     assert!(service.stop().success());
 }
 
@@ -131,19 +132,19 @@ fn cache_size_mb_is_the_memory_for_live_cases() {
         .collect();
     let read_back = |service: &Service| figure(service, "knhk_cases_read_back_total");
     let before = read_back(&service);
-    touch(&service, &cases, "suspend");
-    let little = read_back(&service) - before;
-    assert!(little > 0, "20 MB of cases stay in 16 MB of memory");
+    // The ones that nobody has asked for the longest left first.
+    touch(&service, &cases[..10], "suspend");
+    touch(&service, &cases[..10], "resume");
+    assert!(read_back(&service) - before > 0, "20 MB of cases stay in 16 MB of memory");
 
     assert_eq!(set(&place, "cache_size_mb", 256), "took");
-    touch(&service, &cases, "resume");
-    let before = read_back(&service);
     touch(&service, &cases, "suspend");
+    let before = read_back(&service);
+    touch(&service, &cases, "resume");
     assert_eq!(read_back(&service) - before, 0, "20 MB of cases do not stay in 256 MB of memory");
 
     assert_eq!(set(&place, "cache_size_mb", 16), "took");
-    // The one that nobody has asked for the longest left first.
-    touch(&service, &cases[..10], "resume");
+    touch(&service, &cases[..10], "suspend");
     assert!(read_back(&service) - before > 0, "20 MB of cases stay in 16 MB of memory again");
     assert!(service.stop().success());
 }
