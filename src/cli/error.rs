@@ -124,6 +124,12 @@ pub enum Error {
         /// How many things are wrong.
         count: usize,
     },
+    /// The histories of cases are damaged.
+    #[error("the histories of {count} cases are damaged")] // KN0690
+    DamagedCases {
+        /// How many.
+        count: usize,
+    },
     /// The hot path takes longer than its budget.
     #[error("the hot path is over its budget of {limit} ticks a step")] // KN0667
     OverBudget {
@@ -194,6 +200,7 @@ impl Error {
             Self::NotVerified { .. } => 665,
             Self::System { .. } => 666,
             Self::OverBudget { .. } => 667,
+            Self::DamagedCases { .. } => 690,
             Self::Measure(_) => 668,
             Self::Api(error) => return Some(error.code()),
             Self::Engine(error) => return Some(error.code()),
@@ -218,7 +225,7 @@ impl Error {
             Self::Data { .. } => Kind::Invalid,
             Self::Partly { .. } | Self::OverBudget { .. } => Kind::Conflict,
             Self::FileTooLarge { .. } => Kind::TooLarge,
-            Self::NotVerified { .. } => Kind::Corrupt,
+            Self::NotVerified { .. } | Self::DamagedCases { .. } => Kind::Corrupt,
             Self::Api(error) => error.kind(),
             Self::Engine(error) => error.kind(),
             Self::Store(error) => error.kind(),
@@ -246,6 +253,10 @@ impl Error {
                 "a shared or throttled core is the usual cause; run it again on a quiet machine".to_owned(),
             ),
             Self::Measure(_) => Some("cache_dir must be a folder that this user may write".to_owned()),
+            Self::DamagedCases { .. } => Some(
+                "knhk workflow restore --case-id ID --from-backup FILE; knhk backup list shows the files"
+                    .to_owned(),
+            ),
             Self::NotVerified { .. } => Some("knhk explain CODE tells of each finding what to do".to_owned()),
             Self::Store(error) => Some(format!("knhk explain {}", error.code())),
             Self::Backup(error) => Some(error.hint()),

@@ -5,6 +5,7 @@
 //! stderr. Start at [`run`].
 
 mod backup;
+mod casualties;
 mod client;
 mod completions;
 mod config;

@@ -216,4 +216,5 @@ pub(super) static PAGES: &[(u16, &str)] = &[
     (666, include_str!("../../docs/errors/KN0666.md")),
     (667, include_str!("../../docs/errors/KN0667.md")),
     (668, include_str!("../../docs/errors/KN0668.md")),
+    (690, include_str!("../../docs/errors/KN0690.md")),
 ];

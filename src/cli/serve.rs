@@ -1,6 +1,8 @@
 //! `knhk serve`: the service, from the first thread to the last.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use argh::{ArgsInfo, FromArgs};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -11,18 +13,21 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::{Context, Error};
 use crate::api::server::{self, CONNECTIONS_MAX};
 use crate::api::{Listener, Server};
+use crate::backup;
 use crate::config::Config;
 use crate::engine::clock::{BelievingClock, Clock, SystemClock};
 use crate::engine::running::{Engine, open_store};
 use crate::engine::service::Service;
-use crate::engine::shared::Place;
-use crate::engine::threads::random_bytes;
+use crate::engine::shared::{NewestBackup, Place};
+use crate::engine::threads::{random_bytes, spawn_alone};
 use crate::store::{LmdbTables, Opened, Progress, RealDisk, Start, StoreId, Work};
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
 
 /// How often the main thread looks around when no signal comes, in milliseconds.
 const LOOK_MS: u16 = 1_000;
+/// It looks for the newest backup each so many times.
+const BACKUP_LOOKS: u32 = 10;
 /// Frames between two lines about a long start.
 const PROGRESS_FRAMES: u64 = 100_000;
 
@@ -50,7 +55,7 @@ pub(super) fn run(context: &Context, _command: &Serve) -> Result<(), Error> {
     let running = start(&config, &clock, &metrics, connections_max)?;
     tracing::info!(listen = %config.listen, socket = %config.socket.display(), "knhk serves on {}", config.listen);
     notify(&[sd_notify::NotifyState::Ready]);
-    wait(&signals, &running).map_err(Error::system("wait for signals"))?;
+    wait(&signals, &running, config.backup_dir.clone()).map_err(Error::system("wait for signals"))?;
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("knhk stops");
     stop(running);
@@ -169,9 +174,11 @@ fn open(
 }
 
 /// Waits for a signal to stop, and tells systemd meanwhile that the service moves.
-fn wait(signals: &SignalFd, running: &Running) -> nix::Result<()> {
+fn wait(signals: &SignalFd, running: &Running, backup_dir: PathBuf) -> nix::Result<()> {
     let watchdog = sd_notify::watchdog_enabled();
+    let mut backups = BackupLook::new(backup_dir);
     loop {
+        backups.turn(&running.engine);
         let mut fds = [PollFd::new(std::os::fd::AsFd::as_fd(signals), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::from(LOOK_MS)) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
@@ -188,6 +195,39 @@ fn wait(signals: &SignalFd, running: &Running) -> nix::Result<()> {
         metrics.http_connections.set(u64::try_from(running.server.connections()).unwrap_or(u64::MAX));
         if watchdog.is_some() && running.engine.is_moving() {
             notify(&[sd_notify::NotifyState::Watchdog]);
+        }
+    }
+}
+
+/// Looks for the newest backup, in a thread of its own: a folder that does not answer must not hold anything up.
+struct BackupLook {
+    folder: PathBuf,
+    is_looking: Arc<AtomicBool>,
+    /// Turns until the next.
+    rest: u32,
+}
+
+impl BackupLook {
+    fn new(folder: PathBuf) -> Self {
+        Self { folder, is_looking: Arc::default(), rest: 0 }
+    }
+
+    fn turn(&mut self, engine: &Node) {
+        self.rest = self.rest.saturating_sub(1);
+        if self.rest > 0 || self.is_looking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.rest = BACKUP_LOOKS;
+        let (folder, is_looking) = (self.folder.clone(), Arc::clone(&self.is_looking));
+        let shared = Arc::clone(engine.shared());
+        let started = spawn_alone("backup-look", move || {
+            let newest = backup::newest(&folder).map_or(NewestBackup::None, NewestBackup::Of);
+            *shared.condition.newest_backup.lock().unwrap_or_else(PoisonError::into_inner) = newest;
+            is_looking.store(false, Ordering::Release);
+        });
+        if started.is_err() {
+            // There is no room for a thread now; the next turn tries again.
+            self.is_looking.store(false, Ordering::Release);
         }
     }
 }
