@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails by panic says where")]
 
 mod api;
+mod backup;
 mod case;
 mod cli;
 mod client;
 mod config;
+mod corruption;
 mod crash;
 mod durable;
 mod engine;
