@@ -5,9 +5,13 @@ use super::header::{self, Media};
 use super::problem::Problem;
 use super::query::{Query, shorten};
 use super::{Error, Request, body, data, show};
-use crate::engine::service::{Answer, CaseAct, CaseFilter, IsNew, Operation, Service};
+use crate::engine::service::{Answer, CaseAct, CaseFilter, IsNew, Operation, Page, PageOf, Service};
+use crate::error::Kind;
 use crate::id::CaseId;
 use crate::telemetry::metrics::labels::Route;
+
+/// Most cases of a page whose histories are followed: one request must not keep a thread for long.
+const VERIFIED_CASES_MAX: u32 = 100;
 
 /// Reads the id of a case.
 pub(super) fn id(text: &str) -> Result<CaseId, Error> {
@@ -82,14 +86,30 @@ pub(super) fn answer(answer: &Answer) -> Answered {
 /// Lists cases.
 pub(super) fn list(service: &dyn Service, request: &Request) -> Result<Answered, Problem> {
     accepts_json(request)?;
-    let query = Query::read(&request.query, &["state", "workflow", "older_than", "after", "limit"])?;
+    let query =
+        Query::read(&request.query, &["state", "workflow", "older_than", "verify", "after", "limit"])?;
     let filter = CaseFilter {
         state: query.case_state()?,
         workflow: query.get("workflow").map(str::to_owned),
         older_than_us: query.duration_us("older_than")?,
     };
-    let page = service.cases(&filter, &query.page()?)?;
-    Ok(Answered::json(200, &show::page(&page, show::summary)))
+    let page_of = query.page()?;
+    if !query.flag("verify")? {
+        let page = service.cases(&filter, &page_of)?;
+        return Ok(Answered::json(200, &show::page(&page, show::summary)));
+    }
+    let page_of = PageOf { limit: page_of.limit.min(VERIFIED_CASES_MAX), ..page_of };
+    let Page { items, next } = service.cases(&filter, &page_of)?;
+    let mut checked = Vec::new();
+    for case in items {
+        match service.check_case(case.id) {
+            // It left the list just now.
+            Err(refusal) if refusal.kind == Kind::NotFound => {}
+            damage => checked.push((case, damage?)),
+        }
+    }
+    let page = Page { items: checked, next };
+    Ok(Answered::json(200, &show::page(&page, |(case, damage)| show::checked(case, damage.as_deref()))))
 }
 
 /// Shows one case, or its data as XML.

@@ -101,6 +101,14 @@ pub(super) fn summary(case: &CaseSummary) -> Json {
     })
 }
 
+/// A case in a list, with what is wrong with its history.
+pub(super) fn checked(case: &CaseSummary, damage: Option<&str>) -> Json {
+    let mut out = summary(case);
+    out["chain"] = if damage.is_none() { "ok" } else { "damaged" }.into();
+    out["damage"] = damage.into();
+    out
+}
+
 /// A work item.
 #[derive(Serialize)]
 pub(super) struct Item<'a> {

@@ -48,8 +48,11 @@ pub fn check(options: &Options, path: &Path, now: Time, host: &mut dyn Host) -> 
         Err(_) => return checked,
     };
     // Whoever may not write there has the answer all the same.
-    if path.parent() == Some(&options.backup_dir) {
-        drop(record::write(path, &record));
+    let whole = |path: &Path| std::fs::canonicalize(path).ok();
+    if let (Some(path), Some(folder)) = (whole(path), whole(&options.backup_dir))
+        && path.parent() == Some(&folder)
+    {
+        drop(record::write(&path, &record));
     }
     checked
 }

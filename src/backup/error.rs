@@ -175,7 +175,9 @@ impl Error {
         let explain = || format!("knhk explain {}", self.code());
         match self {
             Self::Io { source, .. } => match source.kind() {
-                io::ErrorKind::PermissionDenied => "use sudo, or another folder by --to".to_owned(),
+                io::ErrorKind::PermissionDenied => {
+                    "use sudo; backup create takes another folder by --to".to_owned()
+                }
                 io::ErrorKind::ReadOnlyFilesystem => {
                     "mount it for writing, or name another folder by --to".to_owned()
                 }

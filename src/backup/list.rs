@@ -11,9 +11,6 @@ use crate::id::Time;
 /// What the names of backups begin with.
 pub(super) const NAME_BEGINNING: &str = "knhk-state-";
 const NAME_ENDINGS: [&str; 3] = [".tar.gz", ".tgz", ".tar"];
-/// A newest backup that is older than this is no recent one, in microseconds: they are made once a day, and one may take
-/// its time or come late after a restart.
-pub const RECENT_US: u64 = 36 * 3_600_000_000;
 
 /// A backup.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -27,7 +27,7 @@ pub use case::case_history;
 pub use check::{Checked, check};
 pub use create::{Created, To, create};
 pub use error::{Error, Finding};
-pub use list::{Listed, RECENT_US, list, newest};
+pub use list::{Listed, list, newest};
 pub use record::Verdict;
 pub use restore::{Ready, Restored, prepare};
 

@@ -140,6 +140,7 @@ pub(super) fn pack<W: Write>(
     host: &mut dyn Host,
 ) -> Result<(W, Packed), Error> {
     let mut builder = Builder::new(out);
+    let folder = room.folder().to_owned();
     let mut packed = Packed::default();
     for member in members(options)? {
         let found = if member.is_folder {
@@ -155,14 +156,14 @@ pub(super) fn pack<W: Write>(
         match opened {
             Opened::Folder(about) => {
                 let mut header = header(&about, EntryType::Directory, 0);
-                append(&mut builder, &mut header, &name.join(""), io::empty(), options)?;
+                append(&mut builder, &mut header, &name.join(""), io::empty(), &folder)?;
             }
             Opened::File(about, file) => {
                 let mut header = header(&about, EntryType::Regular, about.len());
                 let source = Exactly { file, left: about.len() };
                 let mut watched =
                     Watched { source, done: 0, failed: None, room, host, before: packed.bytes, sizes };
-                let done = append(&mut builder, &mut header, &name, &mut watched, options);
+                let done = append(&mut builder, &mut header, &name, &mut watched, &folder);
                 if let Some(failed) = watched.failed {
                     return Err(failed);
                 }
@@ -172,7 +173,7 @@ pub(super) fn pack<W: Write>(
             }
         }
     }
-    let out = builder.into_inner().map_err(Error::io("write the archive in", &options.backup_dir))?;
+    let out = builder.into_inner().map_err(Error::io("write the archive in", folder))?;
     Ok((out, packed))
 }
 
@@ -191,9 +192,9 @@ fn append<W: Write>(
     header: &mut Header,
     name: &Path,
     data: impl Read,
-    options: &Options,
+    folder: &Path,
 ) -> Result<(), Error> {
-    builder.append_data(header, name, data).map_err(Error::io("write the archive in", &options.backup_dir))
+    builder.append_data(header, name, data).map_err(Error::io("write the archive in", folder))
 }
 
 fn header(about: &Metadata, kind: EntryType, length: u64) -> Header {

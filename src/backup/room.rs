@@ -24,6 +24,11 @@ impl Room {
         Ok(room)
     }
 
+    /// Returns the folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Hears that so many bytes are about to be written.
     pub(super) fn use_up(&mut self, bytes: u64) -> Result<(), Error> {
         self.unseen_bytes += bytes;

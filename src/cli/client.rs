@@ -116,6 +116,11 @@ impl Client {
         document(&accepted(self.ask(&request)?)?)
     }
 
+    /// Returns how many cases that damage concerns a list of a store that cannot be opened lacks.
+    pub(super) fn unlisted_count(&self) -> usize {
+        self.local.borrow().unlisted_count()
+    }
+
     /// Gets a list page by page and hands each page on, until `limit` items or the end. Returns the token of
     /// the page after, if there is one.
     pub(super) fn pages(

@@ -130,6 +130,12 @@ pub enum Error {
         /// Why, joined.
         reasons: String,
     },
+    /// The histories of cases are damaged.
+    #[error("the histories of {count} cases are damaged")] // KN0690
+    DamagedCases {
+        /// How many.
+        count: usize,
+    },
     /// The hot path takes longer than its budget.
     #[error("the hot path is over its budget of {limit} ticks a step")] // KN0667
     OverBudget {
@@ -215,6 +221,7 @@ impl Error {
             Self::NotVerified { .. } => 665,
             Self::System { .. } => 666,
             Self::OverBudget { .. } => 667,
+            Self::DamagedCases { .. } => 690,
             Self::Measure(_) => 668,
             Self::Found { .. } => 680,
             Self::Save { .. } => 681,
@@ -248,7 +255,7 @@ impl Error {
                 Kind::Conflict
             }
             Self::FileTooLarge { .. } => Kind::TooLarge,
-            Self::NotVerified { .. } => Kind::Corrupt,
+            Self::NotVerified { .. } | Self::DamagedCases { .. } => Kind::Corrupt,
             Self::Api(error) => error.kind(),
             Self::Engine(error) => error.kind(),
             Self::Store(error) => error.kind(),
@@ -277,6 +284,10 @@ impl Error {
             ),
             Self::Measure(_) => Some("look at the disk that holds state_dir: df -h, dmesg".to_owned()),
             Self::Found { .. } => Some("each finding above names what to change".to_owned()),
+            Self::DamagedCases { .. } => Some(
+                "knhk workflow restore --case-id ID --from-backup FILE; knhk backup list shows the files"
+                    .to_owned(),
+            ),
             Self::NotVerified { .. } => Some("knhk explain CODE tells of each finding what to do".to_owned()),
             Self::Api(error) => error.hint(),
             Self::NotHealthy { .. } => Some("journalctl -u knhk tells when it began".to_owned()),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::client::Request;
 use super::duration;
+use super::environment;
 use super::error::Error;
 use super::http::{ANSWER_BYTES_MAX, Answer};
 use super::ui;
@@ -25,6 +26,9 @@ use crate::telemetry::metrics::Metrics;
 
 /// Size of the segment that a command adds to the journal: it holds little, and each command adds one.
 const SEGMENT_BYTES: u64 = 64 * 1024;
+
+/// The parameter by which a list asks for damage.
+const VERIFY: &str = "verify=true";
 
 /// The service of this process, if there is one.
 #[derive(Debug, Default)]
@@ -54,7 +58,14 @@ impl Local {
         become_owner(&config.state_dir).map_err(Error::system("become the owner of the state folder"))?;
         // Whoever reads keeps writers out, also oneself.
         *self = Self::Closed;
-        let opened = if request.is_read() { reading(config) } else { writing(config) };
+        let opened = match if request.is_read() { reading(config) } else { writing(config) } {
+            Err(Error::Engine(engine::running::Error::Store(error)))
+                if asks_for_damage(request) && error.kind() == Kind::Corrupt =>
+            {
+                reading_damaged(config)
+            }
+            opened => opened,
+        };
         match opened {
             Ok(opened) => *self = opened,
             // To whoever may not even look, there is a service or nothing.
@@ -63,6 +74,16 @@ impl Local {
             Err(error) => return Err(error),
         }
         Ok(!matches!(self, Self::Closed))
+    }
+}
+
+impl Local {
+    /// Returns how many cases that damage concerns cannot be listed.
+    pub(super) fn unlisted_count(&self) -> usize {
+        match self {
+            Self::Reads(offline) => offline.unlisted_count(),
+            Self::Closed | Self::Writes(_) => 0,
+        }
     }
 }
 
@@ -86,6 +107,19 @@ fn reading(config: &Config) -> Result<Local, Error> {
     if let Some(beside) = offline.beside() {
         ui::note(&told(&beside, clock.as_ref()));
     }
+    offline.warnings().iter().for_each(|warning| ui::note(warning));
+    Ok(Local::Reads(Box::new(offline)))
+}
+
+/// Tells whether a request is about what is damaged, and so is answered from a store that cannot be opened.
+fn asks_for_damage(request: &Request<'_>) -> bool {
+    request.path.split_once('?').is_some_and(|(_, query)| query.split('&').any(|pair| pair == VERIFY))
+}
+
+fn reading_damaged(config: &Config) -> Result<Local, Error> {
+    let (tables, _) = environment::open(config)?;
+    let (disk, clock) = (Arc::new(RealDisk), Arc::new(SystemClock::new()));
+    let offline = Offline::open_damaged(&disk, &config.store(), tables.as_ref(), clock)?;
     offline.warnings().iter().for_each(|warning| ui::note(warning));
     Ok(Local::Reads(Box::new(offline)))
 }

@@ -5,6 +5,8 @@
 //! stderr. Start at [`run`].
 
 mod backup;
+mod backup_look;
+mod casualties;
 mod client;
 mod completions;
 mod config;

@@ -8,6 +8,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::backup_look::BackupLook;
 use super::reload::Reloader;
 use super::{Context, Error};
 use crate::api::remote::{self, Bound, Remote};
@@ -72,7 +73,8 @@ pub(super) fn run(context: &Context, _command: &Serve) -> Result<(), Error> {
         tell_of(remote);
     }
     notify(&[sd_notify::NotifyState::Ready]);
-    wait(&signals, &mut running).map_err(Error::system("wait for signals"))?;
+    wait(&signals, &mut running, BackupLook::new(config.backup_dir.clone()))
+        .map_err(Error::system("wait for signals"))?;
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("{}", words::STOPPING);
     stop(running);
@@ -301,10 +303,11 @@ fn open(
 }
 
 /// Waits for a signal to stop, and tells systemd meanwhile that the service moves.
-fn wait(signals: &SignalFd, running: &mut Running) -> nix::Result<()> {
+fn wait(signals: &SignalFd, running: &mut Running, mut backups: BackupLook) -> nix::Result<()> {
     let watchdog = sd_notify::watchdog_enabled();
     let mut accepting = Accepting::default();
     loop {
+        backups.turn(&running.engine);
         let mut fds = [PollFd::new(std::os::fd::AsFd::as_fd(signals), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::from(LOOK_MS)) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}

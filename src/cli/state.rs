@@ -5,6 +5,7 @@ use std::sync::Arc;
 use argh::{ArgsInfo, FromArgs};
 use serde_json::{Value, json};
 
+use super::casualties::Concerned;
 use super::environment;
 use super::kept;
 use super::table::{self, Side};
@@ -119,8 +120,10 @@ fn verify(context: &mut Context, config: &Config, command: &Verify) -> Result<()
         .iter()
         .map(|finding| json!({ "code": finding.code().to_string(), "message": finding.to_string() }))
         .collect();
+    let is_concerned = level == Level::Full && !report.findings.is_empty();
+    let concerned = is_concerned.then(|| Concerned::find(config, tables.as_ref(), &report.findings));
     if context.ui.form() == Form::Json {
-        context.ui.document(&json!({
+        let mut document = json!({
             "ok": findings.is_empty(),
             "findings": findings,
             "notes": report.notes,
@@ -131,9 +134,15 @@ fn verify(context: &mut Context, config: &Config, command: &Verify) -> Result<()
             "history_entries": report.history_entries,
             "rows": report.rows,
             "seq": report.seq,
-        }))?;
+        });
+        if let Some(concerned) = concerned.as_ref().map(Concerned::json) {
+            let members = concerned.as_object().into_iter().flatten();
+            members.for_each(|(name, value)| document[name] = value.clone());
+        }
+        context.ui.document(&document)?;
     } else {
-        context.ui.answer(&verified(&report))?;
+        let concerned = concerned.map(|concerned| concerned.text()).unwrap_or_default();
+        context.ui.answer(&(verified(&report) + &concerned))?;
     }
     match report.findings.len() {
         0 => Ok(()),

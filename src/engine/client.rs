@@ -11,6 +11,7 @@ use super::keeping::Asked;
 use super::loading::{COMMAND_HEAD_BYTES, shard_of};
 use super::pending::{Again, Pending, Settled};
 use super::prepare::{self, Prepared};
+use super::proof;
 use super::queries::{self, Repeated};
 use super::request::Request;
 use super::running::Engine;
@@ -303,6 +304,14 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         queries::cases(&*shared.read(self.reading())?, &shared.registry, filter, page, now)
     }
 
+    fn check_case(&self, id: CaseId) -> Result<Option<String>, Refusal> {
+        let shared = self.shared();
+        let rows = queries::case_rows(&*shared.read(self.reading())?, id);
+        let rows = rows.map_err(|reason| answers::unreadable(&reason))?;
+        let rows = rows.ok_or_else(|| answers::refusal(&crate::case::Error::NoCase))?;
+        Ok(proof::check(&shared.reader, id, &rows).err())
+    }
+
     fn items(&self, filter: &ItemFilter, page: &PageOf) -> Result<Page<ItemView>, Refusal> {
         let shared = self.shared();
         queries::items(&*shared.read(self.reading())?, &shared.registry, filter, page)
@@ -379,6 +388,8 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         let damages = condition.damages.lock().unwrap_or_else(PoisonError::into_inner);
         health.degraded.extend(damages.iter().cloned());
         drop(damages);
+        let newest = *condition.newest_backup.lock().unwrap_or_else(PoisonError::into_inner);
+        health.degraded.extend(newest.complaint(shared.clock.now()));
         let unlocked_bytes = condition.unlocked_bytes.load(Ordering::Acquire);
         if unlocked_bytes > 0 {
             let all_bytes = unlocked_bytes + condition.locked_bytes.load(Ordering::Acquire);

@@ -17,6 +17,7 @@ mod meter;
 pub mod offline;
 pub mod pending;
 pub mod prepare;
+pub mod proof;
 pub mod queries;
 pub mod record;
 pub mod registry;

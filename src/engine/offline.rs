@@ -8,6 +8,7 @@ use super::clock::Clock;
 use super::fold::EngineFold;
 use super::loading;
 use super::pending::Again;
+use super::proof;
 use super::queries;
 use super::registry::Registry;
 use super::running::Error;
@@ -17,12 +18,14 @@ use super::service::{
 };
 use super::tables;
 use crate::id::{CaseId, ItemId, Time};
-use crate::store::{self, Disk, Fold, Looked, Table, Tables};
+use crate::store::{self, Casualties, Disk, Fold, Looked, Table, Tables};
 use crate::telemetry::metrics::Metrics;
 
 /// Tables whose sums are checked before anything of the working environment is shown.
 const SHOWN: [Table; 5] =
     [tables::SPECS, tables::CASES, tables::INSTANCES, tables::ITEMS, tables::PARTITIONS];
+/// Most cases that are named because they cannot be listed.
+const UNLISTED_TOLD_MAX: usize = 20;
 const WHY: &str = "it does not run";
 
 /// A store that is looked at, as clients' requests see it.
@@ -33,6 +36,10 @@ pub struct Offline<D: Disk, T: Tables> {
     metrics: Metrics,
     /// Whether the journal's head could be indexed; empty before somebody asked for a history.
     indexed: OnceLock<Result<(), String>>,
+    /// Cases that damage concerns, if the store is damaged.
+    casualties: Casualties,
+    /// How many of them no row knows.
+    unlisted_count: usize,
 }
 
 /// Where somebody who has the store for himself was when it was looked at.
@@ -66,17 +73,77 @@ impl<D: Disk, T: Tables> Offline<D, T> {
     ) -> Result<Option<Self>, Error> {
         let fold: Arc<dyn Fold> = Arc::new(EngineFold);
         let looked = store::look(disk, tables, &fold, options, &SHOWN).map_err(Error::Store)?;
-        let Some(looked) = looked else { return Ok(None) };
+        looked.map(|looked| Self::over(looked, clock)).transpose()
+    }
+
+    fn over(looked: Looked<D, T>, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let registry = Registry::default();
         loading::specifications(&looked.follower, &registry)
             .map_err(|error| Error::State(error.to_string()))?;
-        Ok(Some(Self { looked, registry, clock, metrics: Metrics::new(), indexed: OnceLock::new() }))
+        let (metrics, indexed, casualties) = (Metrics::new(), OnceLock::new(), Casualties::default());
+        Ok(Self { looked, registry, clock, metrics, indexed, casualties, unlisted_count: 0 })
+    }
+
+    /// Looks at a store that cannot be opened, as far as its journal is good, or its newest snapshot where nothing of the
+    /// journal is. Cases that have lost something, or go on behind that, are known: [`Service::check_case`] tells them.
+    /// `tables` is the working environment, if it can be read: it may know cases whose last entry is lost.
+    ///
+    /// # Errors
+    /// Nothing can be read.
+    pub fn open_damaged(
+        disk: &Arc<D>,
+        options: &store::Options,
+        tables: Option<&T>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let fold: Arc<dyn Fold> = Arc::new(EngineFold);
+        let looked = store::look_before_damage(disk, &fold, options).map_err(Error::Store)?;
+        let mut offline = Self::over(looked, clock)?;
+        let follower = &offline.looked.follower;
+        let mut lasts = |tell: &mut dyn FnMut(u64, u64)| {
+            // What cannot be read is found again when it is shown.
+            proof::last_entries(&mut |table, visit| drop(follower.scan(table, &[], visit)), tell);
+            if let Some(tables) = tables {
+                proof::last_entries(&mut |table, visit| drop(tables.scan(table, &[], visit)), tell);
+            }
+        };
+        let meta = tables.and_then(|tables| tables.meta().ok().flatten());
+        let positions = meta.map_or_else(|| follower.positions(), |meta| meta.positions);
+        let casualties = store::casualties(&**disk, options, Some(&positions), &mut lasts);
+        let casualties = casualties.map_err(Error::Store)?;
+        let is_listed = |case: CaseId| matches!(queries::case_rows(follower, case), Ok(Some(_)) | Err(_));
+        let cases = casualties.subjects.keys().map(|subject| CaseId(*subject));
+        let unlisted: Vec<String> =
+            cases.filter(|case| !is_listed(*case)).map(|case| case.to_string()).collect();
+        if !unlisted.is_empty() {
+            let first = &unlisted[..unlisted.len().min(UNLISTED_TOLD_MAX)];
+            offline.looked.warnings.push(format!(
+                "{} cases that the damage concerns cannot be listed: {}{}",
+                unlisted.len(),
+                first.join(", "),
+                if unlisted.len() > first.len() { ", ..." } else { "" }
+            ));
+        }
+        offline.unlisted_count = unlisted.len();
+        offline.casualties = casualties;
+        Ok(offline)
+    }
+
+    fn index_head(&self) -> Result<(), Refusal> {
+        let journal = &self.looked.journal;
+        let indexed = self.indexed.get_or_init(|| journal.index_head().map_err(|error| error.to_string()));
+        indexed.as_ref().copied().map_err(|reason| answers::unreadable(reason))
     }
 
     /// Returns who has the store for himself, and what is shown of it; `None` when nobody has.
     pub fn beside(&self) -> Option<Beside> {
         let Looked { follower, holder, is_beside, .. } = &self.looked;
         is_beside.then(|| Beside { holder: *holder, seq: follower.seq(), time: follower.time() })
+    }
+
+    /// Returns how many cases that damage concerns cannot be listed.
+    pub fn unlisted_count(&self) -> usize {
+        self.unlisted_count
     }
 
     /// Returns what a person should know of the store, one sentence each.
@@ -110,14 +177,24 @@ impl<D: Disk, T: Tables> Service for Offline<D, T> {
         queries::cases(&self.looked.follower, &self.registry, filter, page, self.clock.now())
     }
 
+    fn check_case(&self, id: CaseId) -> Result<Option<String>, Refusal> {
+        let Looked { journal, follower, .. } = &self.looked;
+        if let Some(loss) = self.casualties.subjects.get(&id.0) {
+            return Ok(Some(loss.to_string()));
+        }
+        self.index_head()?;
+        let rows = queries::case_rows(follower, id).map_err(|reason| answers::unreadable(&reason))?;
+        let rows = rows.ok_or_else(|| answers::refusal(&crate::case::Error::NoCase))?;
+        Ok(proof::check(journal, id, &rows).err())
+    }
+
     fn items(&self, filter: &ItemFilter, page: &PageOf) -> Result<Page<ItemView>, Refusal> {
         queries::items(&self.looked.follower, &self.registry, filter, page)
     }
 
     fn history(&self, id: CaseId, page: &PageOf) -> Result<Page<HistoryView>, Refusal> {
         let Looked { journal, follower, .. } = &self.looked;
-        let indexed = self.indexed.get_or_init(|| journal.index_head().map_err(|error| error.to_string()));
-        indexed.as_ref().map_err(|reason| answers::unreadable(reason))?;
+        self.index_head()?;
         let row = queries::row(follower, id)?;
         queries::history(journal, &self.registry, id, &row, page)
     }

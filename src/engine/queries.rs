@@ -376,7 +376,7 @@ fn entry_at<D: Disk>(journal: &JournalReader<D>, case: CaseId, n: u64) -> Result
     found.ok_or_else(|| format!("journal entry {n} is missing"))
 }
 
-fn events(entry: &store::Entry) -> Result<(Time, Vec<Event>), String> {
+pub(super) fn events(entry: &store::Entry) -> Result<(Time, Vec<Event>), String> {
     let record = Record::decode(&entry.payload)?;
     match record.body {
         Body::Case(payload) => Ok((record.at, encode::events_from_bytes(payload).map_err(text)?)),

@@ -320,6 +320,12 @@ pub trait Service: Send + Sync {
     /// # Errors
     /// A bad token, or the service cannot say now.
     fn cases(&self, filter: &CaseFilter, page: &PageOf) -> Result<Page<CaseSummary>, Refusal>;
+    /// Follows the history of a case back by its own chain, and says what is wrong if folding it does not give the case;
+    /// `None` when all is well. Takes as long as the history is.
+    ///
+    /// # Errors
+    /// There is no such case, or the service cannot say now.
+    fn check_case(&self, id: CaseId) -> Result<Option<String>, Refusal>;
     /// Lists live work items in order of their ids.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ use super::service::Refusal;
 use super::shard::{Bounds, Held};
 use super::ticket;
 use super::writer::JournalState;
+use crate::id::Time;
 use crate::store::{CHECKPOINT_CHANGED_BYTES, Disk, DiskFile, Follower, JournalReader, Tables};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Tracer;
@@ -147,6 +148,35 @@ impl Inbox {
     }
 }
 
+/// A newest backup that is older than this is no recent one, in microseconds: they are made once a day, and one may take
+/// its time or come late after a restart.
+pub const BACKUP_RECENT_US: u64 = 36 * 3_600_000_000;
+
+/// What is known of the newest backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NewestBackup {
+    /// Nobody looked.
+    #[default]
+    Unknown,
+    /// There is none.
+    None,
+    /// It was written then.
+    Of(Time),
+}
+
+impl NewestBackup {
+    /// Returns what is less than well about it.
+    pub fn complaint(self, now: Time) -> Option<String> {
+        match self {
+            Self::Of(time) if now.0.saturating_sub(time.0) > BACKUP_RECENT_US => {
+                Some(format!("no recent backup: the newest is of {}", time.rfc3339()))
+            }
+            Self::None => Some("no recent backup: there is none".to_owned()),
+            Self::Unknown | Self::Of(_) => None,
+        }
+    }
+}
+
 /// What is less than well, set by whoever notices.
 #[derive(Debug, Default)]
 pub struct Condition {
@@ -186,6 +216,8 @@ pub struct Condition {
     pub is_scrubbing: AtomicBool,
     /// Bytes of the rows that changed since the last checkpoint.
     pub changed_bytes: AtomicUsize,
+    /// The newest backup.
+    pub newest_backup: Mutex<NewestBackup>,
     /// When the journal's writer began the step that it is at, in monotonic microseconds; 0 when it waits.
     pub journal_since_us: AtomicU64,
     /// Incidents that the log has not told of.
@@ -436,5 +468,23 @@ impl<D: Disk, T: Tables> Shared<D, T> {
     pub fn lag_frames(&self) -> u64 {
         let folded = *self.folded.lock().unwrap_or_else(PoisonError::into_inner);
         self.journal.durable_seq.load(Ordering::Acquire).saturating_sub(folded)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_is_recent_for_a_day_and_a_half() {
+        let written = Time(1_764_122_405_000_000);
+        let newest = NewestBackup::Of(written);
+        assert_eq!(newest.complaint(written.plus_us(BACKUP_RECENT_US)), None);
+        let late = newest.complaint(written.plus_us(BACKUP_RECENT_US + 1)).unwrap();
+        assert_eq!(late, "no recent backup: the newest is of 2025-11-26T02:00:05.000000Z");
+        // A clock that was set back since says nothing against it.
+        assert_eq!(newest.complaint(Time(0)), None);
+        assert_eq!(NewestBackup::Unknown.complaint(written), None);
+        assert_eq!(NewestBackup::None.complaint(written).unwrap(), "no recent backup: there is none");
     }
 }

@@ -10,13 +10,16 @@ use std::sync::Arc;
 use super::anew::{Told, anew};
 use super::beside::Beside;
 use super::chain::{Found, Listing};
+use super::cut::{Where, find_good};
 use super::disk::{Disk, Lock};
 use super::error::Error;
 use super::follower::{Fold, Follower, check_sums};
+use super::identity::FORMAT;
 use super::marker::Marker;
 use super::mem::MemTables;
 use super::open::{Ends, JOURNAL_FOLDER, LOCK_NAME, OpenReport, disbelief, find};
 use super::reader::{JournalReader, Shared};
+use super::segment::End;
 use super::shelf::look_anew;
 use super::tables::{Changes, Counted, Meta, Scrubbed, Sums, Table, Tables, VisitRow};
 use super::{Options, identity};
@@ -65,6 +68,45 @@ pub fn look<D: Disk, T: Tables>(
         looking.look(Some(tables).filter(|_| lock.is_some()), false)?
     };
     Ok(looked.map(|looked| Looked { holder, _lock: lock, ..looked }))
+}
+
+/// Looks at a store that cannot be opened: at its journal as far as it is good from its beginning, or at the newest
+/// snapshot where nothing of the journal is. The first warning says what is wrong.
+///
+/// # Errors
+/// Nothing leads to rows, or the disk cannot be read.
+pub fn look_before_damage<D: Disk, T: Tables>(
+    disk: &Arc<D>,
+    fold: &Arc<dyn Fold>,
+    options: &Options,
+) -> Result<Looked<D, T>, Error> {
+    let beside = Beside::of_format(&**disk, options)?;
+    let listing = Listing::read(&**disk, options)?;
+    let good = find_good(&**disk, options, &listing, &beside.covered(), Where::Anywhere, &mut |_| {})?;
+    let folder = options.state_dir.join(JOURNAL_FOLDER);
+    let (segments, end, format, store, damage) = match good {
+        (Some(mut found), damage) => {
+            found.segments.retain(|segment| segment.header.before.seq < found.end.seq);
+            (found.segments, found.end, found.format, found.store, damage)
+        }
+        (None, damage) => {
+            let missing = || Error::JournalMissing { path: folder.clone() };
+            let Some((_, meta)) = beside.snapshots.last_key_value() else {
+                return Err(damage.unwrap_or_else(missing));
+            };
+            let (seq, hash, time, positions) = (meta.seq, meta.hash, meta.time, meta.positions);
+            let end = End { seq, hash, time, positions, epochs: End::start().epochs };
+            (Vec::new(), end, FORMAT, meta.store, damage)
+        }
+    };
+    let told = damage.map_or_else(|| "the state is damaged".to_owned(), |damage| damage.to_string());
+    let mut warnings =
+        vec![format!("{told}; shown is the state up to frame {}, of {}", end.seq, end.time.rfc3339())];
+    let ends = Ends { store, seq: end.seq, hash: end.hash };
+    let shared = Shared::new(Arc::clone(disk), folder, segments, end, format);
+    let journal = JournalReader { shared: Arc::new(shared) };
+    let follower = in_memory(&journal, fold, &ends, &beside, &mut warnings)?;
+    Ok(Looked { journal, follower, is_beside: false, holder: None, warnings, _lock: None })
 }
 
 /// What is looked at, and how.

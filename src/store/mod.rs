@@ -10,6 +10,7 @@ mod anew;
 mod aside;
 mod beside;
 mod bytes;
+mod casualties;
 mod chain;
 mod compare;
 mod cut;
@@ -53,6 +54,7 @@ mod sealed_tests;
 #[cfg(test)]
 mod tests;
 
+pub use casualties::{Casualties, Lasts, Loss, casualties};
 pub use disk::{Disk, DiskFile, Lock, RealDisk, Stamp};
 pub use entry::{Entry, Frame, Link, Positions, StoreId};
 pub use error::{AppendError, Error};
@@ -66,7 +68,7 @@ pub use keeper::{Keeper, Kept, Now, Sealed};
 pub use layer::RowValue;
 pub use lmdb::LmdbTables;
 pub use log::Log;
-pub use look::{Looked, ReadTables, exists, look};
+pub use look::{Looked, ReadTables, exists, look, look_before_damage};
 pub use marker::Marker;
 pub use mem::MemTables;
 pub use open::{OpenReport, Opened, Progress, Start, Work, open};

@@ -139,7 +139,7 @@ impl Header {
         out
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields::new(bytes);
         fields.take(KIND.len())?;
         let format = fields.u32()?;

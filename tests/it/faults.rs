@@ -6,7 +6,7 @@
 
 mod clock;
 mod disk_full;
-mod flips;
+pub(crate) mod flips;
 mod image;
 mod killed;
 mod limits;

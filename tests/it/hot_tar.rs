@@ -12,6 +12,7 @@
 //!
 //! `KNHK_HOT_TAR_ROUNDS` and `KNHK_HOT_TAR_SEED` say how often and with which choices; scripts/hot-tar sets them.
 
+mod backup;
 mod clients;
 mod copy;
 mod restored;

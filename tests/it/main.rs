@@ -3,10 +3,12 @@
 
 mod api;
 mod audit;
+mod backup;
 mod case;
 mod cli;
 mod client;
 mod config;
+mod corruption;
 mod crash;
 mod docs;
 mod durable;

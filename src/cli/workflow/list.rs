@@ -25,6 +25,9 @@ pub(super) struct List {
     /// only unchanged for so long, such as 90d
     #[argh(option)]
     older_than: Option<Duration>,
+    /// follow each case's own history back, and mark those of which it is damaged; with -q print only these
+    #[argh(switch)]
+    verify: bool,
     /// most cases
     #[argh(option)]
     limit: Option<u64>,
@@ -54,7 +57,16 @@ pub(super) fn list(context: &mut Context, command: List) -> Result<(), Error> {
     context.ui.set_json(command.json);
     context.ui.set_color(command.color);
     let now = context.clock.now();
-    let filters = filters(command.state, command.workflow, command.older_than);
+    let mut filters = filters(command.state, command.workflow, command.older_than).to_vec();
+    if command.verify {
+        filters.push(("verify", Some("true".to_owned())));
+        return verified(
+            context,
+            &filters,
+            &Paging { limit: command.limit, after: command.after },
+            command.quiet,
+        );
+    }
     let paging = Paging { limit: command.limit, after: command.after };
     if command.quiet {
         return print(context, "/cases", &filters, &paging, &COLUMNS[..0], |case| vec![text(case, "id")]);
@@ -70,6 +82,43 @@ pub(super) fn list(context: &mut Context, command: List) -> Result<(), Error> {
             number("enabled_count"),
         ]
     })
+}
+
+/// Lists cases with what is wrong with their histories; an error says how many are damaged.
+fn verified(
+    context: &mut Context,
+    filters: &[(&str, Option<String>)],
+    paging: &Paging,
+    quiet: bool,
+) -> Result<(), Error> {
+    const COLUMNS: &[Column] = &[
+        ("ID", Side::Left),
+        ("WORKFLOW", Side::Left),
+        ("VERSION", Side::Right),
+        ("STATE", Side::Left),
+        ("AGE", Side::Right),
+        ("CHAIN", Side::Left),
+        ("DAMAGE", Side::Left),
+    ];
+    let now = context.clock.now();
+    let is_damaged = |case: &Value| case.get("chain").is_some_and(|chain| chain != "ok");
+    let mut count = 0;
+    let mut watch = |items: &[Value]| count += items.iter().filter(|case| is_damaged(case)).count();
+    let unlisted = if quiet {
+        let id = |case: &Value| if is_damaged(case) { vec![text(case, "id")] } else { Vec::new() };
+        print_watched(context, "/cases", filters, paging, &COLUMNS[..0], id, &mut watch)?
+    } else {
+        let row = |case: &Value| {
+            let version = case.get("version").map(ToString::to_string).unwrap_or_default();
+            let age = age(now, &text(case, "changed"));
+            let [id, workflow, state, chain, damage] =
+                ["id", "workflow", "state", "chain", "damage"].map(|name| text(case, name));
+            vec![id, workflow, version, state, age, chain, damage]
+        };
+        print_watched(context, "/cases", filters, paging, COLUMNS, row, &mut watch)?
+    };
+    count += unlisted;
+    if count > 0 { Err(Error::DamagedCases { count }) } else { Ok(()) }
 }
 
 /// Returns the filters of cases as parameters.
@@ -90,11 +139,25 @@ pub(in crate::cli) fn print(
     columns: &[Column],
     row: impl Fn(&Value) -> Vec<String>,
 ) -> Result<(), Error> {
+    print_watched(context, path, filters, paging, columns, row, &mut |_| {}).map(drop)
+}
+
+/// Does what [`print`] does, and gives each page to `watch` first. Returns how many cases cannot be listed.
+fn print_watched(
+    context: &mut Context,
+    path: &str,
+    filters: &[(&str, Option<String>)],
+    paging: &Paging,
+    columns: &[Column],
+    row: impl Fn(&Value) -> Vec<String>,
+    watch: &mut dyn FnMut(&[Value]),
+) -> Result<usize, Error> {
     let client = context.client()?;
     let ui = &mut context.ui;
     let is_json = ui.form() == Form::Json;
     let mut is_first = true;
     let next = client.pages(path, filters, paging, |items| {
+        watch(items);
         if is_json {
             let before = if is_first { "{\"items\":[" } else { "" };
             let items: Vec<String> = items.iter().map(ToString::to_string).collect();
@@ -114,12 +177,13 @@ pub(in crate::cli) fn print(
         }
     })?;
     if is_json {
-        return ui.answer(&format!("],\"next\":{}}}\n", json!(next)));
+        ui.answer(&format!("],\"next\":{}}}\n", json!(next)))?;
+        return Ok(client.unlisted_count());
     }
     if let Some(token) = next {
         ui.note(&format!("there is more: --after {token}"));
     }
-    Ok(())
+    Ok(client.unlisted_count())
 }
 
 /// Returns how long ago a time was, in its largest unit; `-` when it is none.

@@ -226,6 +226,11 @@ impl Service for Fake {
         Ok(Page { items: vec![item], next: Some("token".to_owned()) })
     }
 
+    fn check_case(&self, id: CaseId) -> Result<Option<String>, Refusal> {
+        self.called(format!("check {id}"));
+        Ok(Some("journal entry 7 is missing".to_owned()))
+    }
+
     fn items(&self, filter: &ItemFilter, page: &PageOf) -> Result<Page<ItemView>, Refusal> {
         self.called(format!("{filter:?} {page:?}"));
         Ok(Page { items: vec![self.item_view(ItemId { case: case_id(), number: 2 })], next: None })

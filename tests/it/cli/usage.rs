@@ -46,7 +46,7 @@ fn help_goes_to_stdout_and_wrong_usage_to_stderr_with_2() {
         "#]],
     );
     home.check(&["workflow", "list", "-h"], &expect![[r#"
-        Usage: knhk workflow list [--state <state>] [--workflow <workflow>] [--older-than <older-than>] [--limit <limit>] [--after <after>] [-q] [--json] [--color <color>]
+        Usage: knhk workflow list [--state <state>] [--workflow <workflow>] [--older-than <older-than>] [--verify] [--limit <limit>] [--after <after>] [-q] [--json] [--color <color>]
 
         List cases
 
@@ -55,6 +55,8 @@ fn help_goes_to_stdout_and_wrong_usage_to_stderr_with_2() {
                             cancelled
           --workflow        only of this specification: id, or id@version
           --older-than      only unchanged for so long, such as 90d
+          --verify          follow each case's own history back, and mark those of which
+                            it is damaged; with -q print only these
           --limit           most cases
           --after           where to begin: the token of an earlier answer
           -q, --quiet       print only the ids

@@ -7,7 +7,7 @@
 //! `KNHK_FAULTS_FLIPS` and `KNHK_FAULTS_STARTS` say how many.
 
 mod map;
-mod rest;
+pub(crate) mod rest;
 mod rows;
 
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ const HISTORY_MAX: std::time::Duration = std::time::Duration::from_secs(60);
 const SHOWN_BYTES: usize = 8;
 
 /// What the undamaged store answers, by path.
-type Model = BTreeMap<String, Value>;
+pub(crate) type Model = BTreeMap<String, Value>;
 
 /// A byte and what is to be laid over it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +54,7 @@ struct Flip {
 }
 
 /// Makes a store with some work in it, and returns it at rest with what it answers.
-fn store(random: &mut Random) -> (Place, Rest, Model) {
+pub(crate) fn store(random: &mut Random) -> (Place, Rest, Model) {
     let mut place = Place::with(&[
         ("segment_bytes", "65536"),
         ("frame_bytes_max", "32768"),
@@ -96,7 +96,7 @@ fn wait_for_history(place: &Place) {
 }
 
 /// Asks for everything that can be read.
-fn answers(client: &mut Client, cases: &[String]) -> Model {
+pub(crate) fn answers(client: &mut Client, cases: &[String]) -> Model {
     let lists =
         ["/workflows", "/workflows/order", "/cases?limit=1000", "/workitems?limit=1000"].map(str::to_owned);
     let of_cases = cases.iter().flat_map(|case| {

@@ -13,13 +13,13 @@ use super::map::{self, Use};
 use super::rows;
 use crate::support::service::Place;
 
-pub(super) fn ending(name: &str) -> &str {
+pub(crate) fn ending(name: &str) -> &str {
     name.rsplit_once('.').map_or("", |(_, ending)| ending)
 }
 
 /// What a file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Journal,
     History,
     Snapshot,
@@ -67,11 +67,11 @@ impl Kind {
 
 /// A file as it is at rest.
 #[derive(Debug)]
-pub(super) struct Resting {
-    pub(super) kind: Kind,
-    pub(super) name: String,
-    pub(super) bytes: Vec<u8>,
-    path: PathBuf,
+pub(crate) struct Resting {
+    pub(crate) kind: Kind,
+    pub(crate) name: String,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) path: PathBuf,
     /// Where the file itself stays.
     kept: PathBuf,
     used: Vec<Range<usize>>,
@@ -81,8 +81,8 @@ pub(super) struct Resting {
 
 /// A store at rest.
 #[derive(Debug)]
-pub(super) struct Rest {
-    pub(super) files: Vec<Resting>,
+pub(crate) struct Rest {
+    pub(crate) files: Vec<Resting>,
     pub(super) rows: PathBuf,
     state: PathBuf,
     cache: PathBuf,
@@ -127,12 +127,12 @@ impl Rest {
         kinds
     }
 
-    pub(super) fn of_kind(&self, kind: Kind) -> Vec<usize> {
+    pub(crate) fn of_kind(&self, kind: Kind) -> Vec<usize> {
         let is_of = |&index: &usize| self.files[index].kind == kind && !self.files[index].bytes.is_empty();
         (0..self.files.len()).filter(is_of).collect()
     }
 
-    pub(super) fn used(&self, file: usize) -> &[Range<usize>] {
+    pub(crate) fn used(&self, file: usize) -> &[Range<usize>] {
         &self.files[file].used
     }
 
@@ -154,7 +154,7 @@ impl Rest {
     }
 
     /// Puts everything back as it was at rest.
-    pub(super) fn reset(&self) {
+    pub(crate) fn reset(&self) {
         for path in files_under(&self.state).into_iter().chain(files_under(&self.cache)) {
             fs::remove_file(path).unwrap();
         }
