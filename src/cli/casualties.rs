@@ -42,9 +42,14 @@ impl Concerned {
         let backups = backup::list(&config.backup_dir).unwrap_or_default();
         let newest = backups.iter().find(|one| one.verdict != Verdict::Damaged);
         let backup = newest.map_or_else(|| "FILE".to_owned(), |one| one.path.display().to_string());
-        // The file that names the store is made anew.
-        let is_name = |finding: &store::Error| matches!(finding, store::Error::Damaged { path, .. } if path.file_name().is_some_and(|name| name == "store"));
-        let is_closed = findings.iter().any(|finding| finding.is_of_journal() && !is_name(finding));
+        // What an opening looks at: not every segment.
+        let info = store::info(&RealDisk, tables, &config.store());
+        let folded = tables.and_then(|tables| tables.meta().ok().flatten()).map_or(0, |meta| meta.seq);
+        let is_closed = info.is_ok_and(|info| info.damage.is_some() || folded > info.seq);
+        if !is_closed && let Ok(found) = &mut found {
+            // Nothing is cut off.
+            found.subjects.retain(|_, loss| *loss == Loss::Entry);
+        }
         Self { found, backup, is_closed }
     }
 
@@ -109,6 +114,10 @@ impl Concerned {
             advice
         } else if has_cases {
             vec![single, format!("or {whole}")]
+        } else if self.found.as_ref().is_ok_and(|found| found.is_journal_damaged) {
+            vec![
+                "stop the service; sudo knhk state repair says whether anything is lost, and asks".to_owned(),
+            ]
         } else {
             vec!["no case has lost anything; knhk explain CODE tells of each finding what to do".to_owned()]
         }

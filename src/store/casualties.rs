@@ -16,11 +16,11 @@ use super::cut::{Where, find_good};
 use super::disk::{Disk, DiskFile, Stamp};
 use super::entry::{Entry, Positions, StoreId};
 use super::error::Error;
-use super::frame::{FRAME_ALIGN_BYTES, Tag};
+use super::frame::Tag;
 use super::history::{self, HISTORY_FOLDER, History};
 use super::identity;
 use super::open::JOURNAL_FOLDER;
-use super::segment::{End, HEADER_BYTES, Header, Segment, Tail, parse_name, read_frame, tag, tail};
+use super::segment::{End, HEADER_BYTES, Header, Segment, parse_name, readable, tag};
 use crate::id::{PARTITION_COUNT, Partition};
 
 /// What a subject has lost.
@@ -263,23 +263,12 @@ impl Salvaged {
     /// Visits the entries of every frame that can be read, also behind those that cannot.
     fn each<D: Disk>(&self, disk: &D, visit: &mut dyn FnMut(&Entry)) {
         let Ok(file) = disk.open(&self.segment.path) else { return };
-        let mut offset = HEADER_BYTES as u64;
-        // Ends: each round goes on behind a frame, or is the last.
-        loop {
-            match read_frame(&self.segment, &file, offset) {
-                Ok(Ok(decoded)) => {
-                    if decoded.frame.seq < self.void_from {
-                        decoded.frame.entries.iter().for_each(&mut *visit);
-                    }
-                    offset += decoded.length_bytes.next_multiple_of(FRAME_ALIGN_BYTES) as u64;
-                }
-                Ok(Err(_)) => match tail(&self.segment, &file, offset) {
-                    Ok(Tail::Good(next)) if next > offset => offset = next,
-                    _ => return,
-                },
-                Err(_) => return,
+        // Behind what the disk does not give nothing is found.
+        drop(readable(&self.segment, &file, &mut |_, frame| {
+            if frame.seq < self.void_from {
+                frame.entries.iter().for_each(&mut *visit);
             }
-        }
+        }));
     }
 }
 

@@ -12,7 +12,7 @@ use super::error::Error;
 use super::history::HISTORY_FOLDER;
 use super::identity::{self, Upgraded};
 use super::open::Ends;
-use super::segment::{End, Segment, Step, Walk, read_frame};
+use super::segment::{End, Segment, Step, Walk, read_frame, readable};
 use super::shelf::{Shelf, is_gone};
 use crate::id::Partition;
 
@@ -179,6 +179,11 @@ impl<D: Disk> JournalReader<D> {
             match self.entry_of_part(&part, partition, n) {
                 // It has left the journal just now.
                 Err(error) if is_gone(&error) => {}
+                // History may hold it too.
+                Err(error) if error.is_of_journal() => {
+                    let found = self.shared.shelf.entry(&self.shared.disk, partition, subject, n);
+                    return found.ok().flatten().map_or(Err(error), |entry| Ok(Some(entry)));
+                }
                 found => return found.map(|entry| Some(entry).filter(|entry| entry.subject == subject)),
             }
         }
@@ -311,10 +316,22 @@ impl<D: Disk> JournalReader<D> {
             }
         }
         let mut index = Index::default();
-        self.walk(part, &mut |offset, frame| {
+        let walked = self.walk(part, &mut |offset, frame| {
             index.add(frame, offset);
             Ok(true)
-        })?;
+        });
+        match walked {
+            // What lies behind the damage is found all the same: an entry is proven by whoever refers to it.
+            Err(error) if error.is_of_journal() => {
+                let file = self.open(&part.segment)?;
+                readable(&part.segment, &file, &mut |offset, frame| {
+                    if frame.seq <= part.last_seq {
+                        index.add(frame, offset);
+                    }
+                })?;
+            }
+            walked => drop(walked?),
+        }
         let index = Arc::new(index);
         if !part.is_head {
             self.shared.lock().keep(n, Arc::clone(&index));

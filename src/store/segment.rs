@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::Options;
 use super::bytes::Fields;
 use super::disk::{Disk, DiskFile, Stamp};
-use super::entry::{Positions, StoreId};
+use super::entry::{Frame, Positions, StoreId};
 use super::error::Error;
 use super::frame::{self, Decoded, FRAME_ALIGN_BYTES, Tag};
 use super::identity::check_format;
@@ -345,6 +345,28 @@ pub(super) enum Tail {
     Torn,
     /// A good frame begins here.
     Good(u64),
+}
+
+/// Visits the frames of a damaged segment that can be read, also behind those that cannot, with their places. What they
+/// say is proven by nothing but their checksums.
+pub(super) fn readable<F: DiskFile>(
+    segment: &Segment,
+    file: &F,
+    visit: &mut dyn FnMut(u64, &Frame),
+) -> Result<(), Error> {
+    let mut offset = HEADER_BYTES as u64;
+    // Ends: each round goes on behind a frame, or is the last.
+    loop {
+        if let Ok(decoded) = read_frame(segment, file, offset)? {
+            visit(offset, &decoded.frame);
+            offset += decoded.length_bytes.next_multiple_of(FRAME_ALIGN_BYTES) as u64;
+            continue;
+        }
+        match tail(segment, file, offset)? {
+            Tail::Good(next) if next > offset => offset = next,
+            _ => return Ok(()),
+        }
+    }
 }
 
 const ZEROS: [u8; FRAME_ALIGN_BYTES] = [0; FRAME_ALIGN_BYTES];

@@ -254,3 +254,25 @@ fn old_backups_are_deleted_only_once_a_newer_one_is_good() {
     assert_eq!(left.iter().filter(|name| name.ends_with(".tar.gz")).count(), 2, "{left:?}");
     assert_eq!(left.iter().filter(|name| ending(name) == "check").count(), 1, "{left:?}");
 }
+
+#[test]
+fn a_restoring_that_was_cut_short_is_done_again_and_no_new_store_is_made() {
+    let (mut place, mut service, _) = busy();
+    let file = backup(&place);
+    let expected = shown(&place);
+    assert!(service.stop().success());
+    // As far as a restoring has come when the old journal is aside, and the new one not in its place.
+    fs::create_dir(place.path("state/aside-1")).unwrap();
+    fs::rename(place.path("state/journal"), place.path("state/aside-1/journal")).unwrap();
+    fs::create_dir(place.path("state/.knhk-backup-4294967295-unpacked")).unwrap();
+    let mut refusing = place.spawn(&[]);
+    assert_eq!(refusing.wait().code(), Some(1), "{}", place.log());
+    assert!(place.log().contains("KN0418"), "{}", place.log());
+    ok(&place, &["backup", "restore", file.to_str().unwrap(), "--yes"]);
+    assert_eq!(shown(&place), expected);
+    assert!(!place.path("state/.knhk-backup-4294967295-unpacked").exists());
+    let mut service = place.start();
+    assert_eq!(shown(&place), expected);
+    assert!(service.stop().success());
+    place.verify();
+}
