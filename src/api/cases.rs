@@ -84,6 +84,7 @@ pub(super) fn list(service: &dyn Service, request: &Request) -> Result<Answered,
     accepts_json(request)?;
     let query = Query::read(&request.query, &["state", "workflow", "older_than", "after", "limit"])?;
     let filter = CaseFilter {
+        is_archived: false,
         state: query.case_state()?,
         workflow: query.get("workflow").map(str::to_owned),
         older_than_us: query.duration_us("older_than")?,

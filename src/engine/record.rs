@@ -4,8 +4,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::case::encode::append;
+use crate::case::event::End;
 use crate::id::{SpecNumber, Time};
 use crate::net::Numbering;
+use crate::store::{ArchiveId, Before, CaseHistory};
 
 /// First byte of every record; another format has another.
 const FORMAT: u8 = 1;
@@ -39,6 +41,75 @@ pub enum Body<'a> {
         /// Exclusive.
         before: Time,
     },
+    /// The case has left the live store: an archive file holds all that happened in it before.
+    Archived(Box<Archived>),
+    /// The case is what this says, and nothing that happened in it before counts.
+    Restored(Box<Restored>),
+}
+
+/// What is known of a case whose history lies in an archive: enough to find it there and to list it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Archived {
+    /// The archive file.
+    pub archive: u64,
+    /// What the case ran.
+    pub spec: SpecNumber,
+    /// How it ended.
+    pub how: End,
+    /// When it was created.
+    pub created: Time,
+    /// When it last changed.
+    pub changed: Time,
+    /// The client's own name for it.
+    pub business_key: Option<String>,
+    /// How many events it had.
+    pub event_count: u32,
+}
+
+impl Archived {
+    /// Returns which archive file has it.
+    pub fn id(&self) -> ArchiveId {
+        ArchiveId(self.archive)
+    }
+}
+
+/// A case as it was somewhere else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// What it runs, in this store.
+    pub spec: SpecNumber,
+    /// Where it comes from, for people.
+    pub from: String,
+    /// All that happened in it, packed as [`CaseHistory`] is.
+    pub packed: Vec<u8>,
+}
+
+impl Restored {
+    /// Returns what happened in the case.
+    ///
+    /// # Errors
+    /// It cannot be read; says why.
+    pub fn history(&self) -> Result<CaseHistory, String> {
+        CaseHistory::unpack(&self.packed)
+    }
+}
+
+/// Tells what an entry says of those of its case before it, by a look at its first bytes.
+pub fn before(payload: &[u8]) -> Before {
+    /// Number of [`Body::Archived`].
+    const ARCHIVED: u32 = 3;
+    /// Number of [`Body::Restored`].
+    const RESTORED: u32 = 4;
+    let Some((&FORMAT, rest)) = payload.split_first() else { return Before::Needed };
+    match postcard::take_from_bytes::<(Time, Option<KeyFact>, u32)>(rest) {
+        // Its first field.
+        Ok(((_, _, ARCHIVED), rest)) => match postcard::take_from_bytes::<u64>(rest) {
+            Ok((archive, _)) => Before::Archived(ArchiveId(archive)),
+            Err(_) => Before::Needed,
+        },
+        Ok(((_, _, RESTORED), _)) => Before::Within,
+        _ => Before::Needed,
+    }
 }
 
 /// A key and what it was used for.

@@ -234,6 +234,8 @@ pub struct Shared<D: Disk, T: Tables> {
     folded: Mutex<u64>,
     is_folded: Condvar,
     environment: Mutex<()>,
+    /// Held by who archives: one at a time.
+    pub archiving: Mutex<()>,
 }
 
 impl<D: Disk, T: Tables> Shared<D, T> {
@@ -269,6 +271,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
             folded,
             is_folded: Condvar::new(),
             environment: Mutex::new(()),
+            archiving: Mutex::new(()),
         }
     }
 

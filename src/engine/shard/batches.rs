@@ -25,6 +25,8 @@ pub(super) struct Undo {
     pub(super) expired_keys: Vec<Expired>,
     pub(super) business: Vec<Hash16>,
     pub(super) specs: Vec<Arc<Registered>>,
+    /// Cases that left or came.
+    pub(super) moved: Vec<CaseId>,
 }
 
 /// Work of one turn in the making.
