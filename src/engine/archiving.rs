@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::sync::TryLockError;
-use std::time::Instant;
 
 use super::answers;
+use super::clock::deadline_in_us;
 use super::loading::shard_of;
 use super::queries::archived::history_of;
 use super::queries::{PAGE_ROWS_MAX, bad_token};
@@ -29,6 +29,9 @@ use crate::store::{
     self, ARCHIVE_CASES_MAX, ArchiveId, CaseHistory, Disk, FORMAT, Follower, JournalReader, Moment, Tables,
 };
 
+/// Most cases of one slice.
+pub const CASES_MAX: u32 = 1_000;
+const _: () = assert!(CASES_MAX as usize == ARCHIVE_CASES_MAX);
 /// Cases whose histories are read to say about how much comes back.
 const SAMPLE_CASES: usize = 50;
 /// Rows of the index that are taken at a time: it must not be asked again from inside a scan.
@@ -237,14 +240,15 @@ fn history<D: Disk>(journal: &JournalReader<D>, case: CaseId, row: &CaseRow) -> 
     }
 }
 
-/// Archives some cases, or says about how much that would bring; waits until it is durable or the time is up.
+/// Archives some cases, or says about how much that would bring; waits until it is durable. Each wait for others
+/// takes `limit_us` at the most.
 ///
 /// # Errors
 /// The store is of an older format, somebody else archives just now, or something cannot be read or written.
 pub(super) fn slice<D: Disk, T: Tables>(
     shared: &Shared<D, T>,
     order: &ArchiveOrder,
-    deadline: Instant,
+    limit_us: u64,
 ) -> Result<ArchivedSlice, Refusal> {
     if shared.reader.format() < FORMAT {
         return Err(answers::old_format(shared.reader.format()));
@@ -255,7 +259,7 @@ pub(super) fn slice<D: Disk, T: Tables>(
         Err(TryLockError::WouldBlock) => return Err(answers::busy("commands that archive")),
     };
     let now = shared.clock.now();
-    let follower = shared.read(deadline)?;
+    let follower = shared.read(deadline_in_us(limit_us))?;
     let chosen = choose(&follower, &shared.registry, order, now, shared.options.key_us)?;
     drop(follower);
     let mut done =
@@ -274,6 +278,7 @@ pub(super) fn slice<D: Disk, T: Tables>(
     if !sealed.is_full {
         done.refused = (chosen.cases.len() - sealed.leaving.len()) as u64;
     }
+    let deadline = deadline_in_us(limit_us);
     let mut is_unknown = false;
     for reply in
         ask(shared, sealed.leaving).into_iter().map(|waits| waits.and_then(|waits| waits.wait(deadline)))

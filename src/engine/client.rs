@@ -336,7 +336,7 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
 
     fn archive(&self, order: &ArchiveOrder) -> Result<ArchivedSlice, Refusal> {
         self.refuses_changes()?;
-        archiving::slice(self.shared(), order, self.reading())
+        archiving::slice(self.shared(), order, self.shared().options.bulk_us_max)
     }
 
     fn restore(&self, order: RestoreOrder) -> Result<CaseView, Refusal> {
@@ -344,9 +344,9 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         let case = order.case;
         let register = |source: &[u8]| {
             let once = Once { key: None, request: *blake3::hash(source).as_bytes() };
-            self.register(source, &once).map(|view| view.number)
+            self.register(source, &once).map(drop)
         };
-        restoring::restore(self.shared(), order, &register, self.reading())?;
+        restoring::restore(self.shared(), order, &register, self.shared().options.bulk_us_max)?;
         self.case(case)
     }
 

@@ -6,6 +6,7 @@
 
 mod answers;
 pub mod archiving;
+mod auto;
 pub mod client;
 pub mod clock;
 mod cold;
@@ -23,7 +24,7 @@ pub mod queries;
 pub mod record;
 pub mod registry;
 pub mod request;
-mod restoring;
+pub mod restoring;
 pub mod running;
 mod scrub;
 pub mod service;

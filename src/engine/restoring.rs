@@ -1,16 +1,20 @@
 //! Cases come back: out of an archive of this store, or as a backup has them. What is given is checked here, chain and rows,
 //! before its shard is asked to take it; the shard looks only whether the case is still as it was seen here.
 
-use std::time::Instant;
+use std::sync::Arc;
 
 use super::answers;
 use super::archiving::key_of;
+use super::clock::deadline_in_us;
 use super::fold::business_hash;
 use super::loading::shard_of;
 use super::past::{self, Past};
-use super::queries;
-use super::record::{Body, Record, Registration, Restored};
-use super::registry::Registered;
+use super::queries::{
+    self,
+    archived::{archive_of, history_of},
+};
+use super::record::{Body, Hash16, Record, Registration, Restored};
+use super::registry::{Registered, Registry};
 use super::request::{Asked, Coming, FRAME_HEAD_BYTES, Found, Move, Reply, Request, entry_bytes};
 use super::service::{Refusal, RestoreOrder};
 use super::shared::Shared;
@@ -19,18 +23,35 @@ use super::ticket::ticket;
 use super::turn::{self, Rows};
 use crate::case::row::Link;
 use crate::id::{CaseId, SpecNumber, Time};
-use crate::store::{self, CaseHistory, Disk, Entry, FORMAT, Follower, Tables};
+use crate::store::{self, CaseHistory, Disk, Entry, FORMAT, Follower, JournalReader, Tables};
 
 /// Most histories that lie within each other in one that comes back: an archive of it takes one more.
 const DEPTH_MAX: usize = past::RESTORED_DEPTH_MAX / 2;
 
-/// Registers the source of a specification, or finds it registered.
-pub(super) type Register<'a> = dyn Fn(&[u8]) -> Result<SpecNumber, Refusal> + 'a;
+/// Registers the source of a specification.
+pub(super) type Register<'a> = dyn Fn(&[u8]) -> Result<(), Refusal> + 'a;
 
 /// What is to come back, and where it comes from.
-struct Given {
-    history: CaseHistory,
-    from: String,
+#[derive(Debug)]
+pub struct Given {
+    /// All that happened in the case.
+    pub history: CaseHistory,
+    /// In words.
+    pub from: String,
+}
+
+/// What it comes back to.
+pub struct Here<'a, D: Disk, T: Tables> {
+    /// The rows.
+    pub follower: &'a Follower<T>,
+    /// The journal.
+    pub reader: &'a JournalReader<D>,
+    /// Specifications.
+    pub registry: &'a Registry,
+    /// The clock.
+    pub now: Time,
+    /// Most bytes of a frame.
+    pub frame_bytes_max: usize,
 }
 
 /// Restores a case; returns when that is durable.
@@ -42,22 +63,35 @@ pub(super) fn restore<D: Disk, T: Tables>(
     shared: &Shared<D, T>,
     order: RestoreOrder,
     register: &Register<'_>,
-    deadline: Instant,
+    limit_us: u64,
 ) -> Result<(), Refusal> {
     if shared.reader.format() < FORMAT {
         return Err(answers::old_format(shared.reader.format()));
     }
-    let case = order.case;
-    let found = queries::find(&*shared.read(deadline)?, case);
-    let found = found.map_err(|reason| answers::unreadable(&reason))?;
-    let is_forced = order.is_forced;
-    let Given { history, from } = given(shared, order, &found)?;
-    let ends = links(&history).map_err(|reason| answers::not_restorable(&reason))?;
-    let now = compare(shared, &found, case, &ends, is_forced)?;
-    let past = Past::of(&history).map_err(|reason| answers::not_restorable(&reason))?;
-    let (spec, registered) = specification(shared, &history, &past, register, deadline)?;
-    let coming = coming(shared, &past, spec, from, now, &history, deadline)?;
-    check_rows(past, spec, &registered)?;
+    let RestoreOrder { case, history, from, is_forced } = order;
+    let follower = || shared.read(deadline_in_us(limit_us));
+    let given = match history {
+        Some(packed) => unpack(case, &packed, from)?,
+        None => {
+            let found = queries::find(&*follower()?, case).map_err(|reason| answers::unreadable(&reason))?;
+            of_archive(&shared.reader, case, &found)?
+        }
+    };
+    let given = with_specification(&*follower()?, given)?;
+    let source = registration_of(&given.history)?;
+    if !is_registered(&shared.registry, &source) {
+        register(&source.source)?;
+    }
+    let coming = {
+        let here = Here {
+            follower: &*follower()?,
+            reader: &shared.reader,
+            registry: &shared.registry,
+            now: shared.clock.now(),
+            frame_bytes_max: shared.options.frame_bytes_max,
+        };
+        prepare(&here, given, is_forced)?
+    };
     let (waits, answerer) = ticket();
     let act = Asked::Move(case, Box::new(Move::Come(Box::new(coming))));
     let request = Request { act, key: key_of(case), answerer };
@@ -65,37 +99,78 @@ pub(super) fn restore<D: Disk, T: Tables>(
     if inbox.put(vec![request], shared.options.shard_requests_max).is_err() {
         return Err(answers::busy("requests"));
     }
-    match waits.wait(deadline) {
+    match waits.wait(deadline_in_us(limit_us)) {
         Some(Reply::Moved) => Ok(()),
         Some(Reply::Refused(refusal)) => Err(refusal),
         _ => Err(answers::unknown("it took longer than its limit", None)),
     }
 }
 
-/// Reads what is given, or the archive of the case.
-fn given<D: Disk, T: Tables>(
-    shared: &Shared<D, T>,
-    order: RestoreOrder,
-    found: &Found,
-) -> Result<Given, Refusal> {
-    let RestoreOrder { case, history, from, .. } = order;
-    let Some(packed) = history else {
-        return match found {
-            Found::Archived(row) => {
-                let history = shared.reader.archived(row.fact.id(), case);
-                let history = history.map_err(|error| answers::of_store(&error))?;
-                Ok(Given { history, from: format!("archive {}", row.fact.id()) })
-            }
-            Found::Rows(_) => Err(answers::nothing_to_restore("the case is in the live store")),
-            Found::Nothing => Err(answers::refusal(&crate::case::Error::NoCase)),
-        };
-    };
-    let history = CaseHistory::unpack(&packed).map_err(|reason| answers::not_restorable(&reason))?;
+fn unpack(case: CaseId, packed: &[u8], from: String) -> Result<Given, Refusal> {
+    let history = CaseHistory::unpack(packed).map_err(|reason| answers::not_restorable(&reason))?;
     if history.case == case {
         Ok(Given { history, from })
     } else {
         Err(answers::not_restorable(&format!("it is the history of case {}", history.case)))
     }
+}
+
+/// Reads what the archive of a case has, or history where that is all there is.
+///
+/// # Errors
+/// The case is not archived, or cannot be read.
+pub fn of_archive<D: Disk>(reader: &JournalReader<D>, case: CaseId, found: &Found) -> Result<Given, Refusal> {
+    let row = match found {
+        Found::Archived(row) => row,
+        Found::Rows(_) => return Err(answers::nothing_to_restore("the case is in the live store")),
+        Found::Nothing => return Err(answers::refusal(&crate::case::Error::NoCase)),
+    };
+    let last = archived_end(reader, case, row)?;
+    let read = archive_of(reader, case, row.fact.id(), last).or_else(|reason| {
+        let link = Link { n: last.n, hash: last.hash };
+        history_of(reader, case, link).ok().flatten().ok_or(reason)
+    });
+    let mut history = read.map_err(|reason| answers::unreadable(&reason))?;
+    if history.specifications.is_empty() {
+        history.specifications = vec![(row.fact.spec.0, Vec::new())];
+    }
+    Ok(Given { history, from: format!("archive {}", row.fact.id()) })
+}
+
+/// Adds the rows of specifications that are only named, which are those of this store.
+///
+/// # Errors
+/// One is not here.
+pub fn with_specification<T: Tables>(follower: &Follower<T>, mut given: Given) -> Result<Given, Refusal> {
+    for (number, row) in given.history.specifications.iter_mut().filter(|spec| spec.1.is_empty()) {
+        let found = follower.get(tables::SPECS, &tables::spec_key(SpecNumber(*number)));
+        let found = found.map_err(|error| answers::of_store(&error))?;
+        *row = found.ok_or_else(|| answers::not_restorable("the specification that it runs is not given"))?;
+    }
+    Ok(given)
+}
+
+/// Checks what is given against what there is; returns what the shard of the case is to do. What it runs is registered.
+///
+/// # Errors
+/// What is given is damaged, or the case here is newer or another.
+pub fn prepare<D: Disk, T: Tables>(
+    here: &Here<'_, D, T>,
+    given: Given,
+    is_forced: bool,
+) -> Result<Coming, Refusal> {
+    let Given { history, from } = given;
+    let case = history.case;
+    let found = queries::find(here.follower, case).map_err(|reason| answers::unreadable(&reason))?;
+    history.check().map_err(|reason| answers::not_restorable(&reason))?;
+    let ends = links(&history).map_err(|reason| answers::not_restorable(&reason))?;
+    let now = compare(here, &found, case, &ends, is_forced)?;
+    let past = Past::of(&history).map_err(|reason| answers::not_restorable(&reason))?;
+    let registered = registered(here, &registration_of(&history)?)?;
+    let business = check_ids(here, &past)?;
+    let fact = fact(here, history, registered.number, from)?;
+    check_rows(past, &registered)?;
+    Ok(Coming { now, fact, business })
 }
 
 /// Returns the end of each of its entries, those within it before.
@@ -114,7 +189,7 @@ fn link(link: store::Link) -> Link {
 
 /// Compares with what there is of the case; returns its newest entry.
 fn compare<D: Disk, T: Tables>(
-    shared: &Shared<D, T>,
+    here: &Here<'_, D, T>,
     found: &Found,
     case: CaseId,
     ends: &[Link],
@@ -124,7 +199,7 @@ fn compare<D: Disk, T: Tables>(
     let (now, known) = match found {
         Found::Nothing => return Ok(Link::default()),
         Found::Rows(rows) => (rows.case.last, rows.case.last),
-        Found::Archived(row) => (row.last, archived_end(shared, case, row)?),
+        Found::Archived(row) => (row.last, link(archived_end(here.reader, case, row)?)),
     };
     if matches!(found, Found::Rows(_)) && known == last {
         return Err(answers::nothing_to_restore("the case is here as it is there"));
@@ -133,95 +208,88 @@ fn compare<D: Disk, T: Tables>(
 }
 
 /// Returns the last entry that the archive of a case has.
-fn archived_end<D: Disk, T: Tables>(
-    shared: &Shared<D, T>,
+fn archived_end<D: Disk>(
+    reader: &JournalReader<D>,
     case: CaseId,
     row: &ArchivedRow,
-) -> Result<Link, Refusal> {
-    let entry = shared.reader.entry(case.partition(), case.0, row.last.n);
-    let entry: Option<Entry> = entry.map_err(|error| answers::of_store(&error))?;
+) -> Result<store::Link, Refusal> {
+    let entry = reader.entry(case.partition(), case.0, row.last.n);
+    let entry = entry.map_err(|error| answers::of_store(&error))?;
     let entry = entry.ok_or_else(|| answers::unreadable("the entry that archived the case is missing"))?;
-    Ok(link(entry.previous))
+    Ok(entry.previous)
 }
 
-/// Finds what the case runs among the specifications registered here, or registers it.
-fn specification<D: Disk, T: Tables>(
-    shared: &Shared<D, T>,
-    history: &CaseHistory,
-    past: &Past,
-    register: &Register<'_>,
-    deadline: Instant,
-) -> Result<(SpecNumber, std::sync::Arc<Registered>), Refusal> {
+/// Returns the specification that a case runs, as it is given.
+fn registration_of(history: &CaseHistory) -> Result<Registration, Refusal> {
+    let past = Past::of(history).map_err(|reason| answers::not_restorable(&reason))?;
     let row = past.case.row.as_ref().ok_or_else(|| answers::not_restorable("it does not begin a case"))?;
     let given = history.specifications.iter().find(|(number, _)| *number == row.spec.0);
     let given =
         given.ok_or_else(|| answers::not_restorable("the specification that it runs is not given"))?;
-    let (_, given): (Time, Registration) = tables::decode(&given.1)
-        .map_err(|reason| answers::not_restorable(&format!("its specification: {reason}")))?;
-    let versions = shared.registry.versions(&given.uri);
-    let same = versions.iter().find(|version| version.source == given.hash);
-    let number = match same {
-        Some(version) => version.number,
-        None => register(&given.source)?,
-    };
-    let here =
-        registration(&*shared.read(deadline)?, number).map_err(|reason| answers::unreadable(&reason))?;
-    if here.numbering != given.numbering || here.hash != given.hash {
-        return Err(answers::other_numbers(&given.uri));
-    }
-    let registered = shared.registry.get(number);
-    let registered =
-        registered.ok_or_else(|| answers::unreadable("a registered specification is missing"))?;
-    Ok((number, registered))
+    let read = tables::decode::<(Time, Registration)>(&given.1);
+    Ok(read.map_err(|reason| answers::not_restorable(&format!("its specification: {reason}")))?.1)
 }
 
-fn registration<T: Tables>(follower: &Follower<T>, number: SpecNumber) -> Result<Registration, String> {
-    let found = follower.get(tables::SPECS, &tables::spec_key(number)).map_err(|error| error.to_string())?;
-    let found = found.ok_or("a registered specification is missing")?;
-    Ok(tables::decode::<(Time, Registration)>(&found)?.1)
+fn is_registered(registry: &Registry, given: &Registration) -> bool {
+    registry.versions(&given.uri).iter().any(|version| version.source == given.hash)
 }
 
-/// Makes what the shard is to write, and checks that it may.
-fn coming<D: Disk, T: Tables>(
-    shared: &Shared<D, T>,
-    past: &Past,
-    spec: SpecNumber,
-    from: String,
-    now: Link,
-    history: &CaseHistory,
-    deadline: Instant,
-) -> Result<Coming, Refusal> {
-    let case = history.case;
-    let time = shared.clock.now();
-    if CaseId::first_of(time.plus_us(queries::ID_AHEAD_US)).is_some_and(|most| case > most) {
+/// Finds what the case runs among the specifications registered here; places and tasks must have the same numbers.
+fn registered<D: Disk, T: Tables>(
+    here: &Here<'_, D, T>,
+    given: &Registration,
+) -> Result<Arc<Registered>, Refusal> {
+    let versions = here.registry.versions(&given.uri);
+    let found = versions.into_iter().find(|version| version.source == given.hash);
+    let found = found.ok_or_else(|| answers::no_specification(&given.uri))?;
+    let row = here.follower.get(tables::SPECS, &tables::spec_key(found.number));
+    let row = row.map_err(|error| answers::of_store(&error))?;
+    let row = row.ok_or_else(|| answers::unreadable("a registered specification is missing"))?;
+    let (_, known): (Time, Registration) =
+        tables::decode(&row).map_err(|reason| answers::unreadable(&reason))?;
+    if known.numbering == given.numbering { Ok(found) } else { Err(answers::other_numbers(&given.uri)) }
+}
+
+/// Checks that neither the id nor the business key can be another case's; returns the hash of the latter.
+fn check_ids<D: Disk, T: Tables>(here: &Here<'_, D, T>, past: &Past) -> Result<Option<Hash16>, Refusal> {
+    let case = past.case.id;
+    if CaseId::first_of(here.now.plus_us(queries::ID_AHEAD_US)).is_some_and(|most| case > most) {
         return Err(answers::not_restorable("it was made at a time that has not come yet"));
     }
     let business = past.case.row.as_ref().and_then(|row| row.business_key.as_deref()).map(business_hash);
     if let Some(hash) = &business {
-        let owner = queries::business_case(&*shared.read(deadline)?, case.partition(), hash);
+        let owner = queries::business_case(here.follower, case.partition(), hash);
         let owner = owner.map_err(|reason| answers::unreadable(&reason))?;
         if let Some(owner) = owner.filter(|owner| *owner != case) {
             return Err(answers::not_restorable(&format!("its business key is that of case {owner}")));
         }
     }
-    let bare = CaseHistory { case, entries: history.entries.clone(), specifications: Vec::new() };
+    Ok(business)
+}
+
+/// Makes the fact that the journal is to have, which must fit a frame.
+fn fact<D: Disk, T: Tables>(
+    here: &Here<'_, D, T>,
+    history: CaseHistory,
+    spec: SpecNumber,
+    from: String,
+) -> Result<Restored, Refusal> {
+    let case = history.case;
+    let bare = CaseHistory { specifications: Vec::new(), ..history };
     let packed = bare.pack().map_err(|reason| answers::not_restorable(&reason))?;
     let fact = Restored { spec, from, packed };
-    let record = Record { at: time, key: None, body: Body::Restored(Box::new(fact.clone())) };
+    let record = Record { at: here.now, key: None, body: Body::Restored(Box::new(fact.clone())) };
     let entry = Entry::new(case.partition(), 1, case.0, store::Link::default(), record.encode());
-    let (bytes, limit) = (entry_bytes(&entry), shared.options.frame_bytes_max - FRAME_HEAD_BYTES);
-    if bytes > limit {
-        return Err(answers::too_long_to_restore(bytes, limit));
-    }
-    Ok(Coming { now, fact, business })
+    let (bytes, limit) = (entry_bytes(&entry), here.frame_bytes_max.saturating_sub(FRAME_HEAD_BYTES));
+    if bytes > limit { Err(answers::too_long_to_restore(bytes, limit)) } else { Ok(fact) }
 }
 
 /// Checks that the case fits what it runs here: a row that does not would be a fact for ever.
-fn check_rows(past: Past, spec: SpecNumber, registered: &Registered) -> Result<(), Refusal> {
+fn check_rows(past: Past, registered: &Registered) -> Result<(), Refusal> {
     let Some(mut row) = past.case.row else {
         return Err(answers::not_restorable("it does not begin a case"));
     };
-    row.spec = spec;
+    row.spec = registered.number;
     let instances = past.case.instances.into_iter().map(|instance| (instance.number, instance.row)).collect();
     let rows = Rows { case: row, instances, items: past.case.items };
     turn::check(&rows, &registered.run()).map_err(|how| answers::not_restorable(&how))

@@ -287,7 +287,7 @@ pub struct ArchiveOrder {
     pub workflow: Option<String>,
     /// In this state.
     pub state: Option<CaseState>,
-    /// Most cases, 1 to [`ARCHIVE_CASES_MAX`](crate::store::ARCHIVE_CASES_MAX).
+    /// Most cases, 1 to [`CASES_MAX`](super::archiving::CASES_MAX).
     pub limit: u32,
     /// The token of the slice before.
     pub after: Option<String>,

@@ -30,8 +30,8 @@ pub(super) struct Chains {
     links: HashMap<(Partition, u64), Link>,
     /// Chains in which something is missing, and the entry behind that: a later one must make it dispensable.
     late: BTreeMap<(Partition, u64), u64>,
-    /// Archived subjects: the file, and the last entry that it must have.
-    archived: HashMap<u64, (ArchiveId, Link)>,
+    /// Archived subjects: the file, the last entry that it must have, and whether history still has all before it.
+    archived: HashMap<u64, (ArchiveId, Link, bool)>,
     broken: u64,
 }
 
@@ -74,9 +74,11 @@ impl Chains {
                 if !fits && known.is_some_and(|known| known.n >= entry.previous.n) {
                     self.broken(partition, entry.n, subject, report);
                 }
-                self.late.remove(&place);
+                let is_whole = self.late.remove(&place).is_none() && fits && known.is_some();
                 match before {
-                    Before::Archived(id) => drop(self.archived.insert(subject, (id, entry.previous))),
+                    Before::Archived(id) => {
+                        self.archived.insert(subject, (id, entry.previous, is_whole));
+                    }
                     Before::Needed | Before::Within => drop(self.archived.remove(&subject)),
                 }
             }
@@ -95,14 +97,14 @@ impl Chains {
         for ((partition, subject), n) in std::mem::take(&mut self.late) {
             self.broken(partition, n, subject, report);
         }
-        let mut by_file: BTreeMap<ArchiveId, BTreeMap<CaseId, Link>> = BTreeMap::new();
-        for (subject, (id, link)) in self.archived.drain() {
-            by_file.entry(id).or_default().insert(CaseId(subject), link);
+        let mut by_file: BTreeMap<ArchiveId, BTreeMap<CaseId, (Link, bool)>> = BTreeMap::new();
+        for (subject, (id, link, is_whole)) in self.archived.drain() {
+            by_file.entry(id).or_default().insert(CaseId(subject), (link, is_whole));
         }
         for (id, mut wanted) in by_file {
             let read = Archive::open(disk, state_dir, id).and_then(|archive| {
                 archive.each(&mut |case, end| {
-                    if wanted.get(&case) == Some(&end) {
+                    if wanted.get(&case).is_some_and(|(link, _)| *link == end) {
                         wanted.remove(&case);
                     }
                     true
@@ -111,6 +113,14 @@ impl Chains {
             let path = id.path(state_dir);
             let why = match read {
                 _ if wanted.is_empty() => continue,
+                Err(error) if is_gone(&error) && wanted.values().all(|(_, is_whole)| *is_whole) => {
+                    let (path, count) = (path.display(), wanted.len());
+                    report.notes.push(format!(
+                        "{path} is missing, as in a copy that was made while cases were archived; history still has the \
+                         {count} cases: restore and archive them"
+                    ));
+                    continue;
+                }
                 Ok(()) => format!("{} does not end where they were archived", path.display()),
                 Err(error) if is_gone(&error) => format!("{} is missing", path.display()),
                 Err(error) => error.to_string(),

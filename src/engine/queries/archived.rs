@@ -11,7 +11,8 @@ use crate::engine::service::{CaseFilter, CaseSummary, CaseView, Page, PageOf, Re
 use crate::engine::tables::{self, ArchivedRow};
 use crate::id::{CaseId, Time};
 use crate::store::{
-    self, ARCHIVED_CASE_BYTES_MAX, Before, CaseHistory, Disk, Entry, Follower, JournalReader, Tables,
+    self, ARCHIVED_CASE_BYTES_MAX, ArchiveId, Before, CaseHistory, Disk, Entry, Follower, JournalReader,
+    Tables,
 };
 
 /// Returns the row of an archived case.
@@ -33,8 +34,9 @@ pub fn view<D: Disk>(
     id: CaseId,
     row: &ArchivedRow,
 ) -> Result<CaseView, Refusal> {
-    let history = journal.archived(row.fact.id(), id).map_err(|error| answers::of_store(&error))?;
-    let past = Past::of(&history).map_err(|reason| answers::unreadable(&reason))?;
+    let mut past = Past::new(id);
+    let heard = entries(journal, id, row.last, &mut |entry| past.hear(entry).map(|()| true));
+    heard.map_err(|reason| answers::unreadable(&reason))?;
     if past.case.row.is_none() {
         return Err(answers::unreadable("an archived case of which nothing is known"));
     }
@@ -118,22 +120,24 @@ pub fn entries<D: Disk>(
     let mut positions = Vec::new();
     let mut link = last;
     let mut below = None;
+    // Why the archive cannot be read, if so: a copy may lack the file, and have what history still held then.
+    let mut unread = None;
     while link.n != 0 && below.is_none() {
         if positions.len() == HISTORY_ENTRIES_MAX {
             return Err(format!("the case has more than {HISTORY_ENTRIES_MAX} journal entries"));
         }
-        let entry = entry_before(journal, case, link)?;
+        let entry = entry_before(journal, case, link).map_err(|reason| unread.take().unwrap_or(reason))?;
         positions.push(link.n);
         link = Link { n: entry.previous.n, hash: entry.previous.hash };
         below = match record::before(&entry.payload) {
             Before::Needed => None,
-            Before::Archived(id) => {
-                let history = journal.archived(id, case).map_err(text)?;
-                if history.check()? != entry.previous {
-                    return Err(format!("the archive {id} does not end where the case was archived"));
+            Before::Archived(id) => match archive_of(journal, case, id, entry.previous) {
+                Ok(history) => Some(history),
+                Err(reason) => {
+                    unread = Some(reason);
+                    None
                 }
-                Some(history)
-            }
+            },
             Before::Within => match Record::decode(&entry.payload)?.body {
                 Body::Restored(fact) => Some(fact.history()?),
                 _ => return Err("an entry that holds no history".to_owned()),
@@ -151,6 +155,21 @@ pub fn entries<D: Disk>(
         }
     }
     Ok(())
+}
+
+/// Returns what an archive has of a case, whose last entry there must be this one.
+pub(in crate::engine) fn archive_of<D: Disk>(
+    journal: &JournalReader<D>,
+    case: CaseId,
+    id: ArchiveId,
+    last: store::Link,
+) -> Result<CaseHistory, String> {
+    let history = journal.archived(id, case).map_err(text)?;
+    if history.check()? == last {
+        Ok(history)
+    } else {
+        Err(format!("the archive {id} does not end where the case was archived"))
+    }
 }
 
 /// Returns what happened in a case of the live store: its entries from the first on, or from the one that holds all before

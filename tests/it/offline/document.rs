@@ -362,6 +362,8 @@ fn entries_of_engine(place: &Place) -> Vec<String> {
                 }
                 Body::Registered(_) => "registered".to_owned(),
                 Body::KeysExpired { .. } => "keys expired".to_owned(),
+                Body::Archived(_) => "archived".to_owned(),
+                Body::Restored(_) => "restored".to_owned(),
             };
             out.push(format!("{} {} {} {told}", partition.0, entry.n, entry.subject));
             true
