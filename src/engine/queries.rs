@@ -465,15 +465,12 @@ pub fn repeat<T: Tables>(
     if row.request != *request {
         return Err(other_request());
     }
-    match (row.act, row.spec) {
-        (Act::Register, Some(number)) => Ok(Repeated::Specification(number)),
-        _ => {
-            let archived =
-                archived::row(follower, row.case).map_err(|reason| answers::unreadable(&reason))?;
-            let archived = archived.map(|archived| archived.last);
-            Ok(Repeated::Entry(Box::new(Earlier { row, archived })))
-        }
+    if let (Act::Register, Some(number)) = (row.act, row.spec) {
+        return Ok(Repeated::Specification(number));
     }
+    let archived = archived::row(follower, row.case).map_err(|reason| answers::unreadable(&reason))?;
+    let archived = archived.map(|archived| archived.last);
+    Ok(Repeated::Entry(Box::new(Earlier { row, archived })))
 }
 
 /// What a key was used for.

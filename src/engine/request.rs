@@ -93,9 +93,8 @@ impl Asked {
     pub fn partition(&self) -> Partition {
         match self {
             Self::Create { partition, .. } => *partition,
-            Self::Case(case, _) | Self::Item(case, ..) => case.partition(),
+            Self::Case(case, _) | Self::Item(case, ..) | Self::Move(case, _) => case.partition(),
             Self::Register(_) => Partition::SPECIFICATIONS,
-            Self::Move(case, _) => case.partition(),
         }
     }
 }

@@ -70,12 +70,11 @@ pub(super) fn restore<D: Disk, T: Tables>(
     }
     let RestoreOrder { case, history, from, is_forced } = order;
     let follower = || shared.read(deadline_in_us(limit_us));
-    let given = match history {
-        Some(packed) => unpack(case, &packed, from)?,
-        None => {
-            let found = queries::find(&*follower()?, case).map_err(|reason| answers::unreadable(&reason))?;
-            of_archive(&shared.reader, case, &found)?
-        }
+    let given = if let Some(packed) = history {
+        unpack(case, &packed, from)?
+    } else {
+        let found = queries::find(&*follower()?, case).map_err(|reason| answers::unreadable(&reason))?;
+        of_archive(&shared.reader, case, &found)?
     };
     let given = with_specification(&*follower()?, given)?;
     let source = registration_of(&given.history)?;
@@ -167,7 +166,7 @@ pub fn prepare<D: Disk, T: Tables>(
     let now = compare(here, &found, case, &ends, is_forced)?;
     let past = Past::of(&history).map_err(|reason| answers::not_restorable(&reason))?;
     let registered = registered(here, &registration_of(&history)?)?;
-    let business = check_ids(here, &past)?;
+    let business = check_ids(here, &past, &found)?;
     let fact = fact(here, history, registered.number, from)?;
     check_rows(past, &registered)?;
     Ok(Coming { now, fact, business })
@@ -251,9 +250,15 @@ fn registered<D: Disk, T: Tables>(
 }
 
 /// Checks that neither the id nor the business key can be another case's; returns the hash of the latter.
-fn check_ids<D: Disk, T: Tables>(here: &Here<'_, D, T>, past: &Past) -> Result<Option<Hash16>, Refusal> {
+fn check_ids<D: Disk, T: Tables>(
+    here: &Here<'_, D, T>,
+    past: &Past,
+    found: &Found,
+) -> Result<Option<Hash16>, Refusal> {
     let case = past.case.id;
-    if CaseId::first_of(here.now.plus_us(queries::ID_AHEAD_US)).is_some_and(|most| case > most) {
+    // Ids made here after it would be of that time too, and lists believe what ids say.
+    let is_new = matches!(found, Found::Nothing);
+    if is_new && CaseId::first_of(here.now.plus_us(queries::ID_AHEAD_US)).is_some_and(|most| case > most) {
         return Err(answers::not_restorable("it was made at a time that has not come yet"));
     }
     let business = past.case.row.as_ref().and_then(|row| row.business_key.as_deref()).map(business_hash);

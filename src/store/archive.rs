@@ -240,8 +240,11 @@ impl<F: DiskFile> Archive<F> {
 pub(super) struct Archives<D: Disk> {
     state_dir: PathBuf,
     /// The last used at the back.
-    open: Mutex<VecDeque<(ArchiveId, Arc<Archive<D::File>>)>>,
+    open: Mutex<VecDeque<Open<D>>>,
 }
+
+/// An archive file that is open.
+type Open<D> = (ArchiveId, Arc<Archive<<D as Disk>::File>>);
 
 impl<D: Disk> Archives<D> {
     pub(super) fn new(state_dir: PathBuf) -> Self {

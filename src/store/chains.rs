@@ -36,10 +36,10 @@ pub(super) struct Chains {
 }
 
 impl Chains {
-    pub(super) fn new(fold: Arc<dyn Fold>, start: Positions) -> Self {
+    pub(super) fn new(fold: Arc<dyn Fold>, start: &Positions) -> Self {
         Self {
             fold,
-            start,
+            start: *start,
             has_gaps: false,
             links: HashMap::new(),
             late: BTreeMap::new(),

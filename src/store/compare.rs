@@ -122,7 +122,7 @@ impl<'a, T: Tables> Pass<'a, T> {
     ) -> Self {
         Self {
             share: Share::of(share),
-            chains: Chains::new(Arc::clone(&fold), empty.positions),
+            chains: Chains::new(Arc::clone(&fold), &empty.positions),
             model: Follower::new(Arc::new(MemTables::default()), fold, empty),
             environment: Comparison { tables, wanted, count: 0 },
             snapshot,
@@ -190,7 +190,7 @@ impl<'a, T: Tables> Pass<'a, T> {
             Ok(true)
         })?;
         tables.fill(&Vec::<Change<'_>>::new(), Some((&meta, &Sums::new())))?;
-        self.chains = Chains::new(self.model.folds(), meta.positions);
+        self.chains = Chains::new(self.model.folds(), &meta.positions);
         self.model = Follower::new(Arc::new(tables), self.model.folds(), meta);
         self.compare(disk, options, report)?;
         Ok(true)

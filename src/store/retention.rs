@@ -211,8 +211,8 @@ impl Files {
     /// Returns the files because of which a file may go.
     pub(super) fn relied_on(&self, kind: FileKind, name: &str) -> Vec<(FileKind, &str)> {
         match kind {
-            // A later segment holds what it held.
-            FileKind::Void => Vec::new(),
+            // A later segment holds what it held; and nothing takes an archive's place.
+            FileKind::Void | FileKind::Archive => Vec::new(),
             FileKind::Segment => {
                 let segment = self.segments.iter().find(|segment| segment.name == name);
                 let Some((last_seq, _)) = segment.and_then(|segment| segment.last) else { return Vec::new() };
@@ -229,7 +229,6 @@ impl Files {
                     self.history.iter().rfind(|other| file.is_some_and(|f| f.first_seq == other.first_seq));
                 newest.into_iter().map(|file| (FileKind::History, file.name.as_str())).collect()
             }
-            FileKind::Archive => Vec::new(),
             FileKind::Snapshot => {
                 let newer = self.snapshots.iter().skip_while(|file| file.name != name).nth(1);
                 newer.into_iter().map(|file| (FileKind::Snapshot, file.name.as_str())).collect()

@@ -138,10 +138,10 @@ fn said(sum: &Sum, is_trial: bool, freed_in_us: u64) -> String {
     }
     if *kept_back > 0 {
         let why = "idempotency keys that were used for them are still good";
-        out.push_str(&format!("{kept_back} cases stay: {why}\n"));
+        out.extend([&kept_back.to_string(), " cases stay: ", why, "\n"]);
     }
     if *refused > 0 {
-        out.push_str(&format!("{refused} cases stay for now; the log of the service says why\n"));
+        out.extend([&refused.to_string(), " cases stay for now; the log of the service says why\n"]);
     }
     out
 }

@@ -26,7 +26,7 @@ fn golden(name: &str) -> PathBuf {
 }
 
 /// Unpacks a golden store into a place.
-pub(super) fn unpack(name: &str) -> Place {
+pub(crate) fn unpack(name: &str) -> Place {
     let place = Place::new();
     let golden = golden(name);
     let mut folders = vec![golden.clone()];
