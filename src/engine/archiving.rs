@@ -270,7 +270,10 @@ pub(super) fn slice<D: Disk, T: Tables>(
         return Ok(done);
     }
     let sealed = seal(&shared.reader, &chosen, now, shared.clock.moment());
-    let Some(sealed) = sealed.map_err(|error| answers::not_maintained(&error))? else { return Ok(done) };
+    let Some(sealed) = sealed.map_err(|error| answers::not_maintained(&error))? else {
+        done.refused = chosen.cases.len() as u64;
+        return Ok(done);
+    };
     if sealed.is_full {
         // Those that it had no room for come next: who has left is passed over.
         (done.next, done.kept_back) = (Some(order.after.clone().unwrap_or_else(first_token)), 0);

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use super::archiving;
 use super::service::ArchiveOrder;
 use super::shared::Shared;
+use crate::error::Kind;
 use crate::store::{Disk, FORMAT, Tables};
 
 /// Cases of one slice: `cold` has other things to do.
@@ -59,6 +60,8 @@ impl Auto {
                 self.after = slice.next;
                 if self.after.is_some() { PAUSE_US } else { IDLE_US }
             }
+            // Somebody archives by hand, or there is much else to do.
+            Err(refusal) if refusal.kind == Kind::Busy => PAUSE_US,
             Err(refusal) => {
                 if !std::mem::replace(&mut self.is_broken, true) {
                     tracing::warn!("cases cannot be archived: {refusal}; it is tried again");

@@ -254,7 +254,6 @@ impl<D: Disk> Keeping<D> {
         let bytes = |kind| sheet.iter().filter(|row| row.kind == kind).map(|row| row.bytes).sum();
         shared.metrics.history_bytes.set(bytes(FileKind::History));
         shared.metrics.snapshot_bytes.set(bytes(FileKind::Snapshot));
-        shared.metrics.archive_bytes.set(shared.reader.archive_bytes());
         let is_segment = |kind| matches!(kind, FileKind::Segment | FileKind::Void);
         let waits = |when| matches!(when, When::In(_)) || when == When::Not(Until::Upgrade);
         let waiting = sheet.iter().filter(|row| is_segment(row.kind) && waits(row.when)).count();

@@ -94,22 +94,53 @@ impl Restored {
     }
 }
 
-/// Tells what an entry says of those of its case before it, by a look at its first bytes.
+/// Tells what an entry says of those of its case before it, by a look at its first bytes: whoever asks does so of each
+/// entry of a store, and most say nothing.
 pub fn before(payload: &[u8]) -> Before {
-    /// Number of [`Body::Archived`].
-    const ARCHIVED: u32 = 3;
-    /// Number of [`Body::Restored`].
-    const RESTORED: u32 = 4;
-    let Some((&FORMAT, rest)) = payload.split_first() else { return Before::Needed };
-    match postcard::take_from_bytes::<(Time, Option<KeyFact>, u32)>(rest) {
-        // Its first field.
-        Ok(((_, _, ARCHIVED), rest)) => match postcard::take_from_bytes::<u64>(rest) {
-            Ok((archive, _)) => Before::Archived(ArchiveId(archive)),
-            Err(_) => Before::Needed,
-        },
-        Ok(((_, _, RESTORED), _)) => Before::Within,
+    let kind =
+        payload.split_first().filter(|(format, _)| **format == FORMAT).and_then(|(_, rest)| body_of(rest));
+    match kind {
+        // The number of the file is the first field.
+        Some((ARCHIVED, mut rest)) => {
+            varint(&mut rest).map_or(Before::Needed, |archive| Before::Archived(ArchiveId(archive)))
+        }
+        Some((RESTORED, _)) => Before::Within,
         _ => Before::Needed,
     }
+}
+
+/// Number of [`Body::Archived`] among the bodies.
+const ARCHIVED: u64 = 3;
+/// Number of [`Body::Restored`].
+const RESTORED: u64 = 4;
+
+/// Returns the number of a record's body, and what follows it.
+fn body_of(mut rest: &[u8]) -> Option<(u64, &[u8])> {
+    /// Number of [`Act::Item`], the only one with a field.
+    const ITEM: u64 = 2;
+    varint(&mut rest)?;
+    if varint(&mut rest)? == 1 {
+        rest = rest.get(2 * size_of::<Hash16>()..)?;
+        if varint(&mut rest)? == ITEM {
+            varint(&mut rest)?;
+        }
+        varint(&mut rest)?;
+    }
+    Some((varint(&mut rest)?, rest))
+}
+
+/// Takes a number off the front, as postcard writes it.
+fn varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..u64::BITS).step_by(7) {
+        let (byte, after) = rest.split_first()?;
+        *rest = after;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
 }
 
 /// A key and what it was used for.
@@ -206,4 +237,44 @@ pub fn hash16(parts: &[&[u8]]) -> Hash16 {
     let mut half = [0; 16];
     half.copy_from_slice(&blake3::hash(&whole).as_bytes()[..16]);
     half
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_at_the_first_bytes_tells_what_decoding_tells() {
+        let keys = [Act::Create, Act::Case, Act::Item(70_000), Act::Register]
+            .map(|act| Some(KeyFact { key: [0xff; 16], request: [3; 16], act, maker: Maker::Service }));
+        let archived = Archived {
+            archive: u64::MAX,
+            spec: SpecNumber(1),
+            how: End::Cancelled,
+            created: Time(1),
+            changed: Time(2),
+            business_key: None,
+            event_count: 3,
+        };
+        let restored = Restored { spec: SpecNumber(1), from: "there".to_owned(), packed: vec![3; 9] };
+        let bodies = [
+            (Body::Case(&[3, 3, 3]), Before::Needed),
+            (Body::KeysExpired { before: Time(3) }, Before::Needed),
+            (Body::Archived(Box::new(archived)), Before::Archived(ArchiveId(u64::MAX))),
+            (Body::Restored(Box::new(restored)), Before::Within),
+        ];
+        for at in [0, 127, 128, u64::MAX].map(Time) {
+            for key in keys.into_iter().chain([None]) {
+                for (body, expected) in bodies.clone() {
+                    let bytes = Record { at, key, body }.encode();
+                    assert_eq!(before(&bytes), expected);
+                    for end in 0..bytes.len() {
+                        // Cut short, it is nothing that makes others dispensable, or the same.
+                        let told = before(&bytes[..end]);
+                        assert!(told == Before::Needed || told == expected);
+                    }
+                }
+            }
+        }
+    }
 }

@@ -13,7 +13,7 @@ use super::queries::{
     self,
     archived::{archive_of, history_of},
 };
-use super::record::{Body, Hash16, Record, Registration, Restored};
+use super::record::{self, Body, Hash16, Record, Registration, Restored};
 use super::registry::{Registered, Registry};
 use super::request::{Asked, Coming, FRAME_HEAD_BYTES, Found, Move, Reply, Request, entry_bytes};
 use super::service::{Refusal, RestoreOrder};
@@ -23,7 +23,7 @@ use super::ticket::ticket;
 use super::turn::{self, Rows};
 use crate::case::row::Link;
 use crate::id::{CaseId, SpecNumber, Time};
-use crate::store::{self, CaseHistory, Disk, Entry, FORMAT, Follower, JournalReader, Tables};
+use crate::store::{self, Before, CaseHistory, Disk, Entry, FORMAT, Follower, JournalReader, Tables};
 
 /// Most histories that lie within each other in one that comes back: an archive of it takes one more.
 const DEPTH_MAX: usize = past::RESTORED_DEPTH_MAX / 2;
@@ -200,10 +200,28 @@ fn compare<D: Disk, T: Tables>(
         Found::Rows(rows) => (rows.case.last, rows.case.last),
         Found::Archived(row) => (row.last, link(archived_end(here.reader, case, row)?)),
     };
-    if matches!(found, Found::Rows(_)) && known == last {
+    if matches!(found, Found::Rows(_)) && (known == last || is_restored_from(here, case, known, last)?) {
         return Err(answers::nothing_to_restore("the case is here as it is there"));
     }
     if ends.contains(&known) || is_forced { Ok(now) } else { Err(answers::newer_here()) }
+}
+
+/// Tells whether the newest entry of a case is that it was restored from a history that ends like this.
+fn is_restored_from<D: Disk, T: Tables>(
+    here: &Here<'_, D, T>,
+    case: CaseId,
+    newest: Link,
+    end: Link,
+) -> Result<bool, Refusal> {
+    let entry = here.reader.entry(case.partition(), case.0, newest.n);
+    let Some(entry) = entry.map_err(|error| answers::of_store(&error))? else { return Ok(false) };
+    if record::before(&entry.payload) != Before::Within {
+        return Ok(false);
+    }
+    let record = Record::decode(&entry.payload).map_err(|reason| answers::unreadable(&reason))?;
+    let Body::Restored(fact) = record.body else { return Ok(false) };
+    let history = fact.history().map_err(|reason| answers::unreadable(&reason))?;
+    Ok(history.check().is_ok_and(|last| link(last) == end))
 }
 
 /// Returns the last entry that the archive of a case has.

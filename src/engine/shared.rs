@@ -389,6 +389,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
     pub fn look_at_sizes(&self) {
         self.metrics.journal_bytes.set(self.place.bytes_of(&self.place.state_dir.join("journal")));
         self.metrics.lmdb_bytes.set(self.environment_bytes());
+        self.metrics.archive_bytes.set(self.reader.archive_bytes());
     }
 
     /// Returns how many durable frames are not folded yet.

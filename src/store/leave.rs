@@ -5,7 +5,7 @@
 //! whole, so that neither a copy that is being made nor a damaged archive loses them. A history file is written anew when
 //! enough of it is gone; the old one goes as any other of an older generation does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::archive::{Archive, ArchiveId};
 use super::disk::Disk;
@@ -15,6 +15,7 @@ use super::folders::{history_file, is_damage};
 use super::history::{HISTORY_FOLDER, History, Pace};
 use super::keeper::{Keeper, Kept, Now};
 use super::retention::{FileKind, Trim};
+use super::sealed::Moment;
 use super::shelf::is_gone;
 use super::snapshot::{SNAPSHOT_FOLDER, Snapshot};
 use crate::id::{CaseId, Partition};
@@ -43,9 +44,10 @@ pub(super) struct Leavings {
     checked: BTreeMap<ArchiveId, Option<String>>,
     /// By name, up to which snapshot history files were looked through, and whether nothing was to stay.
     looked: BTreeMap<String, (u64, bool)>,
-    /// Archive files of an earlier process, of which it is not known whether anything speaks of them. What this process
-    /// writes is not among them: whoever asks for the events may still be waiting.
-    unknown: Option<BTreeSet<ArchiveId>>,
+    /// Archive files of an earlier process, of which it is not known whether anything speaks of them, and when each was
+    /// written, once that was read. What this process writes is not among them: whoever asks for the events may still be
+    /// waiting.
+    unknown: Option<BTreeMap<ArchiveId, Option<Moment>>>,
     /// What a snapshot knows, by its last frame.
     told: Option<(u64, Positions)>,
 }
@@ -218,9 +220,13 @@ impl<D: Disk> Keeper<D> {
             return Ok(Kept::Nothing);
         }
         if self.leavings.unknown.is_none() {
-            self.leavings.unknown = Some(self.reader.archives()?.into_iter().collect());
+            let archives = self.reader.archives()?;
+            self.leavings.unknown = Some(archives.into_iter().map(|id| (id, None)).collect());
         }
-        let unknown: Vec<ArchiveId> = self.leavings.unknown.iter().flatten().copied().collect();
+        let is_young =
+            |written: Option<Moment>| written.is_some_and(|written| rules.left(rules.grace_us, written) > 0);
+        let unknown = self.leavings.unknown.iter().flatten().filter(|(_, written)| !is_young(**written));
+        let unknown: Vec<ArchiveId> = unknown.map(|(id, _)| *id).collect();
         for id in unknown {
             let archive = match Archive::open(&*self.disk, &self.options.state_dir, id) {
                 Ok(archive) => archive,
@@ -230,7 +236,10 @@ impl<D: Disk> Keeper<D> {
                 }
                 Err(error) => return Err(error),
             };
-            if rules.left(rules.grace_us, archive.written) > 0 {
+            if is_young(Some(archive.written)) {
+                self.leavings.unknown.iter_mut().for_each(|unknown| {
+                    unknown.insert(id, Some(archive.written));
+                });
                 continue;
             }
             let mut is_needed = Ok(false);

@@ -2,7 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use knhk::engine::fold::EngineFold;
+use knhk::engine::{queries, tables};
+use knhk::id::CaseId;
+use knhk::store::{self, Fold, MemTables, RealDisk};
 use serde_json::{Value, json};
 
 use crate::offline::document::{Bytes, read_sealed};
@@ -254,8 +259,6 @@ fn a_flipped_byte_and_a_missing_file_are_told_with_their_cases() {
     fs::remove_file(&path).unwrap();
     let said = findings(&bench.place);
     assert!(said.contains("KN0441") && said.contains(&bench.closed[0]), "{said}");
-    let unread = bench.place.knhk(&["workflow", "history", &bench.closed[0]]);
-    assert!(!unread.status.success());
     fs::write(&path, &whole).unwrap();
     bench.place.verify();
 }
@@ -298,9 +301,65 @@ fn the_document_is_enough_to_read_an_archive_alone() {
         assert_eq!(before, end, "the chain comes to its end");
         let numbers: Vec<_> = (0..row.number(4)).map(|_| (row.number(4), row.number(4))).collect();
         assert_eq!((numbers, row.0.is_empty()), (vec![(1, 0)], true));
-        cases.push(knhk::id::CaseId(case).to_string());
+        cases.push(CaseId(case).to_string());
     }
     let mut expected = bench.closed.clone();
     expected.sort();
     assert_eq!((cases, specifications), (expected, 1));
+}
+
+/// Returns all that happened in a case of a store, as a backup of it gives it.
+fn packed(place: &Place, case: &str) -> Vec<u8> {
+    let fold: Arc<dyn Fold> = Arc::new(EngineFold);
+    let options = golden::options(place);
+    let looked = store::look(&Arc::new(RealDisk), || Ok(None::<MemTables>), &fold, &options, &[]);
+    let looked = looked.unwrap().unwrap();
+    let id = CaseId::parse(case).unwrap();
+    let row = queries::case_rows(&looked.follower, id).unwrap().unwrap().case;
+    let mut history = queries::archived::history_of(&looked.journal, id, row.last).unwrap().unwrap();
+    let specification = looked.follower.get(tables::SPECS, &tables::spec_key(row.spec)).unwrap().unwrap();
+    history.specifications = vec![(row.spec.0, specification)];
+    history.pack().unwrap()
+}
+
+#[test]
+fn a_running_case_comes_into_another_store_and_goes_on_there() {
+    let mut from = Place::new();
+    let mut service = from.start();
+    ok(&from, &["workflow", "register", ORDER]);
+    let data = json!({ "workflow": "order", "data": { "customer": "Ann" }, "key": "K-1" });
+    let case = service.client().post("/cases", None, &data).unwrap().expect(201);
+    let id = case["id"].as_str().unwrap().to_owned();
+    assert!(service.stop().success());
+    let history = packed(&from, &id);
+
+    let mut to = Place::new();
+    let service = to.start();
+    let mut client = service.client();
+    let bytes = [("Content-Type", "application/octet-stream")];
+    let path = format!("/cases/{id}/restore?from=a%20backup");
+    let back = client.send("POST", &path, &bytes, &history).unwrap().expect(200);
+    for name in ["id", "workflow", "state", "marking", "enabled", "data", "created", "key"] {
+        assert_eq!(back[name], case[name], "{name}");
+    }
+    assert_eq!(
+        client.post("/cases", None, &data).unwrap().expect(200)["id"],
+        id.as_str(),
+        "its key is known"
+    );
+    assert_eq!(client.send("POST", &path, &bytes, &history).unwrap().expect(409)["code"], "KN0336");
+    let items = client.get(&format!("/workitems?case={id}")).unwrap().expect(200);
+    let item = items["items"][0]["id"].as_str().unwrap().to_owned();
+    client.post(&format!("/workitems/{item}/start"), None, &json!({})).unwrap().expect(200);
+    let gone_on = client.get(&format!("/cases/{id}")).unwrap().expect(200);
+    assert_ne!(gone_on["busy"], case["busy"]);
+    assert_eq!(client.send("POST", &path, &bytes, &history).unwrap().expect(409)["code"], "KN0337");
+    let forced = client.send("POST", &format!("{path}&force=true"), &bytes, &history).unwrap().expect(200);
+    assert_eq!((&forced["busy"], &forced["enabled"]), (&case["busy"], &case["enabled"]));
+    let mut damaged = history.clone();
+    damaged[30] ^= 1;
+    assert_eq!(client.send("POST", &path, &bytes, &damaged).unwrap().expect(422)["code"], "KN0335");
+    let other = format!("/cases/{}/restore", "0".repeat(12));
+    assert_eq!(client.send("POST", &other, &bytes, &history).unwrap().expect(422)["code"], "KN0335");
+    to.verify();
 }

@@ -89,12 +89,14 @@ impl Shard {
         }
         let partition = case.partition();
         self.last_cases[partition.index()] = self.last_cases[partition.index()].max(Some(case));
+        let record = Record { at: turn.now, key: None, body: Body::Restored(Box::new(fact)) };
+        self.stage(turn, partition, case.0, now, record.encode());
+        // Behind it: it may have begun another batch.
+        turn.undo.back.push(case);
         if let Some(hash) = business {
             self.business.insert(hash, case);
             turn.undo.business.push(hash);
         }
-        let record = Record { at: turn.now, key: None, body: Body::Restored(Box::new(fact)) };
-        self.stage(turn, partition, case.0, now, record.encode());
         Ok(())
     }
 }

@@ -28,9 +28,9 @@ impl Shard {
             }
             for case in undo.moved {
                 self.moving.remove(&case);
-                // One that came may have something to do by itself.
-                self.duties.push_back(case);
             }
+            // They may have something to do by themselves.
+            self.duties.extend(undo.back);
         }
         if generation != self.generation {
             self.generation = generation;

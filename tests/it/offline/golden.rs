@@ -57,7 +57,7 @@ fn format(state: &Path) -> u32 {
 }
 
 /// Returns the options of a place's store.
-pub(super) fn options(place: &Place) -> Options {
+pub(crate) fn options(place: &Place) -> Options {
     let environment = Environment { config: Some(place.path("knhk.toml")), ..Environment::default() };
     load(&environment, &Layers::system()).unwrap().config.store()
 }

@@ -35,6 +35,8 @@ const PAST_WORLDS: u64 = 8;
 const COPIED_WORLDS: u64 = 4;
 /// Things that are done with history and trimming while such a copy is made.
 const COPIED_KEEPS: u64 = 12;
+/// In one world in so many days pass.
+const AGING_WORLDS: u64 = 3;
 const START_US: u64 = 1_800_000_000_000_000;
 
 /// What a world is set up with.
@@ -66,6 +68,8 @@ pub(crate) struct World {
     copy: Option<Copy>,
     /// Copies begin just before files go.
     is_copied: bool,
+    /// Days pass before cases are archived, so that their keys have come to their end.
+    is_aging: bool,
     /// What the release before has to do with the store.
     past: Option<Past>,
     setting: Setting,
@@ -108,6 +112,7 @@ impl World {
             moment: Moment { boot: [0; 16], us: 0 },
             copy: None,
             is_copied: seed % COPIED_WORLDS == 1,
+            is_aging: seed % AGING_WORLDS == 2,
             past: (seed % PAST_WORLDS == PAST_WORLDS - 1).then(Past::new),
             setting,
             node: None,
