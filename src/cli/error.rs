@@ -130,6 +130,14 @@ pub enum Error {
         /// Why, joined.
         reasons: String,
     },
+    /// A case that was read out of a backup cannot be given to the service.
+    #[error("case {case} cannot be restored by itself: {reason}")] // KN0691
+    HistoryTooLarge {
+        /// Its id.
+        case: String,
+        /// Why.
+        reason: String,
+    },
     /// The histories of cases are damaged.
     #[error("the histories of {count} cases are damaged")] // KN0690
     DamagedCases {
@@ -222,6 +230,7 @@ impl Error {
             Self::System { .. } => 666,
             Self::OverBudget { .. } => 667,
             Self::DamagedCases { .. } => 690,
+            Self::HistoryTooLarge { .. } => 691,
             Self::Measure(_) => 668,
             Self::Found { .. } => 680,
             Self::Save { .. } => 681,
@@ -254,7 +263,7 @@ impl Error {
             Self::Partly { .. } | Self::OverBudget { .. } | Self::Found { .. } | Self::NotHealthy { .. } => {
                 Kind::Conflict
             }
-            Self::FileTooLarge { .. } => Kind::TooLarge,
+            Self::FileTooLarge { .. } | Self::HistoryTooLarge { .. } => Kind::TooLarge,
             Self::NotVerified { .. } | Self::DamagedCases { .. } => Kind::Corrupt,
             Self::Api(error) => error.kind(),
             Self::Engine(error) => error.kind(),
@@ -282,6 +291,9 @@ impl Error {
             Self::OverBudget { .. } => Some(
                 "a shared or throttled core is the usual cause: knhk performance analyze tells".to_owned(),
             ),
+            Self::HistoryTooLarge { .. } => {
+                Some("restore the whole state: knhk backup restore FILE".to_owned())
+            }
             Self::Measure(_) => Some("look at the disk that holds state_dir: df -h, dmesg".to_owned()),
             Self::Found { .. } => Some("each finding above names what to change".to_owned()),
             Self::DamagedCases { .. } => Some(

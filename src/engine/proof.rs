@@ -1,13 +1,13 @@
 //! Whether what happened in a case comes to what its rows say: its own chain is followed back, and folded.
 
+use super::past::Past;
 use super::queries;
+use super::record::{Body, Record};
 use super::tables;
 use super::turn::Rows;
 use crate::case::encode;
 use crate::case::event::Event;
-use crate::case::fold::fold;
 use crate::case::row::{CaseRow, Status};
-use crate::case::state::{Case, InRows, Live};
 use crate::id::CaseId;
 use crate::store::{self, Disk, JournalReader, Table};
 
@@ -16,15 +16,9 @@ use crate::store::{self, Disk, JournalReader, Table};
 /// # Errors
 /// An entry is missing or not the one that is referred to, or they come to something else; says which.
 pub fn check<D: Disk>(journal: &JournalReader<D>, id: CaseId, rows: &Rows) -> Result<(), String> {
-    let last = store::Link { n: rows.case.last.n, hash: rows.case.last.hash };
-    let mut case = Case::new(id);
-    queries::entries(journal, id, last, &mut |entry| {
-        let (at, events) = queries::events(entry)?;
-        for event in &events {
-            fold(&mut Live { case: &mut case, keeper: &mut InRows }, event, at)?;
-        }
-        Ok(true)
-    })?;
+    let mut past = Past::new(id);
+    queries::entries(journal, id, rows.case.last, &mut |entry| past.hear(entry).map(|()| true))?;
+    let case = &mut past.case;
     let Some(row) = &mut case.row else {
         return Err("its history does not begin with its creation".to_owned());
     };
@@ -45,13 +39,20 @@ pub fn check<D: Disk>(journal: &JournalReader<D>, id: CaseId, rows: &Rows) -> Re
     Ok(())
 }
 
-/// Returns the number of the specification that an entry of a case names: its first does, and no other.
+/// Returns the number of the specification that an entry of a case names: its first does, and those by which it was
+/// archived and restored.
 pub fn specification_of(entry: &store::Entry) -> Option<u32> {
-    let (_, events) = queries::events(entry).ok()?;
-    events.iter().find_map(|event| match event {
-        Event::Created { spec, .. } => Some(spec.0),
-        _ => None,
-    })
+    match Record::decode(&entry.payload).ok()?.body {
+        Body::Case(payload) => {
+            encode::events_from_bytes(payload).ok()?.iter().find_map(|event| match event {
+                Event::Created { spec, .. } => Some(spec.0),
+                _ => None,
+            })
+        }
+        Body::Archived(fact) => Some(fact.spec.0),
+        Body::Restored(fact) => Some(fact.spec.0),
+        Body::Registered(_) | Body::KeysExpired { .. } => None,
+    }
 }
 
 /// Visits rows in order until told not to; as [`store::Tables::scan`] and [`store::Follower::scan`] do.

@@ -16,7 +16,7 @@ use super::locked::Locked;
 use super::meter::TickMeter;
 use super::queries;
 use super::registry::Registry;
-use super::request::{Message, Question, Staged, Told};
+use super::request::{Found, Message, Question, Staged, Told};
 use super::service::Refusal;
 use super::shard::{NextTurn, Progress, Shard};
 use super::shared::{Inbox, Place, Shared};
@@ -579,7 +579,7 @@ fn run_helper<D: Disk, T: Tables>(shared: &Shared<D, T>, questions: &Receiver<(u
                 shared.condition.question_count.fetch_sub(asked.len(), Ordering::AcqRel);
                 has_answered = true;
                 for (shard, told) in answer_questions(shared, asked) {
-                    if matches!(told, Told::Loaded(_, Ok(Some(_)))) {
+                    if matches!(told, Told::Loaded(_, Ok(Found::Rows(_)))) {
                         shared.metrics.cases_read_back.increment();
                     }
                     shared.inboxes[shard].tell(Message::Told(told));

@@ -280,6 +280,8 @@ pub struct Shared<D: Disk, T: Tables> {
     is_folded: Condvar,
     environment: Mutex<()>,
     tracer: OnceLock<Arc<Tracer>>,
+    /// Held by who archives: one at a time.
+    pub archiving: Mutex<()>,
 }
 
 impl<D: Disk, T: Tables> Shared<D, T> {
@@ -317,6 +319,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
             is_folded: Condvar::new(),
             environment: Mutex::new(()),
             tracer: OnceLock::new(),
+            archiving: Mutex::new(()),
         }
     }
 
@@ -462,6 +465,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
     pub fn look_at_sizes(&self) {
         self.metrics.journal_bytes.set(self.place.bytes_of(&self.place.state_dir.join("journal")));
         self.metrics.lmdb_bytes.set(self.environment_bytes());
+        self.metrics.archive_bytes.set(self.reader.archive_bytes());
     }
 
     /// Returns how many durable frames are not folded yet.

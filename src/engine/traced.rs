@@ -104,7 +104,7 @@ impl Traced {
     /// Notes what the shard answered.
     pub fn answered(&mut self, reply: &Reply) {
         self.about.outcome = match reply {
-            Reply::Done(_) | Reply::Registered(_) => Outcome::Done,
+            Reply::Done(_) | Reply::Registered(_) | Reply::Moved => Outcome::Done,
             Reply::Refused(_) => Outcome::Refused,
             Reply::Repeat(_) => Outcome::Repeated,
         };

@@ -8,7 +8,7 @@ use super::beside::Beside;
 use super::disk::Disk;
 use super::entry::{Entry, Link};
 use super::error::Error;
-use super::follower::{Fold, Follower};
+use super::follower::{Before, Fold, Follower};
 use super::look::journal_of;
 use super::mem::MemTables;
 use super::past::CaseHistory;
@@ -43,7 +43,9 @@ pub fn recall<D: Disk>(
     if entries.is_empty() {
         return Ok(None);
     }
-    let mut last = Link::default();
+    // One that was archived and restored holds what was before, or names the archive that does.
+    let begins = entries[0].previous;
+    let mut last = if fold.before(&entries[0]) == Before::Needed { Link::default() } else { begins };
     for entry in &entries {
         if entry.previous != last {
             return Err(Error::ChainBroken { partition, n: entry.n, subject: case.0 });

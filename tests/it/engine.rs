@@ -52,6 +52,7 @@ fn options() -> Options {
         keys_max: 100_000,
         checkpoint_bytes: 16 * 1024,
         checkpoint_us: 50_000,
+        archive_after_us: 0,
         reserve_bytes: 0,
     }
 }

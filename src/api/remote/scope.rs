@@ -83,6 +83,8 @@ pub(super) fn needed(route: Route) -> Option<Scope> {
         | Route::StateSnapshot
         | Route::StateTrim
         | Route::StateUpgrade
-        | Route::ServiceReload => Some(Scope::Admin),
+        | Route::ServiceReload
+        | Route::Archive
+        | Route::CaseRestore => Some(Scope::Admin),
     }
 }

@@ -28,6 +28,9 @@ pub(super) struct List {
     /// follow each case's own history back, and mark those of which it is damaged; with -q print only these
     #[argh(switch)]
     verify: bool,
+    /// those in archives, in place of those in the live store
+    #[argh(switch)]
+    archived: bool,
     /// most cases
     #[argh(option)]
     limit: Option<u64>,
@@ -58,6 +61,7 @@ pub(super) fn list(context: &mut Context, command: List) -> Result<(), Error> {
     context.ui.set_color(command.color);
     let now = context.clock.now();
     let mut filters = filters(command.state, command.workflow, command.older_than).to_vec();
+    filters.push(("archived", command.archived.then(|| "true".to_owned())));
     if command.verify {
         filters.push(("verify", Some("true".to_owned())));
         return verified(

@@ -81,7 +81,7 @@ fn help_goes_to_stdout_and_wrong_usage_to_stderr_with_2() {
     "#]],
     );
     home.check(&["workflow"], &expect![[r#"
-        ! error[KN0650]: one of the following subcommands must be present: help register validate show create list get history cancel suspend resume retry
+        ! error[KN0650]: one of the following subcommands must be present: help register validate show create list get history cancel suspend resume retry archive restore
         ! hint: knhk workflow --help
         = 2
     "#]]);
