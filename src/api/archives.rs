@@ -60,7 +60,9 @@ pub(super) fn restore(service: &dyn Service, request: &Request, text: &str) -> R
     let query = Query::read(&request.query, &["force", "from"])?;
     let types = "application/json or application/octet-stream";
     let media = header::media(request, &[Media::Json], types)?;
-    let is_given = media == Media::Unknown && !request.body.is_empty();
+    // A packed history begins with letters; without a content type, a body may also be an empty object.
+    let body = request.body.trim_ascii_start();
+    let is_given = media == Media::Unknown && !body.is_empty() && !body.starts_with(b"{");
     if !is_given {
         body::object(&request.body, &[])?.finish()?;
     }

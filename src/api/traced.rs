@@ -4,7 +4,7 @@ use super::{Request, Response, header};
 use crate::engine::service::Service;
 use crate::id::Time;
 use crate::telemetry::metrics::labels::Route;
-use crate::telemetry::traces::{About, Context, Parent, Span};
+use crate::telemetry::traces::{About, Context, Parent, Span, Tracer};
 
 /// A request that is traced.
 pub(super) struct Traced {
@@ -50,5 +50,5 @@ impl Traced {
 /// Returns the span that one of many operations of a request belongs under: each counts as a trace of its own, so that no
 /// batch makes more spans than so many requests would.
 pub(super) fn of_many(service: &dyn Service, request: Option<Context>) -> Option<Context> {
-    request.filter(|_| service.tracer().is_some_and(|tracer| tracer.samples_another()))
+    request.filter(|_| service.tracer().is_some_and(Tracer::samples_another))
 }

@@ -28,6 +28,7 @@ use crate::id::{CaseId, PARTITION_COUNT, Partition, Time};
 use crate::store::{
     self, ARCHIVE_CASES_MAX, ArchiveId, CaseHistory, Disk, FORMAT, Follower, JournalReader, Moment, Tables,
 };
+use crate::telemetry::words;
 
 /// Most cases of one slice.
 pub const CASES_MAX: u32 = 1_000;
@@ -199,7 +200,7 @@ pub fn seal<D: Disk>(
         }
         let Some(history) = history(journal, *case, row) else { continue };
         if !writer.put(&history)? {
-            tracing::warn!(%case, "the history of case {case} is too long for an archive; it stays");
+            tracing::warn!(%case, "{}: case {case}: its history is too long", words::CASE_STAYS);
             continue;
         }
         if let Status::Closed(how) = row.status {
@@ -230,11 +231,11 @@ fn history<D: Disk>(journal: &JournalReader<D>, case: CaseId, row: &CaseRow) -> 
             Some(history)
         }
         Ok(None) => {
-            tracing::warn!(%case, "the history of case {case} is too long for an archive; it stays");
+            tracing::warn!(%case, "{}: case {case}: its history is too long", words::CASE_STAYS);
             None
         }
         Err(reason) => {
-            tracing::warn!(%case, "the history of case {case} cannot be read, and it stays: {reason}");
+            tracing::warn!(%case, "{}: case {case}: its history cannot be read: {reason}", words::CASE_STAYS);
             None
         }
     }
@@ -298,7 +299,7 @@ pub(super) fn slice<D: Disk, T: Tables>(
     }
     (done.bytes, done.file) = (sealed.bytes, Some(sealed.id.to_string()));
     let (cases, bytes, file) = (done.cases, done.bytes, sealed.id.to_string());
-    tracing::info!(cases, bytes, file, "{cases} cases were archived in {file}");
+    tracing::info!(cases, bytes, file, "{}: {cases} in {file}", words::ARCHIVED);
     if is_unknown {
         let why = "some shards did not say in time whether they let their cases go";
         return Err(answers::unknown(why, None));

@@ -7,6 +7,7 @@ use super::service::ArchiveOrder;
 use super::shared::Shared;
 use crate::error::Kind;
 use crate::store::{Disk, FORMAT, Tables};
+use crate::telemetry::words;
 
 /// Cases of one slice: `cold` has other things to do.
 const SLICE_CASES: u32 = 250;
@@ -64,7 +65,7 @@ impl Auto {
             Err(refusal) if refusal.kind == Kind::Busy => PAUSE_US,
             Err(refusal) => {
                 if !std::mem::replace(&mut self.is_broken, true) {
-                    tracing::warn!("cases cannot be archived: {refusal}; it is tried again");
+                    tracing::warn!("{}: {refusal}", words::NOT_ARCHIVED);
                 }
                 IDLE_US
             }

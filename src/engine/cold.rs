@@ -1,5 +1,6 @@
 //! What the `cold` thread does: checkpoints, the scrub, zeros for the next segment, history, snapshots, trimming,
-//! archiving that nobody asks for, and figures that take long to look at. Never on a hot core, and never holding what a request needs.
+//! archiving that nobody asks for, and figures that take long to look at. Never on a hot core, and never holding what a
+//! request needs.
 
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;

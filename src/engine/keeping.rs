@@ -346,7 +346,8 @@ fn tell(kept: &Kept) {
                 file = name,
                 before_bytes,
                 bytes,
-                "history was written anew without archived cases: {before_bytes} bytes are {bytes} now"
+                "{}: {before_bytes} bytes are {bytes} now",
+                words::HISTORY_SMALLER
             );
         }
         Kept::Removed { kind, name, bytes } => {

@@ -55,6 +55,8 @@ words! {
     ENVIRONMENT_SMALLER: Info, "the working environment was half free and is smaller now", "Its file was copied into a smaller one.";
     SNAPSHOT_WRITTEN: Info, "a snapshot was written", "By itself or by `knhk state snapshot`.";
     HISTORY_WRITTEN: Info, "history was written", "Complete segments of the journal were sorted by case and compressed.";
+    ARCHIVED: Info, "cases were archived", "By `knhk workflow archive`, or by themselves with archive_after_days.";
+    HISTORY_SMALLER: Info, "history was written anew without archived cases", "Enough of a file had gone, and its grace is over.";
     FILE_GONE: Info, "a file that is no longer needed went", "Its grace is over.";
     KEPT_AGAIN: Info, "history and snapshots are written again", "They could not be kept before.";
     UPGRADED: Info, "the store was upgraded; the release before cannot read it", "By `knhk state upgrade`.";
@@ -74,6 +76,8 @@ words! {
     STATE_MENDED: Warning, "the state was mended", "The service found something at the start that it could mend by itself; the line says what.", "Read what it says; `knhk state verify` tells whether all is well now.";
     ENVIRONMENT_REBUILT: Warning, "working environment is made anew from the journal", "It was missing, old or damaged; nothing is lost, but it takes time.", "Nothing. If it comes again without a crash, check the disk and memory of the machine.";
     FILE_DAMAGED: Warning, "a file of the state is damaged", "A history file or snapshot is not what was written. What it covers stays, and it is written anew where it can be.", "`knhk state verify` tells what is concerned; make a backup, then check the disk.";
+    NOT_ARCHIVED: Warning, "cases cannot be archived, trying again", "archive_after_days is set, and writing or reading failed; nothing is lost.", "Look at the cause in the line and at `df`.";
+    CASE_STAYS: Warning, "a case stays, it could not be archived", "A line for each such case.", "Look at the cause in the line; `knhk state verify` tells whether its history is whole.";
     NOT_KEPT: Warning, "history and snapshots cannot be kept, trying again", "Writing or reading them failed; the journal grows meanwhile.", "Look at the cause in the line, at `df` and at `knhk state info`.";
     SEGMENT_NOT_PREPARED: Warning, "cannot prepare the next journal segment, trying again", "Mostly the disk is full; without a segment the journal cannot go on.", "Look at the cause in the line and at `df`.";
     NOT_COMPACTED: Warning, "cannot make the working environment smaller", "Copying it failed; it stays as it is.", "Look at the cause in the line and at `df` for cache_dir.";

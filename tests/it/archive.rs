@@ -155,6 +155,11 @@ fn what_is_archived_leaves_the_store_and_gives_its_space_back() {
         (&json!(CLOSED), &json!(0), &json!(0))
     );
     assert_eq!(bench.archive()["archived"], 0, "a second time nothing is left to do");
+    let info = bench.json(&["state", "info"]);
+    let files = info["files"].as_array().unwrap();
+    let archives: Vec<&Value> = files.iter().filter(|file| file["kind"] == "archive").collect();
+    assert_eq!(archives.len(), 1, "{info}");
+    assert_eq!(archives[0]["name"], done["files"][0]);
     bench.place.verify();
     bench.trim();
     let after = bytes_in(&folder);

@@ -3,6 +3,7 @@
 mod collector;
 mod receiver;
 
+use std::fmt::Write;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -110,7 +111,7 @@ fn tree(spans: &[otlp::Span], under: &[u8], depth: usize, out: &mut String) {
         let attributes: Vec<_> = attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let kind = span.kind().as_str_name().trim_start_matches("SPAN_KIND_").to_lowercase();
         let indent = "  ".repeat(depth);
-        out.push_str(&format!("{indent}{} [{kind}] {}\n", span.name, attributes.join(" ")));
+        writeln!(out, "{indent}{} [{kind}] {}", span.name, attributes.join(" ")).unwrap();
         tree(spans, &span.span_id, depth + 1, out);
     }
 }
@@ -169,7 +170,7 @@ fn a_request_its_command_tasks_and_commit_are_one_trace_of_the_client() {
         let all = taken.metrics.iter().flat_map(|resource| &resource.scope_metrics);
         let named =
             all.flat_map(|scope| &scope.metrics).filter(|metric| metric.name == "knhk_workflow_cases_total");
-        named.last().and_then(|metric| metric.data.clone())
+        named.next_back().and_then(|metric| metric.data.clone())
     });
     let Some(Data::Sum(sum)) = cases else { panic!("{cases:?}") };
     assert_eq!(sum.data_points[0].value, Some(Value::AsInt(1)));

@@ -15,6 +15,7 @@ use crate::id::Time;
 /// List cases
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "list", help_triggers("-h", "--help", "help"))]
+#[expect(clippy::struct_excessive_bools, reason = "a switch each")]
 pub(super) struct List {
     /// only in this state: running, suspended, incident, completed, cancelled
     #[argh(option)]

@@ -187,9 +187,9 @@ impl Exporter {
             };
             let metrics = &self.options.metrics;
             if answer.is_ok() {
-                metrics.otlp_exported.add(count)
+                metrics.otlp_exported.add(count);
             } else {
-                metrics.otlp_dropped.add(count)
+                metrics.otlp_dropped.add(count);
             }
             let is_sent = answer.is_ok();
             self.heard(answer);

@@ -33,27 +33,27 @@ fn a_list_that_is_verified_has_short_pages_and_says_what_is_wrong() {
         &Fake::new(),
         ("GET", "/cases?verify=true&limit=1000", &[], ""),
         expect![[r#"
-        200
-        content-type: application/json
-        {
-          "items": [
+            200
+            content-type: application/json
             {
-              "id": "022pvvmar007",
-              "workflow": "urn:x:order",
-              "version": 3,
-              "state": "incident",
-              "enabled_count": 1,
-              "created": "2026-03-01T12:00:00.000000Z",
-              "changed": "2026-03-01T12:00:00.000001Z",
-              "key": "k-1",
-              "chain": "damaged",
-              "damage": "journal entry 7 is missing"
+              "items": [
+                {
+                  "id": "022pvvmar007",
+                  "workflow": "urn:x:order",
+                  "version": 3,
+                  "state": "incident",
+                  "enabled_count": 1,
+                  "created": "2026-03-01T12:00:00.000000Z",
+                  "changed": "2026-03-01T12:00:00.000001Z",
+                  "key": "k-1",
+                  "chain": "damaged",
+                  "damage": "journal entry 7 is missing"
+                }
+              ],
+              "next": "token"
             }
-          ],
-          "next": "token"
-        }
-        > CaseFilter { state: None, workflow: None, older_than_us: None } PageOf { after: None, limit: 100 }
-        > check 022pvvmar007"#]],
+            > CaseFilter { state: None, workflow: None, older_than_us: None, is_archived: false } PageOf { after: None, limit: 100 }
+            > check 022pvvmar007"#]],
     );
 }
 

@@ -37,7 +37,7 @@ fn help_goes_to_stdout_and_wrong_usage_to_stderr_with_2() {
               state             Look at, verify, repair, trim and upgrade the state on disk
               backup            Make, list, verify and restore backups of the state
               config            Show, change and check the configuration
-              token             Make, list and revoke the tokens that remote_listen asks for
+              token             Make, list and revoke the tokens of other machines
               performance       Measure this machine, and find what slows the service
               explain           Print what an error code means and what to do
               completions       Print the completions of a shell
@@ -46,7 +46,7 @@ fn help_goes_to_stdout_and_wrong_usage_to_stderr_with_2() {
         "#]],
     );
     home.check(&["workflow", "list", "-h"], &expect![[r#"
-        Usage: knhk workflow list [--state <state>] [--workflow <workflow>] [--older-than <older-than>] [--verify] [--limit <limit>] [--after <after>] [-q] [--json] [--color <color>]
+        Usage: knhk workflow list [--state <state>] [--workflow <workflow>] [--older-than <older-than>] [--verify] [--archived] [--limit <limit>] [--after <after>] [-q] [--json] [--color <color>]
 
         List cases
 
@@ -57,6 +57,7 @@ fn help_goes_to_stdout_and_wrong_usage_to_stderr_with_2() {
           --older-than      only unchanged for so long, such as 90d
           --verify          follow each case's own history back, and mark those of which
                             it is damaged; with -q print only these
+          --archived        those in archives, in place of those in the live store
           --limit           most cases
           --after           where to begin: the token of an earlier answer
           -q, --quiet       print only the ids

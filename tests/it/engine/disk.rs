@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use knhk::store::{
@@ -118,7 +118,7 @@ impl DiskFile for SwitchFile {
 
 /// Rows in memory that several runs share, whose count can be wrong as if some were lost, and whose scrub can have no end.
 #[derive(Debug, Clone, Default)]
-pub(super) struct LossyTables(Arc<(MemTables, AtomicBool, AtomicBool)>);
+pub(super) struct LossyTables(Arc<(MemTables, AtomicBool, AtomicBool, AtomicU64)>);
 
 impl LossyTables {
     /// Takes one row away as damage would.
@@ -128,6 +128,11 @@ impl LossyTables {
 
     pub(super) fn scrub_without_end(&self, is_endless: bool) {
         self.0.2.store(is_endless, Ordering::Release);
+    }
+
+    /// Returns how many rows were looked at since this was last asked.
+    pub(super) fn looked_at(&self) -> u64 {
+        self.0.3.swap(0, Ordering::AcqRel)
     }
 
     pub(super) fn lose(&self) {
@@ -141,7 +146,10 @@ impl Tables for LossyTables {
     }
 
     fn rows(&self, table: Table, from: &[u8], visit: &mut VisitRow<'_>) -> Result<(), Error> {
-        self.0.0.rows(table, from, visit)
+        self.0.0.rows(table, from, &mut |key, partition, value| {
+            self.0.3.fetch_add(1, Ordering::AcqRel);
+            visit(key, partition, value)
+        })
     }
 
     fn commit(&self, changes: &dyn Changes, meta: &Meta) -> Result<(), Error> {
