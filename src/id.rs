@@ -88,6 +88,11 @@ impl CaseId {
         Self((count << PARTITION_BITS) | u64::from(partition.0))
     }
 
+    /// Returns the least id of a case that was made at a time or later; `None` before ids count.
+    pub fn first_of(time: Time) -> Option<Self> {
+        time.0.checked_sub(ID_EPOCH_US).map(|count| Self(count << PARTITION_BITS))
+    }
+
     /// Returns the partition in the last bits.
     pub fn partition(self) -> Partition {
         Partition(

@@ -122,6 +122,25 @@ impl Members {
         }
     }
 
+    /// Returns a number from 1 to `most` that may be missing.
+    pub(super) fn number(&mut self, member: &'static str, most: u32) -> Result<Option<u32>, Error> {
+        let Some(value) = self.take(member).filter(|value| !value.is_null()) else { return Ok(None) };
+        let number = value
+            .as_u64()
+            .and_then(|number| u32::try_from(number).ok())
+            .filter(|number| (1..=most).contains(number));
+        number.map(Some).ok_or_else(|| Error::Member { member, wanted: format!("a number from 1 to {most}") })
+    }
+
+    /// Returns a member that is true or false, and false when it is missing.
+    pub(super) fn flag(&mut self, member: &'static str) -> Result<bool, Error> {
+        match self.take(member) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(_) => Err(Error::Member { member, wanted: "true or false".to_owned() }),
+        }
+    }
+
     /// Returns a text that must be there.
     pub(super) fn need(&mut self, member: &'static str) -> Result<String, Error> {
         self.text(member)?.ok_or(Error::MissingMember { member })

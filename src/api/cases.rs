@@ -82,8 +82,10 @@ pub(super) fn answer(answer: &Answer) -> Answered {
 /// Lists cases.
 pub(super) fn list(service: &dyn Service, request: &Request) -> Result<Answered, Problem> {
     accepts_json(request)?;
-    let query = Query::read(&request.query, &["state", "workflow", "older_than", "after", "limit"])?;
+    let query =
+        Query::read(&request.query, &["state", "workflow", "older_than", "archived", "after", "limit"])?;
     let filter = CaseFilter {
+        is_archived: query.flag("archived")?,
         state: query.case_state()?,
         workflow: query.get("workflow").map(str::to_owned),
         older_than_us: query.duration_us("older_than")?,

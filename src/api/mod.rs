@@ -5,6 +5,7 @@
 //! told apart in `route`.
 
 mod answer;
+mod archives;
 mod asking;
 mod batch;
 mod body;
@@ -198,6 +199,8 @@ fn serve(service: &dyn Service, request: &Request, limits: &Limits, route: Route
         Route::StateSnapshot => service_routes::maintain(service, request, Maintenance::Snapshot),
         Route::StateTrim => service_routes::maintain(service, request, Maintenance::Trim),
         Route::StateUpgrade => service_routes::maintain(service, request, Maintenance::Upgrade),
+        Route::Archive => archives::archive(service, request),
+        Route::CaseRestore => archives::restore(service, request, id),
         Route::Batch => batch::run(service, request, limits),
         // Those that are one operation are read as such.
         Route::CaseCreate

@@ -49,6 +49,7 @@ pub(super) fn case(case: &CaseView) -> Json {
     out.insert("created".into(), time(case.created).into());
     out.insert("changed".into(), time(case.changed).into());
     out.insert("key".into(), case.business_key.clone().into());
+    add_archive(&mut out, case.archived.as_deref());
     Json::Object(out)
 }
 
@@ -89,7 +90,7 @@ fn incident(incident: &IncidentView) -> Json {
 
 /// Returns a case of a list.
 pub(super) fn summary(case: &CaseSummary) -> Json {
-    json!({
+    let mut summary = json!({
         "id": case.id.to_string(),
         "workflow": case.workflow,
         "version": case.version,
@@ -98,7 +99,19 @@ pub(super) fn summary(case: &CaseSummary) -> Json {
         "created": time(case.created),
         "changed": time(case.changed),
         "key": case.business_key,
-    })
+    });
+    if let Some(out) = summary.as_object_mut() {
+        add_archive(out, case.archived.as_deref());
+    }
+    summary
+}
+
+/// Adds that a case is archived, and in which file.
+fn add_archive(out: &mut Map<String, Json>, file: Option<&str>) {
+    if let Some(file) = file {
+        out.insert("archived".into(), true.into());
+        out.insert("archive".into(), file.into());
+    }
 }
 
 /// A work item.

@@ -72,6 +72,8 @@ pub struct CaseView {
     pub root: NetView,
     /// Open incidents, failed items among them.
     pub incidents: Vec<IncidentView>,
+    /// The archive file that it was read from.
+    pub archived: Option<String>,
 }
 
 /// One net instance and those below it.

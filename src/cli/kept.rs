@@ -202,6 +202,7 @@ fn kind(kind: FileKind) -> &'static str {
         FileKind::Void => "journal, void",
         FileKind::History => "history",
         FileKind::Snapshot => "snapshot",
+        FileKind::Archive => "archive",
     }
 }
 
@@ -212,6 +213,7 @@ fn waits_for(until: Until) -> &'static str {
         Until::Snapshot => "no snapshot covers it",
         Until::Newer => "it is in use",
         Until::Upgrade => "the release before needs it; `knhk state upgrade` ends that",
+        Until::Restored => "archived cases are in it",
         Until::Read => "it cannot be read; `knhk state verify` says more",
     }
 }

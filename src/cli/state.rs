@@ -144,6 +144,7 @@ fn verify(context: &mut Context, config: &Config, command: &Verify) -> Result<()
             "entries": report.entries,
             "files": report.files,
             "history_entries": report.history_entries,
+            "archived_cases": report.archived_cases,
             "rows": report.rows,
             "seq": report.seq,
         }))?;
@@ -167,8 +168,9 @@ fn verified(report: &VerifyReport) -> String {
         ("segments", report.segments.to_string()),
         ("frames", report.frames.to_string()),
         ("entries", report.entries.to_string()),
-        ("history files and snapshots", report.files.to_string()),
+        ("sealed files", report.files.to_string()),
         ("entries of history", report.history_entries.to_string()),
+        ("archived cases", report.archived_cases.to_string()),
         ("rows", report.rows.to_string()),
         ("last frame", report.seq.to_string()),
         ("verdict", if report.findings.is_empty() { "ok".to_owned() } else { "damaged".to_owned() }),

@@ -30,6 +30,7 @@ impl Config {
             keys_max: number(self.idempotency_keys_max),
             checkpoint_bytes: self.checkpoint_bytes,
             checkpoint_us: self.checkpoint_seconds * 1_000_000,
+            archive_after_us: self.archive_after_days * 24 * HOUR_US,
             reserve_bytes: self.disk_reserve_mb * MIB,
         }
     }

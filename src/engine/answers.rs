@@ -138,6 +138,79 @@ pub(super) fn unreadable(reason: &str) -> Refusal {
     refuse(304, Kind::Corrupt, message, "run `knhk state verify`")
 }
 
+/// Returns why something of the store cannot be read.
+pub(super) fn of_store(error: &crate::store::Error) -> Refusal {
+    let hint = format!("`knhk explain {}` says more", error.code());
+    Refusal { code: error.code(), ..refuse(304, error.kind(), error.to_string(), &hint) }
+}
+
+/// Returns that a case is archived, so that nothing can be done to it.
+pub(super) fn archived(file: &str) -> Refusal {
+    let message = format!("the case is archived, in {file}");
+    refuse(330, Kind::Conflict, message, "`knhk workflow restore --case-id ID` brings it back")
+}
+
+/// Returns that a store is of a format whose release knows no archives.
+pub(super) fn old_format(found: u32) -> Refusal {
+    let message = format!("the store has format {found}, and the release that reads it knows no archives");
+    let hint =
+        "`knhk state upgrade` writes the new format; the release before cannot read the store from then on";
+    refuse(334, Kind::Conflict, message, hint)
+}
+
+/// Returns that what is given cannot be restored.
+pub(super) fn not_restorable(reason: &str) -> Refusal {
+    let message = format!("the case cannot be restored: {reason}");
+    refuse(335, Kind::Unacceptable, message, "try an older backup; `knhk state verify` checks the archives")
+}
+
+/// Returns that there is nothing to restore.
+pub(super) fn nothing_to_restore(reason: &str) -> Refusal {
+    refuse(336, Kind::Conflict, format!("there is nothing to restore: {reason}"), "nothing needs to be done")
+}
+
+/// Returns that the case here is newer than what is given, or another.
+pub(super) fn newer_here() -> Refusal {
+    let message = "the case here has gone on since, or went another way".to_owned();
+    let hint = "`knhk workflow history ID` shows it; --force puts what is given in its place";
+    refuse(337, Kind::Conflict, message, hint)
+}
+
+/// Returns that a specification has other numbers here.
+pub(super) fn other_numbers(uri: &str) -> Refusal {
+    let message = format!("this release gives places and tasks of {uri:?} other numbers than the case has");
+    refuse(
+        338,
+        Kind::Conflict,
+        message,
+        "restore the case into a store in which the specification was registered then",
+    )
+}
+
+/// Returns that the history of a case does not fit a frame of the journal.
+pub(super) fn too_long_to_restore(bytes: usize, limit_bytes: usize) -> Refusal {
+    let message = format!("the history of the case takes {bytes} bytes compressed, more than {limit_bytes}");
+    refuse(339, Kind::TooLarge, message, "raise frame_bytes_max in the configuration")
+}
+
+/// Returns that a case runs, so that it is not archived.
+pub(super) fn not_closed() -> Refusal {
+    let message = "the case is not closed".to_owned();
+    refuse(331, Kind::Conflict, message, "only completed and cancelled cases are archived")
+}
+
+/// Returns that a case is not what it was when somebody looked at it.
+pub(super) fn moved_meanwhile() -> Refusal {
+    let message = "the case has changed meanwhile".to_owned();
+    refuse(332, Kind::Conflict, message, "ask again: the case is looked at anew")
+}
+
+/// Returns that a repeat of what was asked of a case may still come.
+pub(super) fn keys_still_good() -> Refusal {
+    let message = "idempotency keys that were used for the case are still good".to_owned();
+    refuse(333, Kind::Conflict, message, "it can be archived `idempotency_hours` after its last change")
+}
+
 /// Returns that there is no such specification.
 pub(super) fn no_specification(id: &str) -> Refusal {
     let message = format!("there is no specification {id:?}");

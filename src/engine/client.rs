@@ -6,6 +6,7 @@ use std::sync::{LazyLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::answers;
+use super::archiving;
 use super::clock::deadline_in_us;
 use super::keeping::Asked;
 use super::loading::{COMMAND_HEAD_BYTES, shard_of};
@@ -13,10 +14,12 @@ use super::pending::{Again, Pending, Settled};
 use super::prepare::{self, Prepared};
 use super::queries::{self, Repeated};
 use super::request::Request;
+use super::restoring;
 use super::running::Engine;
 use super::service::{
-    Answer, Begun, CaseFilter, CaseSummary, CaseView, Health, HistoryView, IsNew, ItemFilter, ItemView,
-    Maintained, Maintenance, Nets, Once, Operation, Page, PageOf, Refusal, Service, SpecificationView,
+    Answer, ArchiveOrder, ArchivedSlice, Begun, CaseFilter, CaseSummary, CaseView, Health, HistoryView,
+    IsNew, ItemFilter, ItemView, Maintained, Maintenance, Nets, Once, Operation, Page, PageOf, Refusal,
+    RestoreOrder, Service, SpecificationView,
 };
 use super::shard::{Held, QUESTIONS_MAX, UNDURABLE_BYTES_MAX};
 use super::shared::{CHANGED_BYTES_MAX, Inbox, OPEN_REQUESTS_FACTOR};
@@ -24,6 +27,7 @@ use super::tables::{CASE_STATES, ITEM_STATES};
 use super::ticket::ticket;
 use crate::case::row::ItemState;
 use crate::case::view::CaseState;
+use crate::error::Kind;
 use crate::id::{CaseId, ItemId, SpecNumber};
 use crate::store::{Disk, Tables};
 use crate::telemetry::metrics::Metrics;
@@ -140,6 +144,10 @@ impl<D: Disk, T: Tables> Engine<D, T> {
             Repeated::Answer(answer) => Waited::Answer(answer),
             Repeated::Entry(row) => {
                 Waited::Answer(queries::answer_at(&shared.reader, &shared.registry, &row)?)
+            }
+            Repeated::Archived(id, row) => {
+                let view = queries::archived::view(&shared.reader, &shared.registry, id, &row)?;
+                Waited::Answer(Answer::Created(Box::new(view), IsNew::No))
             }
             Repeated::Specification(number) => Waited::Specification(self.known(number, IsNew::Yes)?),
         })
@@ -267,7 +275,15 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
 
     fn case(&self, id: CaseId) -> Result<CaseView, Refusal> {
         let shared = self.shared();
-        queries::case(&*shared.read(self.reading())?, &shared.registry, id)
+        let follower = shared.read(self.reading())?;
+        let refusal = match queries::case(&follower, &shared.registry, id) {
+            Err(refusal) if refusal.kind == Kind::NotFound => refusal,
+            found => return found,
+        };
+        let row = queries::archived::row(&follower, id).map_err(|reason| answers::unreadable(&reason))?;
+        drop(follower);
+        let row = row.ok_or(refusal)?;
+        queries::archived::view(&shared.reader, &shared.registry, id, &row)
     }
 
     fn item(&self, id: ItemId) -> Result<ItemView, Refusal> {
@@ -288,8 +304,8 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
 
     fn history(&self, id: CaseId, page: &PageOf) -> Result<Page<HistoryView>, Refusal> {
         let shared = self.shared();
-        let row = queries::row(&*shared.read(self.reading())?, id)?;
-        queries::history(&shared.reader, &shared.registry, id, &row, page)
+        let place = queries::place(&*shared.read(self.reading())?, id)?;
+        queries::history(&shared.reader, &shared.registry, id, place, page)
     }
 
     fn specifications(&self, page: &PageOf) -> Result<Page<SpecificationView>, Refusal> {
@@ -316,6 +332,22 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
             Err(RecvTimeoutError::Timeout) => Err(answers::goes_on(MAINTENANCE_US)),
             Err(RecvTimeoutError::Disconnected) => Err(answers::read_only("it stops")),
         }
+    }
+
+    fn archive(&self, order: &ArchiveOrder) -> Result<ArchivedSlice, Refusal> {
+        self.refuses_changes()?;
+        archiving::slice(self.shared(), order, self.shared().options.bulk_us_max)
+    }
+
+    fn restore(&self, order: RestoreOrder) -> Result<CaseView, Refusal> {
+        self.refuses_changes()?;
+        let case = order.case;
+        let register = |source: &[u8]| {
+            let once = Once { key: None, request: *blake3::hash(source).as_bytes() };
+            self.register(source, &once).map(drop)
+        };
+        restoring::restore(self.shared(), order, &register, self.shared().options.bulk_us_max)?;
+        self.case(case)
     }
 
     fn health(&self) -> Health {

@@ -1,10 +1,12 @@
-//! What the `cold` thread does: checkpoints, the scrub, zeros for the next segment, history, snapshots, trimming, and
-//! figures that take long to look at. Never on a hot core, and never holding what a request needs.
+//! What the `cold` thread does: checkpoints, the scrub, zeros for the next segment, history, snapshots, trimming,
+//! archiving that nobody asks for, and figures that take long to look at. Never on a hot core, and never holding what a
+//! request needs.
 
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
+use super::auto::Auto;
 use super::keeping::{Asked, Keeping};
 use super::meter::TickRate;
 use super::scrub::Scrub;
@@ -29,6 +31,7 @@ pub(super) fn run<D: Disk, T: Tables>(
 ) {
     let started_us = shared.clock.monotonic_us();
     let mut keeping = Keeping::new(keeper, asked, started_us);
+    let mut auto = Auto::new(started_us);
     let mut rate = TickRate::new(started_us);
     let mut scrub = Scrub::new(shared);
     let mut sized_us = None;
@@ -70,6 +73,7 @@ pub(super) fn run<D: Disk, T: Tables>(
         }
         let is_scrubbing = scrub.step(shared);
         keeping.turn(shared, &mut preparer);
+        auto.turn(shared);
         match preparer.step() {
             Ok(Prepared::More) => is_preparing_broken = false,
             Ok(Prepared::Ready) if is_scrubbing => {}

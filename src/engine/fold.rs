@@ -3,6 +3,8 @@
 //! The events of a case are folded by the one `case::fold`; here only its rows are fetched, when an event touches
 //! them, and put back once the whole entry is folded.
 
+mod moving;
+
 use super::record::{Body, KeyFact, Maker, Record, Registration};
 use super::tables::{self, CASE_STATES, ITEM_STATES, KeyRow, PartitionRow};
 use crate::case::encode;
@@ -11,7 +13,7 @@ use crate::case::fold::{State, fold, move_counts};
 use crate::case::row::{CaseRow, InstanceRow, ItemRow, ItemState, Link, Status};
 use crate::case::view::{self, CaseState};
 use crate::id::{CaseId, Partition, SpecNumber, Time};
-use crate::store::{self, Entry, Is, RowValue, Rows, Table};
+use crate::store::{self, Before, Entry, Is, RowValue, Rows, Table};
 
 /// Folds entries of this engine; the store knows nothing of what they say.
 #[derive(Debug, Default, Clone, Copy)]
@@ -25,11 +27,17 @@ impl store::Fold for EngineFold {
             Body::Case(payload) => fold_case(rows, time, entry, payload)?,
             Body::Registered(registration) => register(rows, time, registration)?,
             Body::KeysExpired { before } => expire_keys(rows, entry.partition, *before)?,
+            Body::Archived(fact) => moving::archive(rows, time, entry, fact)?,
+            Body::Restored(fact) => moving::restore(rows, entry, fact)?,
         }
         match record.key {
             Some(fact) if fact.maker == Maker::Client => put_key(rows, time, entry, fact, &record.body),
             _ => Ok(()),
         }
+    }
+
+    fn before(&self, entry: &Entry) -> Before {
+        super::record::before(&entry.payload)
     }
 }
 
@@ -84,6 +92,10 @@ fn fold_case(rows: &mut Rows<'_>, time: Time, entry: &Entry, payload: &[u8]) -> 
         Some(Event::Created { .. }) => Touched::none(case),
         _ => Touched::fetch(rows, case)?,
     };
+    if touched.row.is_none() && rows.has_gaps() && entry.previous.n != 0 {
+        // What was before it is gone, because a later entry says what the case came to.
+        return Ok(());
+    }
     for event in &events {
         touched.prepare(rows, event)?;
         fold(&mut touched, event, time)?;
@@ -91,7 +103,7 @@ fn fold_case(rows: &mut Rows<'_>, time: Time, entry: &Entry, payload: &[u8]) -> 
     let row = touched.row.as_mut().ok_or("events of a case that was not created")?;
     let link = entry.link();
     row.last = Link { n: link.n, hash: link.hash };
-    touched.put_back(rows, time, &events)
+    touched.put_back(rows, &events)
 }
 
 impl<R: encode::Row + Send + Sync + 'static> RowValue for R {
@@ -192,7 +204,7 @@ impl Touched {
         Ok(())
     }
 
-    fn put_back(self, rows: &mut Rows<'_>, time: Time, events: &[Event]) -> Result<(), String> {
+    fn put_back(self, rows: &mut Rows<'_>, events: &[Event]) -> Result<(), String> {
         let row = self.row.ok_or("events of a case that was not created")?;
         let mut counted = self.counted;
         counted.case(view::state(&row), 1);
@@ -221,7 +233,7 @@ impl Touched {
         if self.was == Was::Live {
             rows.delete(tables::CASES, &key)?;
         }
-        rows.put(tables::CLOSED_BY_DAY, &tables::day_key(time, self.case), &[])?;
+        rows.put(tables::CLOSED_BY_DAY, &tables::day_key(row.changed, self.case), &[])?;
         rows.keep(tables::CLOSED, &key, row, Is::New)
     }
 }

@@ -7,10 +7,15 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use super::clock::Clock;
 use super::cold;
+use super::queries::{self, archived};
+use super::request::Found;
 use super::service::{Maintained, Maintenance};
 use super::shared::Shared;
-use super::threads;
-use crate::store::{self, Disk, FileKind, Keeper, Kept, Now, Preparer, Sealed, Tables, Trim, Until, When};
+use super::{tables, threads};
+use crate::id::CaseId;
+use crate::store::{
+    self, ArchiveId, Disk, FileKind, Keeper, Kept, Now, Owner, Preparer, Sealed, Tables, Trim, Until, When,
+};
 
 /// How often it is looked whether there is something to do, in microseconds.
 const LOOK_US: u64 = 1_000_000;
@@ -108,7 +113,7 @@ impl<D: Disk> Keeping<D> {
             self.keeper.step(now(shared), Trim::Due, &mut pace)?
         };
         tell(&kept);
-        if kept != Kept::Nothing {
+        if kept != Kept::Nothing || self.let_go(shared, preparer, Trim::Due)? != Kept::Nothing {
             return Ok(Next::More);
         }
         let appended_bytes = shared.appended_bytes.load(Ordering::Acquire);
@@ -116,6 +121,34 @@ impl<D: Disk> Keeping<D> {
             self.snapshot(shared, preparer)?;
         }
         Ok(Next::Nothing)
+    }
+
+    /// Does at most one thing about what archived cases leave behind: writes a history file anew without them, or takes
+    /// away an archive file of which nothing speaks.
+    fn let_go<T: Tables>(
+        &mut self,
+        shared: &Shared<D, T>,
+        preparer: &mut Preparer<D>,
+        trim: Trim,
+    ) -> Result<Kept, store::Error> {
+        if shared.condition.is_follower_broken.load(Ordering::Acquire) {
+            return Ok(Kept::Nothing);
+        }
+        let now = now(shared);
+        if is_any_archived(shared)? {
+            let gone = |_, subject| gone(shared, CaseId(subject));
+            let mut pace = pace(shared, preparer, HISTORY_BYTES_PER_SECOND, WhenLow::End);
+            let kept = self.keeper.rewrite(now, trim, &gone, &mut pace)?;
+            if kept != Kept::Nothing {
+                tell(&kept);
+                return Ok(kept);
+            }
+        }
+        // Whoever archives just now has a file of which nothing speaks yet.
+        let Ok(_alone) = shared.archiving.try_lock() else { return Ok(Kept::Nothing) };
+        let kept = self.keeper.remove_left_over(now, trim, &|case| owner(shared, case))?;
+        tell(&kept);
+        Ok(kept)
     }
 
     /// Takes away at most one file, or checks one, though the disk is low.
@@ -172,14 +205,19 @@ impl<D: Disk> Keeping<D> {
             }
             Maintenance::Trim => {
                 let (mut files, mut bytes) = (0, 0);
+                if is_any_archived(shared)? && !shared.condition.is_disk_low.load(Ordering::Acquire) {
+                    // What was archived since the last one goes only once a snapshot knows it.
+                    self.snapshot(shared, preparer)?;
+                }
                 for _ in 0..TRIM_STEPS_MAX {
                     let kept = if shared.condition.is_disk_low.load(Ordering::Acquire) {
                         self.remove(shared, preparer, Trim::Now)?
                     } else {
                         let mut pace = pace(shared, preparer, HISTORY_BYTES_PER_SECOND, WhenLow::End);
                         let kept = self.keeper.step(now(shared), Trim::Now, &mut pace)?;
+                        drop(pace);
                         tell(&kept);
-                        kept
+                        if kept == Kept::Nothing { self.let_go(shared, preparer, Trim::Now)? } else { kept }
                     };
                     match kept {
                         Kept::Nothing => break,
@@ -187,7 +225,10 @@ impl<D: Disk> Keeping<D> {
                             files += 1;
                             bytes += freed;
                         }
-                        Kept::History { .. } | Kept::Checked { .. } | Kept::Damaged { .. } => {}
+                        Kept::History { .. }
+                        | Kept::Rewritten { .. }
+                        | Kept::Checked { .. }
+                        | Kept::Damaged { .. } => {}
                     }
                 }
                 Ok(Maintained::Trimmed { files, bytes })
@@ -221,6 +262,37 @@ impl<D: Disk> Keeping<D> {
             shared.metrics.snapshot_frame.set(seq);
         }
     }
+}
+
+fn of_rows(reason: String) -> store::Error {
+    store::Error::Tables { reason }
+}
+
+fn is_any_archived<D: Disk, T: Tables>(shared: &Shared<D, T>) -> Result<bool, store::Error> {
+    let mut is_any = false;
+    shared.read_as_is().scan(tables::ARCHIVED, &[], &mut |_, _| {
+        is_any = true;
+        false
+    })?;
+    Ok(is_any)
+}
+
+/// Returns the position of the entry that archived a case, and its archive file.
+fn gone<D: Disk, T: Tables>(
+    shared: &Shared<D, T>,
+    case: CaseId,
+) -> Result<Option<(u64, ArchiveId)>, store::Error> {
+    let row = archived::row(&shared.read_as_is(), case).map_err(of_rows)?;
+    Ok(row.map(|row| (row.last.n, row.fact.id())))
+}
+
+/// Returns who has a case.
+fn owner<D: Disk, T: Tables>(shared: &Shared<D, T>, case: CaseId) -> Result<Owner, store::Error> {
+    Ok(match queries::find(&shared.read_as_is(), case).map_err(of_rows)? {
+        Found::Rows(_) => Owner::Store,
+        Found::Archived(row) => Owner::Archive(row.fact.id()),
+        Found::Nothing => Owner::Nobody,
+    })
 }
 
 /// What is to come after one thing was done.
@@ -265,6 +337,14 @@ fn tell(kept: &Kept) {
         Kept::History { name, seq, bytes } => {
             tracing::info!(file = name, frame = seq, bytes, "history was written");
         }
+        Kept::Rewritten { name, before_bytes, bytes } => {
+            tracing::info!(
+                file = name,
+                before_bytes,
+                bytes,
+                "history was written anew without archived cases: {before_bytes} bytes are {bytes} now"
+            );
+        }
         Kept::Removed { kind, name, bytes } => {
             tracing::info!(file = name, bytes, "a file that is no longer needed went: {}", word(*kind));
         }
@@ -277,6 +357,7 @@ fn word(kind: FileKind) -> &'static str {
         FileKind::Void => "a void journal segment",
         FileKind::History => "a history file",
         FileKind::Snapshot => "a snapshot",
+        FileKind::Archive => "an archive file of which nothing speaks",
     }
 }
 

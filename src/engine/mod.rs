@@ -5,6 +5,8 @@
 //! lives here (`case` has them) and no file format (`store` has them).
 
 mod answers;
+pub mod archiving;
+mod auto;
 pub mod client;
 pub mod clock;
 mod cold;
@@ -15,12 +17,14 @@ mod locked;
 pub mod memory;
 mod meter;
 pub mod offline;
+pub mod past;
 pub mod pending;
 pub mod prepare;
 pub mod queries;
 pub mod record;
 pub mod registry;
 pub mod request;
+pub mod restoring;
 pub mod running;
 mod scrub;
 pub mod service;
@@ -65,6 +69,8 @@ pub struct Options {
     pub checkpoint_bytes: u64,
     /// A checkpoint is made so many microseconds after a change.
     pub checkpoint_us: u64,
+    /// A closed case is archived when it has not changed for so long, in microseconds; 0 is never.
+    pub archive_after_us: u64,
     /// The service takes no changes when fewer bytes are free for the state.
     pub reserve_bytes: u64,
 }

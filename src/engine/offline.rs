@@ -12,8 +12,9 @@ use super::queries;
 use super::registry::Registry;
 use super::running::Error;
 use super::service::{
-    Answer, CaseFilter, CaseSummary, CaseView, Health, HistoryView, IsNew, ItemFilter, ItemView, Maintained,
-    Maintenance, Nets, Once, Operation, Page, PageOf, Refusal, Service, SpecificationView,
+    Answer, ArchiveOrder, ArchivedSlice, CaseFilter, CaseSummary, CaseView, Health, HistoryView, IsNew,
+    ItemFilter, ItemView, Maintained, Maintenance, Nets, Once, Operation, Page, PageOf, Refusal,
+    RestoreOrder, Service, SpecificationView,
 };
 use super::tables;
 use crate::id::{CaseId, ItemId, Time};
@@ -99,7 +100,11 @@ impl<D: Disk, T: Tables> Service for Offline<D, T> {
     }
 
     fn case(&self, id: CaseId) -> Result<CaseView, Refusal> {
-        queries::case(&self.looked.follower, &self.registry, id)
+        let Looked { journal, follower, .. } = &self.looked;
+        match queries::archived::row(follower, id).map_err(|reason| answers::unreadable(&reason))? {
+            Some(row) => queries::archived::view(journal, &self.registry, id, &row),
+            None => queries::case(follower, &self.registry, id),
+        }
     }
 
     fn item(&self, id: ItemId) -> Result<ItemView, Refusal> {
@@ -118,8 +123,8 @@ impl<D: Disk, T: Tables> Service for Offline<D, T> {
         let Looked { journal, follower, .. } = &self.looked;
         let indexed = self.indexed.get_or_init(|| journal.index_head().map_err(|error| error.to_string()));
         indexed.as_ref().map_err(|reason| answers::unreadable(reason))?;
-        let row = queries::row(follower, id)?;
-        queries::history(journal, &self.registry, id, &row, page)
+        let place = queries::place(follower, id)?;
+        queries::history(journal, &self.registry, id, place, page)
     }
 
     fn specifications(&self, page: &PageOf) -> Result<Page<SpecificationView>, Refusal> {
@@ -136,6 +141,14 @@ impl<D: Disk, T: Tables> Service for Offline<D, T> {
     }
 
     fn maintain(&self, _what: Maintenance) -> Result<Maintained, Refusal> {
+        Err(answers::read_only(WHY))
+    }
+
+    fn archive(&self, _order: &ArchiveOrder) -> Result<ArchivedSlice, Refusal> {
+        Err(answers::read_only(WHY))
+    }
+
+    fn restore(&self, _order: RestoreOrder) -> Result<CaseView, Refusal> {
         Err(answers::read_only(WHY))
     }
 

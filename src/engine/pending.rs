@@ -72,6 +72,7 @@ fn settle(reply: Option<Reply>, request: Hash16, key: String, deadline: Instant)
         None => Settled::Refused(answers::unknown("it took longer than its limit", Some(key))),
         Some(Reply::Done(answer)) => Settled::Done(answer),
         Some(Reply::Registered(view)) => Settled::Registered(view),
+        Some(Reply::Moved) => Settled::Refused(answers::unreadable("an answer to another kind of request")),
         Some(Reply::Refused(refusal)) if refusal.kind == Kind::Unknown => {
             Settled::Refused(Refusal { key: Some(key), ..refusal })
         }

@@ -1,31 +1,36 @@
 //! Questions that the follower's rows and the journal answer: cases, lists, histories. Nothing here changes
 //! anything, and a list visits a bounded number of rows a page, so that folding is never held up for long.
 
+pub mod archived;
+
 use super::answers::{self, ItemPlace};
+use super::past::Past;
 use super::record::{Act, Body, Hash16, Record};
 use super::registry::Registry;
-use super::request::{Question, Repeat, Told};
+use super::request::{Found, Question, Repeat, Told};
 use super::service::{
     Answer, CaseFilter, CaseSummary, CaseView, HistoryView, IsNew, ItemFilter, ItemView, Nets, Page, PageOf,
     Refusal,
 };
-use super::tables::{self, KeyRow, PartitionRow};
+use super::tables::{self, ArchivedRow, KeyRow, PartitionRow};
 use super::turn::{self, Rows};
 use crate::case::encode;
-use crate::case::event::Event;
-use crate::case::fold::fold;
-use crate::case::row::{CaseRow, InstanceRow, ItemRow, Status};
-use crate::case::state::{Case, InRows, Instance, Live};
+use crate::case::row::{CaseRow, InstanceRow, ItemRow, Link, Status};
+use crate::case::state::{Case, Instance};
 use crate::case::view;
 use crate::error::{Code, Kind};
 use crate::id::{CaseId, ItemId, Partition, SpecNumber, Time};
 use crate::net::orjoin;
 use crate::store::{self, Disk, Follower, JournalReader, Table, Tables};
+pub use archived::entries;
 
 /// Most rows that one page of a list looks at; a page that ends there is short and says where to go on.
 pub const PAGE_ROWS_MAX: usize = 20_000;
 /// Most entries of one case that are followed back for its history or for a repeated answer.
 pub const HISTORY_ENTRIES_MAX: usize = 1_000_000;
+/// The id of a case says when it was made; where many were made in the same microsecond, or a clock was set back, by so
+/// much too late at the most.
+pub const ID_AHEAD_US: u64 = 3_600_000_000;
 
 /// Reads one case's rows.
 ///
@@ -70,12 +75,22 @@ fn parts<T: Tables, R: encode::Row>(
     wrong.map_or(Ok(found), Err)
 }
 
+/// Returns what there is of a case.
+///
+/// # Errors
+/// A row cannot be read.
+pub fn find<T: Tables>(follower: &Follower<T>, case: CaseId) -> Result<Found, String> {
+    if let Some(rows) = case_rows(follower, case)? {
+        return Ok(Found::Rows(Box::new(rows)));
+    }
+    Ok(archived::row(follower, case)?.map_or(Found::Nothing, |row| Found::Archived(Box::new(row))))
+}
+
 /// Answers a question of a shard, from durable rows.
 pub fn answer<T: Tables>(follower: &Follower<T>, question: Question) -> Told {
     match question {
         Question::Load(case) => {
-            let rows = case_rows(follower, case).map_err(|reason| answers::unreadable(&reason));
-            Told::Loaded(case, rows.map(|rows| rows.map(Box::new)))
+            Told::Loaded(case, find(follower, case).map_err(|reason| answers::unreadable(&reason)))
         }
         Question::Business(partition, hash) => {
             let found = business_case(follower, partition, &hash);
@@ -182,6 +197,9 @@ pub fn cases<T: Tables>(
     page: &PageOf,
     now: Time,
 ) -> Result<Page<CaseSummary>, Refusal> {
+    if filter.is_archived {
+        return archived::list(follower, registry, filter, page, now);
+    }
     let after = page.after.as_deref().map(|text| CaseId::parse(text).ok_or_else(|| bad_token(text)));
     let from = after.transpose()?.map_or(CaseId(0), |id| CaseId(id.0 + 1));
     let specs = filter.workflow.as_deref().map(|text| registry.numbers(text));
@@ -191,10 +209,12 @@ pub fn cases<T: Tables>(
             && changed_before.is_none_or(|before| row.changed <= before)
     };
     let limit = page.limit as usize;
+    // A case does not change before it is made.
+    let until = changed_before.and_then(|before| CaseId::first_of(before.plus_us(ID_AHEAD_US)));
     let mut pages = Vec::new();
     for (table, is_closed) in [(tables::CASES, false), (tables::CLOSED, true)] {
         if filter.state.is_none_or(|state| state.is_closed() == is_closed) {
-            pages.push(rows_from(follower, table, from, limit, &|id, row: &CaseRow| {
+            pages.push(rows_from(follower, table, (from, until), limit, &|id, row: &CaseRow| {
                 if !wanted(row) {
                     return Ok(None);
                 }
@@ -225,7 +245,7 @@ type Pick<'a, R> = dyn Fn(CaseId, &CaseRow) -> Result<Option<R>, Refusal> + 'a;
 fn rows_from<T: Tables, R>(
     follower: &Follower<T>,
     table: Table,
-    from: CaseId,
+    (from, until): (CaseId, Option<CaseId>),
     limit: usize,
     pick: &Pick<'_, R>,
 ) -> Result<Part<R>, Refusal> {
@@ -239,9 +259,9 @@ fn rows_from<T: Tables, R>(
         let chunk = limit.clamp(64, 1_024);
         follower
             .scan(table, &tables::case_key(from), &mut |key, value| {
-                if let Some(id) = tables::case_of(key) {
-                    rows.push((id, encode::row_from_bytes(value).map_err(text)));
-                }
+                let id = tables::case_of(key).filter(|id| until.is_none_or(|until| *id <= until));
+                let Some(id) = id else { return false };
+                rows.push((id, encode::row_from_bytes(value).map_err(text)));
                 rows.len() < chunk
             })
             .map_err(|error| answers::unreadable(&text(error)))?;
@@ -272,6 +292,7 @@ fn summary(registry: &Registry, id: CaseId, row: &CaseRow) -> Result<CaseSummary
         created: row.created,
         changed: row.changed,
         enabled_count: row.enabled_count,
+        archived: None,
     })
 }
 
@@ -339,62 +360,30 @@ fn next_case_with_items<T: Tables>(follower: &Follower<T>, from: ItemId) -> Resu
     Ok(found)
 }
 
-/// Visits the entries of a case, oldest first, until `visit` returns false. They are found by following them back
-/// from `last`; only their positions are kept meanwhile, because a case's history may be larger than memory.
-///
-/// # Errors
-/// An entry is missing or not the one that the next refers to, or `visit` fails.
-pub fn entries<D: Disk>(
-    journal: &JournalReader<D>,
-    case: CaseId,
-    last: store::Link,
-    visit: &mut dyn FnMut(&store::Entry) -> Result<bool, String>,
-) -> Result<(), String> {
-    let mut positions = Vec::new();
-    let mut link = last;
-    while link.n != 0 {
-        if positions.len() == HISTORY_ENTRIES_MAX {
-            return Err(format!("the case has more than {HISTORY_ENTRIES_MAX} journal entries"));
-        }
-        let entry = entry_at(journal, case, link.n)?;
-        if entry.subject != case.0 || entry.hash() != link.hash {
-            return Err(format!("journal entry {} is not the one that its case refers to", link.n));
-        }
-        positions.push(link.n);
-        link = entry.previous;
-    }
-    for n in positions.into_iter().rev() {
-        if !visit(&entry_at(journal, case, n)?)? {
-            break;
-        }
-    }
-    Ok(())
+/// Where what happened in a case is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// What it runs.
+    spec: SpecNumber,
+    /// Its newest entry.
+    last: Link,
 }
 
-fn entry_at<D: Disk>(journal: &JournalReader<D>, case: CaseId, n: u64) -> Result<store::Entry, String> {
-    let found = journal.entry(case.partition(), case.0, n).map_err(text)?;
-    found.ok_or_else(|| format!("journal entry {n} is missing"))
-}
-
-fn events(entry: &store::Entry) -> Result<(Time, Vec<Event>), String> {
-    let record = Record::decode(&entry.payload)?;
-    match record.body {
-        Body::Case(payload) => Ok((record.at, encode::events_from_bytes(payload).map_err(text)?)),
-        _ => Err("an entry of a case that holds no events".to_owned()),
-    }
-}
-
-/// Returns the row of a case.
+/// Returns where the history of a case begins to be read.
 ///
 /// # Errors
 /// There is no such case, or its row cannot be read.
-pub fn row<T: Tables>(follower: &Follower<T>, id: CaseId) -> Result<CaseRow, Refusal> {
-    let row = case_row(follower, id).map_err(|reason| answers::unreadable(&reason))?;
-    row.ok_or_else(|| answers::refusal(&crate::case::Error::NoCase))
+pub fn place<T: Tables>(follower: &Follower<T>, id: CaseId) -> Result<Place, Refusal> {
+    match case_row(follower, id).map_err(|reason| answers::unreadable(&reason))? {
+        Some(row) => Ok(Place { spec: row.spec, last: row.last }),
+        None => match archived::row(follower, id).map_err(|reason| answers::unreadable(&reason))? {
+            Some(row) => Ok(Place { spec: row.fact.spec, last: row.last }),
+            None => Err(answers::refusal(&crate::case::Error::NoCase)),
+        },
+    }
 }
 
-/// Returns what happened in a case with this row, oldest first. Takes as long as its history is: not with the
-/// follower's lock held.
+/// Returns what happened in a case, oldest first. Takes as long as its history is: not with the follower's lock held.
 ///
 /// # Errors
 /// Its history cannot be read.
@@ -402,19 +391,16 @@ pub fn history<D: Disk>(
     journal: &JournalReader<D>,
     registry: &Registry,
     id: CaseId,
-    row: &CaseRow,
+    place: Place,
     page: &PageOf,
 ) -> Result<Page<HistoryView>, Refusal> {
     let after = page.after.as_deref().map(|text| text.parse::<u32>().map_err(|_| bad_token(text)));
     let after = after.transpose()?.unwrap_or(0);
-    let spec = known(registry, row.spec)?;
-    let last = store::Link { n: row.last.n, hash: row.last.hash };
+    let spec = known(registry, place.spec)?;
     let mut historian = view::Historian::new(&spec.workflow);
     let mut page_of = Page { items: Vec::new(), next: None };
-    let visited = entries(journal, id, last, &mut |entry| {
-        let (at, events) = events(entry)?;
-        for event in &events {
-            let view = historian.tell(event, at);
+    let visited = entries(journal, id, place.last, &mut |entry| {
+        for view in lines(&mut historian, entry)? {
             if view.seq <= after {
                 continue;
             }
@@ -430,6 +416,25 @@ pub fn history<D: Disk>(
     Ok(page_of)
 }
 
+/// Tells an entry of a case.
+fn lines(historian: &mut view::Historian<'_>, entry: &store::Entry) -> Result<Vec<HistoryView>, String> {
+    let record = Record::decode(&entry.payload)?;
+    let text = |text: String| view::Detail::Text(text);
+    Ok(match record.body {
+        Body::Case(payload) => {
+            let events = encode::events_from_bytes(payload).map_err(self::text)?;
+            events.iter().map(|event| historian.tell(event, record.at)).collect()
+        }
+        Body::Archived(fact) => {
+            vec![historian.note("archived", record.at, vec![("file", text(fact.id().to_string()))])]
+        }
+        Body::Restored(fact) => vec![historian.note("restored", record.at, vec![("from", text(fact.from))])],
+        Body::Registered(_) | Body::KeysExpired { .. } => {
+            return Err("an entry of a case that holds no events".to_owned());
+        }
+    })
+}
+
 /// Finds what a key was used for, if the request is the same.
 ///
 /// # Errors
@@ -442,6 +447,10 @@ pub fn repeat<T: Tables>(
 ) -> Result<Repeated, Refusal> {
     let row = match repeat {
         Repeat::Business(id) => {
+            let row = archived::row(follower, id).map_err(|reason| answers::unreadable(&reason))?;
+            if let Some(row) = row {
+                return Ok(Repeated::Archived(id, Box::new(row)));
+            }
             let view = case(follower, registry, id)?;
             return Ok(Repeated::Answer(Answer::Created(Box::new(view), IsNew::No)));
         }
@@ -456,10 +465,12 @@ pub fn repeat<T: Tables>(
     if row.request != *request {
         return Err(other_request());
     }
-    match (row.act, row.spec) {
-        (Act::Register, Some(number)) => Ok(Repeated::Specification(number)),
-        _ => Ok(Repeated::Entry(Box::new(row))),
+    if let (Act::Register, Some(number)) = (row.act, row.spec) {
+        return Ok(Repeated::Specification(number));
     }
+    let archived = archived::row(follower, row.case).map_err(|reason| answers::unreadable(&reason))?;
+    let archived = archived.map(|archived| archived.last);
+    Ok(Repeated::Entry(Box::new(Earlier { row, archived })))
 }
 
 /// What a key was used for.
@@ -470,7 +481,18 @@ pub enum Repeated {
     /// A registration.
     Specification(SpecNumber),
     /// The entry of an operation, which [`answer_at`] makes the answer of.
-    Entry(Box<KeyRow>),
+    Entry(Box<Earlier>),
+    /// A case that is archived, which [`archived::view`] makes the answer of.
+    Archived(CaseId, Box<ArchivedRow>),
+}
+
+/// An operation that was done before.
+#[derive(Debug)]
+pub struct Earlier {
+    /// Its key.
+    row: KeyRow,
+    /// The newest entry of its case, if that is archived: what was before it is in an archive.
+    archived: Option<Link>,
 }
 
 /// Folds a case up to the entry that a key names, and answers as then. Takes as long as its history is: not with the
@@ -481,28 +503,37 @@ pub enum Repeated {
 pub fn answer_at<D: Disk>(
     journal: &JournalReader<D>,
     registry: &Registry,
-    row: &KeyRow,
+    earlier: &Earlier,
 ) -> Result<Answer, Refusal> {
-    fold_to(journal, registry, row).map_err(|reason| answers::unreadable(&reason))
+    fold_to(journal, registry, earlier).map_err(|reason| answers::unreadable(&reason))
 }
 
-fn fold_to<D: Disk>(journal: &JournalReader<D>, registry: &Registry, row: &KeyRow) -> Result<Answer, String> {
-    let named = entry_at(journal, row.case, row.n)?;
-    let mut case = Case::new(row.case);
+fn fold_to<D: Disk>(
+    journal: &JournalReader<D>,
+    registry: &Registry,
+    earlier: &Earlier,
+) -> Result<Answer, String> {
+    let Earlier { row, archived } = earlier;
+    let last = match archived {
+        Some(last) => *last,
+        None => archived::link(&archived::entry_at(journal, row.case, row.n)?),
+    };
+    let mut past = Past::new(row.case);
     let mut place = None;
-    let mut last = (Time(0), Vec::new());
-    entries(journal, row.case, named.link(), &mut |entry| {
-        if let (true, Act::Item(number)) = (entry.n == row.n, row.act) {
-            place = ItemPlace::of(&case, number);
+    let mut is_found = false;
+    entries(journal, row.case, last, &mut |entry| {
+        is_found = entry.n == row.n && (archived.is_some() || archived::link(entry) == last);
+        if let (true, Act::Item(number)) = (is_found, row.act) {
+            place = ItemPlace::of(&past.case, number);
         }
-        last = events(entry)?;
-        for event in &last.1 {
-            fold(&mut Live { case: &mut case, keeper: &mut InRows }, event, last.0)?;
-        }
-        Ok(true)
+        past.hear(entry)?;
+        Ok(!is_found)
     })?;
-    let spec = registry.get(case.existing().spec).ok_or("its specification is not registered")?;
-    Ok(answers::answer(&case, &spec, row.act, place.as_ref(), &last.1, last.0))
+    if !is_found || past.case.row.is_none() {
+        return Err(format!("journal entry {} is missing", row.n));
+    }
+    let spec = registry.get(past.case.existing().spec).ok_or("its specification is not registered")?;
+    Ok(answers::answer(&past.case, &spec, row.act, place.as_ref(), &past.last.1, past.last.0))
 }
 
 fn known(
@@ -516,7 +547,7 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-fn bad_token(token: &str) -> Refusal {
+pub(super) fn bad_token(token: &str) -> Refusal {
     Refusal {
         code: Code(310),
         kind: Kind::Invalid,
@@ -575,7 +606,5 @@ pub fn specifications(
 /// # Errors
 /// There is no such case, or its row cannot be read.
 pub fn nets_of<T: Tables>(follower: &Follower<T>, registry: &Registry, id: CaseId) -> Result<Nets, Refusal> {
-    let row = case_row(follower, id).map_err(|reason| answers::unreadable(&reason))?;
-    let row = row.ok_or_else(|| answers::refusal(&crate::case::Error::NoCase))?;
-    Ok(answers::nets(&*known(registry, row.spec)?))
+    Ok(answers::nets(&*known(registry, place(follower, id)?.spec)?))
 }

@@ -4,8 +4,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::case::encode::append;
+use crate::case::event::End;
 use crate::id::{SpecNumber, Time};
 use crate::net::Numbering;
+use crate::store::{ArchiveId, Before, CaseHistory};
 
 /// First byte of every record; another format has another.
 const FORMAT: u8 = 1;
@@ -39,6 +41,106 @@ pub enum Body<'a> {
         /// Exclusive.
         before: Time,
     },
+    /// The case has left the live store: an archive file holds all that happened in it before.
+    Archived(Box<Archived>),
+    /// The case is what this says, and nothing that happened in it before counts.
+    Restored(Box<Restored>),
+}
+
+/// What is known of a case whose history lies in an archive: enough to find it there and to list it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Archived {
+    /// The archive file.
+    pub archive: u64,
+    /// What the case ran.
+    pub spec: SpecNumber,
+    /// How it ended.
+    pub how: End,
+    /// When it was created.
+    pub created: Time,
+    /// When it last changed.
+    pub changed: Time,
+    /// The client's own name for it.
+    pub business_key: Option<String>,
+    /// How many events it had.
+    pub event_count: u32,
+}
+
+impl Archived {
+    /// Returns which archive file has it.
+    pub fn id(&self) -> ArchiveId {
+        ArchiveId(self.archive)
+    }
+}
+
+/// A case as it was somewhere else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// What it runs, in this store.
+    pub spec: SpecNumber,
+    /// Where it comes from, for people.
+    pub from: String,
+    /// All that happened in it, packed as [`CaseHistory`] is.
+    pub packed: Vec<u8>,
+}
+
+impl Restored {
+    /// Returns what happened in the case.
+    ///
+    /// # Errors
+    /// It cannot be read; says why.
+    pub fn history(&self) -> Result<CaseHistory, String> {
+        CaseHistory::unpack(&self.packed)
+    }
+}
+
+/// Tells what an entry says of those of its case before it, by a look at its first bytes: whoever asks does so of each
+/// entry of a store, and most say nothing.
+pub fn before(payload: &[u8]) -> Before {
+    let kind =
+        payload.split_first().filter(|(format, _)| **format == FORMAT).and_then(|(_, rest)| body_of(rest));
+    match kind {
+        // The number of the file is the first field.
+        Some((ARCHIVED, mut rest)) => {
+            varint(&mut rest).map_or(Before::Needed, |archive| Before::Archived(ArchiveId(archive)))
+        }
+        Some((RESTORED, _)) => Before::Within,
+        _ => Before::Needed,
+    }
+}
+
+/// Number of [`Body::Archived`] among the bodies.
+const ARCHIVED: u64 = 3;
+/// Number of [`Body::Restored`].
+const RESTORED: u64 = 4;
+
+/// Returns the number of a record's body, and what follows it.
+fn body_of(mut rest: &[u8]) -> Option<(u64, &[u8])> {
+    /// Number of [`Act::Item`], the only one with a field.
+    const ITEM: u64 = 2;
+    varint(&mut rest)?;
+    if varint(&mut rest)? == 1 {
+        rest = rest.get(2 * size_of::<Hash16>()..)?;
+        if varint(&mut rest)? == ITEM {
+            varint(&mut rest)?;
+        }
+        varint(&mut rest)?;
+    }
+    Some((varint(&mut rest)?, rest))
+}
+
+/// Takes a number off the front, as postcard writes it.
+fn varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..u64::BITS).step_by(7) {
+        let (byte, after) = rest.split_first()?;
+        *rest = after;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
 }
 
 /// A key and what it was used for.
@@ -135,4 +237,44 @@ pub fn hash16(parts: &[&[u8]]) -> Hash16 {
     let mut half = [0; 16];
     half.copy_from_slice(&blake3::hash(&whole).as_bytes()[..16]);
     half
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_at_the_first_bytes_tells_what_decoding_tells() {
+        let keys = [Act::Create, Act::Case, Act::Item(70_000), Act::Register]
+            .map(|act| Some(KeyFact { key: [0xff; 16], request: [3; 16], act, maker: Maker::Service }));
+        let archived = Archived {
+            archive: u64::MAX,
+            spec: SpecNumber(1),
+            how: End::Cancelled,
+            created: Time(1),
+            changed: Time(2),
+            business_key: None,
+            event_count: 3,
+        };
+        let restored = Restored { spec: SpecNumber(1), from: "there".to_owned(), packed: vec![3; 9] };
+        let bodies = [
+            (Body::Case(&[3, 3, 3]), Before::Needed),
+            (Body::KeysExpired { before: Time(3) }, Before::Needed),
+            (Body::Archived(Box::new(archived)), Before::Archived(ArchiveId(u64::MAX))),
+            (Body::Restored(Box::new(restored)), Before::Within),
+        ];
+        for at in [0, 127, 128, u64::MAX].map(Time) {
+            for key in keys.into_iter().chain([None]) {
+                for (body, expected) in bodies.clone() {
+                    let bytes = Record { at, key, body }.encode();
+                    assert_eq!(before(&bytes), expected);
+                    for end in 0..bytes.len() {
+                        // Cut short, it is nothing that makes others dispensable, or the same.
+                        let told = before(&bytes[..end]);
+                        assert!(told == Before::Needed || told == expected);
+                    }
+                }
+            }
+        }
+    }
 }

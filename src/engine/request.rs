@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::record::{Act, Hash16, KeyFact, Maker, Registration};
+use super::record::{Act, Archived, Hash16, KeyFact, Maker, Registration, Restored};
 use super::registry::Registered;
 use super::service::{Answer, Refusal, SpecificationView};
-use super::tables::KeyRow;
+use super::tables::{ArchivedRow, KeyRow};
 use super::ticket::Answerer;
 use super::turn::{self, Rows, Tally};
 use crate::case::command::Command;
+use crate::case::row::Link;
 use crate::expr::Fragment;
 use crate::id::{CaseId, Partition, Time};
 use crate::net::orjoin::Judgement;
@@ -63,6 +64,28 @@ pub enum Asked {
     Item(CaseId, u32, Command),
     /// Register a specification.
     Register(Box<NewSpecification>),
+    /// Let a case leave the live store, or come back.
+    Move(CaseId, Box<Move>),
+}
+
+/// A case that leaves the live store, or comes back. It has no key: asked twice, it is refused the second time.
+#[derive(Debug, Clone)]
+pub enum Move {
+    /// It leaves: an archive file that is durable ends its history with this entry.
+    Leave(Link, Box<Archived>),
+    /// It comes back.
+    Come(Box<Coming>),
+}
+
+/// A case that comes back.
+#[derive(Debug, Clone)]
+pub struct Coming {
+    /// What there is of it now, by its newest entry: nothing by default.
+    pub now: Link,
+    /// What it is to be.
+    pub fact: Restored,
+    /// Hash of its business key.
+    pub business: Option<Hash16>,
 }
 
 impl Asked {
@@ -70,7 +93,7 @@ impl Asked {
     pub fn partition(&self) -> Partition {
         match self {
             Self::Create { partition, .. } => *partition,
-            Self::Case(case, _) | Self::Item(case, ..) => case.partition(),
+            Self::Case(case, _) | Self::Item(case, ..) | Self::Move(case, _) => case.partition(),
             Self::Register(_) => Partition::SPECIFICATIONS,
         }
     }
@@ -92,6 +115,8 @@ pub enum Reply {
     Done(Answer),
     /// It is registered, and durable.
     Registered(SpecificationView),
+    /// The case has left, or is back, and that is durable.
+    Moved,
     /// Nothing changed.
     Refused(Refusal),
     /// The key was used before: this is where, and what it was used for.
@@ -161,11 +186,22 @@ pub enum Question {
     Judge(CaseId, Box<turn::Question>),
 }
 
+/// What there is of a case.
+#[derive(Debug)]
+pub enum Found {
+    /// Its rows.
+    Rows(Box<Rows>),
+    /// It is archived.
+    Archived(Box<ArchivedRow>),
+    /// There is no such case.
+    Nothing,
+}
+
 /// Answer to a [`Question`].
 #[derive(Debug)]
 pub enum Told {
-    /// The rows, or that there is no such case, or why it is not known.
-    Loaded(CaseId, Result<Option<Box<Rows>>, Refusal>),
+    /// What there is of a case, or why that is not known.
+    Loaded(CaseId, Result<Found, Refusal>),
     /// The case of a business key, if it has one, or why it is not known.
     Business(Partition, Hash16, Result<Option<CaseId>, Refusal>),
     /// The verdict.

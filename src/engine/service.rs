@@ -180,6 +180,8 @@ pub struct CaseFilter {
     pub workflow: Option<String>,
     /// Not changed for so many microseconds.
     pub older_than_us: Option<u64>,
+    /// Cases in archives, in place of those in the live store.
+    pub is_archived: bool,
 }
 
 /// Filters of the work list.
@@ -235,6 +237,8 @@ pub struct CaseSummary {
     pub changed: Time,
     /// How many work items are enabled.
     pub enabled_count: u32,
+    /// The archive file that has it.
+    pub archived: Option<String>,
 }
 
 /// What can be asked of the state on disk.
@@ -272,6 +276,53 @@ pub enum Maintained {
         /// Its format now.
         to: u32,
     },
+}
+
+/// Which closed cases are to leave the live store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveOrder {
+    /// Those that have not changed for so many microseconds.
+    pub older_than_us: u64,
+    /// Of this specification: `uri` or `uri@version`.
+    pub workflow: Option<String>,
+    /// In this state.
+    pub state: Option<CaseState>,
+    /// Most cases, 1 to [`CASES_MAX`](super::archiving::CASES_MAX).
+    pub limit: u32,
+    /// The token of the slice before.
+    pub after: Option<String>,
+    /// Nothing is done; it is only said what would be.
+    pub is_trial: bool,
+}
+
+/// What was archived.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ArchivedSlice {
+    /// Cases that left.
+    pub cases: u64,
+    /// Bytes of their file: about what comes back of history.
+    pub bytes: u64,
+    /// Their file.
+    pub file: Option<String>,
+    /// Cases that are old enough and stay, because idempotency keys that were used for them are still good.
+    pub kept_back: u64,
+    /// Cases that stay because they changed meanwhile, or because there was too much else to do.
+    pub refused: u64,
+    /// Give this as `after` for the next slice; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// A case that is to come back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreOrder {
+    /// The case.
+    pub case: CaseId,
+    /// All that happened in it, packed as [`CaseHistory`](crate::store::CaseHistory) is; `None` is what its archive has.
+    pub history: Option<Vec<u8>>,
+    /// Where that comes from, for people.
+    pub from: String,
+    /// Also when the case here is newer or another.
+    pub is_forced: bool,
 }
 
 /// Whether the service can do its work.
@@ -347,6 +398,17 @@ pub trait Service: Send + Sync {
     /// # Errors
     /// It could not be done, or takes so long that it goes on alone.
     fn maintain(&self, what: Maintenance) -> Result<Maintained, Refusal>;
+    /// Archives some closed cases; answers when they have left.
+    ///
+    /// # Errors
+    /// It could not be done, or the service cannot say whether it was.
+    fn archive(&self, order: &ArchiveOrder) -> Result<ArchivedSlice, Refusal>;
+    /// Brings a case back from its archive, or as it is given; returns it as it is then.
+    ///
+    /// # Errors
+    /// There is nothing to restore it from, what is given is damaged, the case here is newer or another, or the service
+    /// cannot say now.
+    fn restore(&self, order: RestoreOrder) -> Result<CaseView, Refusal>;
     /// Tells whether the service can do its work.
     fn health(&self) -> Health;
     /// Returns the service's figures. Every request counts in them, so this costs nothing.

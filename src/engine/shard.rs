@@ -4,11 +4,12 @@
 //! What it does is only staged: the journal's writer makes it durable, lets the answers go and says so through
 //! [`Progress`]. When the journal fails, everything since the last durable batch is forgotten and fetched anew.
 //! [`admit`] has what comes of a request, [`told`] what waits for an answer, [`progress`] what follows the journal, [`room`]
-//! what leaves memory, [`keys`] what is known of keys, [`batches`] what a turn stages, [`work`] the jobs.
+//! what leaves memory, [`moving`] what leaves the live store or comes back, [`keys`] what is known of keys, [`batches`] what a turn stages, [`work`] the jobs.
 
 mod admit;
 mod batches;
 mod keys;
+mod moving;
 mod progress;
 mod room;
 mod told;
@@ -155,6 +156,8 @@ pub struct Shard {
     /// Requests whose key is that of one that waits.
     same_key: VecDeque<Request>,
     waiting_keys: HashSet<Hash16>,
+    /// Cases that left or came, and that is not durable yet: nothing is asked of them meanwhile.
+    moving: HashSet<CaseId>,
     /// Jobs that the turns so far had no room for.
     jobs: VecDeque<Work>,
     /// Cases, not in memory, that may have something to do by themselves.
@@ -212,6 +215,7 @@ impl Shard {
             asked_business: HashMap::new(),
             same_key: VecDeque::new(),
             waiting_keys: HashSet::new(),
+            moving: HashSet::new(),
             jobs: VecDeque::new(),
             duties: start.unfinished.into(),
             now: start.time,
@@ -331,6 +335,10 @@ impl Shard {
                 } else if work.job.registered.is_none() && !self.cases.contains(case) {
                     // It was forgotten while the job waited.
                     self.fetch(turn, work);
+                } else if work.moves.is_some() && seen.insert(case) {
+                    self.move_in_memory(turn, work);
+                } else if work.moves.is_some() {
+                    turn.jobs.push_back(work);
                 } else if seen.insert(case) {
                     clients.push((case, work.client));
                     jobs.push(work.job);
@@ -361,7 +369,7 @@ impl Shard {
             }
             // The case has to go on first; its duties are derived, and then the command has its turn.
             Outcome::Held(job) => {
-                turn.jobs.push_front(Work { job, client });
+                turn.jobs.push_front(Work { job, client, moves: None });
                 return turn.jobs.push_front(Work::go_on(case));
             }
         };

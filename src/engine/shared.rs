@@ -234,6 +234,8 @@ pub struct Shared<D: Disk, T: Tables> {
     folded: Mutex<u64>,
     is_folded: Condvar,
     environment: Mutex<()>,
+    /// Held by who archives: one at a time.
+    pub archiving: Mutex<()>,
 }
 
 impl<D: Disk, T: Tables> Shared<D, T> {
@@ -269,6 +271,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
             folded,
             is_folded: Condvar::new(),
             environment: Mutex::new(()),
+            archiving: Mutex::new(()),
         }
     }
 
@@ -386,6 +389,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
     pub fn look_at_sizes(&self) {
         self.metrics.journal_bytes.set(self.place.bytes_of(&self.place.state_dir.join("journal")));
         self.metrics.lmdb_bytes.set(self.environment_bytes());
+        self.metrics.archive_bytes.set(self.reader.archive_bytes());
     }
 
     /// Returns how many durable frames are not folded yet.

@@ -3,9 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Act, Hash16};
+use super::record::{Act, Archived, Hash16};
 use crate::case::encode::append;
-use crate::case::row::ItemState;
+use crate::case::event::End;
+use crate::case::row::{ItemState, Link};
 use crate::case::view::CaseState;
 use crate::id::{CaseId, Partition, SpecNumber, Time};
 use crate::store::Table;
@@ -16,7 +17,7 @@ pub const SPECS: Table = Table(0);
 pub const CASES: Table = Table(1);
 /// Closed cases: case -> row.
 pub const CLOSED: Table = Table(2);
-/// Closed cases by closing day: day since 1970, case -> nothing.
+/// Closed cases by the day of their last change: day since 1970, case -> nothing.
 pub const CLOSED_BY_DAY: Table = Table(3);
 /// Live net instances: case, number -> row.
 pub const INSTANCES: Table = Table(4);
@@ -33,8 +34,10 @@ pub const BUSINESS_KEYS: Table = Table(8);
 pub const PARTITIONS: Table = Table(9);
 /// Live cases that have something to do by themselves: case -> nothing. A start takes these into memory, and no other.
 pub const UNFINISHED: Table = Table(10);
+/// Archived cases: case -> [`ArchivedRow`].
+pub const ARCHIVED: Table = Table(11);
 /// All tables with their names, in order of number.
-pub const ALL: [(Table, &str); 11] = [
+pub const ALL: [(Table, &str); 12] = [
     (SPECS, "specs"),
     (CASES, "cases"),
     (CLOSED, "closed"),
@@ -46,6 +49,7 @@ pub const ALL: [(Table, &str); 11] = [
     (BUSINESS_KEYS, "business_keys"),
     (PARTITIONS, "partitions"),
     (UNFINISHED, "unfinished"),
+    (ARCHIVED, "archived"),
 ];
 
 /// A used key.
@@ -63,6 +67,24 @@ pub struct KeyRow {
     pub act: Act,
     /// When it was used.
     pub at: Time,
+}
+
+/// An archived case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchivedRow {
+    /// What its entry says.
+    pub fact: Archived,
+    /// When it was archived.
+    pub at: Time,
+    /// The entry that says so.
+    pub last: Link,
+}
+
+impl ArchivedRow {
+    /// Returns the case's state, as it was when it was archived.
+    pub fn state(&self) -> CaseState {
+        if self.fact.how == End::Cancelled { CaseState::Cancelled } else { CaseState::Completed }
+    }
 }
 
 /// What is known of a partition as a whole.
@@ -142,14 +164,25 @@ pub fn used_of(key: &[u8]) -> Option<(Partition, Time, Hash16)> {
     Some((Partition(u16::from_be_bytes(*partition)), Time(u64::from_be_bytes(*at)), *hash))
 }
 
-/// Key of a closed case by day.
-pub fn day_key(closed: Time, case: CaseId) -> [u8; 12] {
-    const DAY_US: u64 = 86_400_000_000;
-    let day = u32::try_from(closed.0 / DAY_US).unwrap_or(u32::MAX);
+/// Key of a closed case by the day of its last change.
+pub fn day_key(changed: Time, case: CaseId) -> [u8; 12] {
+    let day = day_of(changed);
     let mut key = [0; 12];
     key[..4].copy_from_slice(&day.to_be_bytes());
     key[4..].copy_from_slice(&case_key(case));
     key
+}
+
+/// Returns the day since 1970 that a time lies in.
+pub fn day_of(time: Time) -> u32 {
+    const DAY_US: u64 = 86_400_000_000;
+    u32::try_from(time.0 / DAY_US).unwrap_or(u32::MAX)
+}
+
+/// Reads day and case of a closed case back.
+pub fn by_day_of(key: &[u8]) -> Option<(u32, CaseId)> {
+    let (day, rest) = key.split_first_chunk::<4>()?;
+    Some((u32::from_be_bytes(*day), case_of(rest)?))
 }
 
 /// Returns the stored form of a small row of this module.

@@ -547,8 +547,11 @@ fn line_up(memory: &mut Memory, jobs: Vec<Job>, turn: &mut Turn<'_>) -> Vec<Line
     lines
 }
 
-/// Tells how rows do not fit one another or their specification.
-fn check(rows: &Rows, registered: &Registered) -> Result<(), String> {
+/// Checks that rows fit one another and their specification.
+///
+/// # Errors
+/// Says how they do not.
+pub fn check(rows: &Rows, registered: &Registered) -> Result<(), String> {
     let nets = &registered.workflow.nets;
     if rows.case.spec != registered.number {
         return Err(format!("the case runs {:?}, not {:?}", rows.case.spec, registered.number));

@@ -6,12 +6,11 @@
 
 use std::sync::Arc;
 
-use foldhash::{HashMap, HashMapExt};
-
 use super::Options;
 use super::beside::Beside;
+use super::chains::Chains;
 use super::disk::Disk;
-use super::entry::{Entry, Frame, Link, Positions};
+use super::entry::{Entry, Frame};
 use super::error::Error;
 use super::follower::{Fold, Follower};
 use super::history::{HISTORY_FOLDER, History};
@@ -28,8 +27,6 @@ const PACK_ROWS: usize = 100_000;
 /// Bytes of entries that are held at the most before they are folded, one partition after the other: so few cases are at
 /// work at a time that the processor's caches hold them.
 const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Most findings of broken chains that are told one by one.
-const CHAINS_TOLD_MAX: u64 = 1;
 
 /// Shares the partitions of a part out, so that each share has at most `rows_max` rows, or is one partition.
 pub(super) fn shares(sums: &Sums, part: Part) -> Vec<Vec<Partition>> {
@@ -74,10 +71,7 @@ impl Share {
 pub(super) struct Pass<'a, T> {
     share: Share,
     model: Follower<MemTables>,
-    links: HashMap<(Partition, u64), Link>,
-    /// Where the pass began: links to entries up to there are believed if the entry was not seen.
-    start: Positions,
-    broken_chains: u64,
+    chains: Chains,
     environment: Comparison<'a, T>,
     /// The newest snapshot, until it was compared.
     snapshot: Option<Meta>,
@@ -128,10 +122,8 @@ impl<'a, T: Tables> Pass<'a, T> {
     ) -> Self {
         Self {
             share: Share::of(share),
-            start: empty.positions,
+            chains: Chains::new(Arc::clone(&fold), &empty.positions),
             model: Follower::new(Arc::new(MemTables::default()), fold, empty),
-            links: HashMap::new(),
-            broken_chains: 0,
             environment: Comparison { tables, wanted, count: 0 },
             snapshot,
             is_stopped: false,
@@ -152,7 +144,7 @@ impl<'a, T: Tables> Pass<'a, T> {
         let folder = options.state_dir.join(HISTORY_FOLDER);
         let targets = [&self.environment.wanted, &self.snapshot];
         let least = targets.iter().filter_map(|meta| meta.as_ref().map(|meta| meta.seq)).min();
-        let Self { share, model, links, start, broken_chains, .. } = self;
+        let Self { share, model, chains, .. } = self;
         // Files that are damaged were left out, and told.
         while let Some(Some(file)) = beside.history.get(&(model.seq() + 1)) {
             let after = file.about.after.seq;
@@ -164,9 +156,10 @@ impl<'a, T: Tables> Pass<'a, T> {
             }
             let history = History::open(disk, &folder, &file.name)?;
             let mut count = 0;
+            chains.has_gaps |= history.about.gone > 0;
             model.apply_history_of(&history, &|partition| share.has(partition), &mut |entry| {
                 count += 1;
-                follow(links, start, entry, broken_chains, report);
+                chains.follow(entry, report);
             })?;
             report.history_entries += count;
             if model.changed_rows() >= PACK_ROWS {
@@ -197,8 +190,7 @@ impl<'a, T: Tables> Pass<'a, T> {
             Ok(true)
         })?;
         tables.fill(&Vec::<Change<'_>>::new(), Some((&meta, &Sums::new())))?;
-        self.start = meta.positions;
-        self.links.clear();
+        self.chains = Chains::new(self.model.folds(), &meta.positions);
         self.model = Follower::new(Arc::new(tables), self.model.folds(), meta);
         self.compare(disk, options, report)?;
         Ok(true)
@@ -235,11 +227,11 @@ impl<'a, T: Tables> Pass<'a, T> {
 
     /// Folds what is held.
     pub(super) fn flush(&mut self, report: &mut VerifyReport) -> Result<(), Error> {
-        let Self { model, links, start, broken_chains, held, .. } = self;
+        let Self { model, chains, held, .. } = self;
         let Some(after) = held.after.take() else { return Ok(()) };
         held.bytes = 0;
         let entries = held.by_partition.iter().flatten();
-        let followed = entries.inspect(|entry| follow(links, start, entry, broken_chains, report));
+        let followed = entries.inspect(|entry| chains.follow(entry, report));
         let folded = model.apply_held(followed, after);
         held.by_partition.iter_mut().for_each(Vec::clear);
         folded?;
@@ -274,6 +266,14 @@ impl<'a, T: Tables> Pass<'a, T> {
         Ok(())
     }
 
+    /// Checks what could only be known once everything was folded: whether chains that begin late are of archived
+    /// subjects, and whether archives have what they should.
+    pub(super) fn end_chains<D: Disk>(&mut self, disk: &D, options: &Options, report: &mut VerifyReport) {
+        if !self.is_stopped {
+            self.chains.end(disk, &options.state_dir, report);
+        }
+    }
+
     /// Tells what was not compared, once everything was folded.
     pub(super) fn end(&self, is_incomplete: bool, report: &mut VerifyReport) {
         let Some(meta) = self.environment.wanted.as_ref().filter(|_| !self.is_stopped) else { return };
@@ -287,30 +287,6 @@ impl<'a, T: Tables> Pass<'a, T> {
             report.notes.push(format!("an opening of this copy makes the environment anew: {reason}"));
         } else {
             report.findings.push(Error::Astray { reason });
-        }
-    }
-}
-
-/// Follows the chain of an entry's subject.
-fn follow(
-    links: &mut HashMap<(Partition, u64), Link>,
-    start: &Positions,
-    entry: &Entry,
-    broken_chains: &mut u64,
-    report: &mut VerifyReport,
-) {
-    let (partition, n, subject) = (entry.partition, entry.n, entry.subject);
-    let mut expected = Some(Link::default());
-    if subject != 0 {
-        expected = links.insert((partition, subject), entry.link());
-        if expected.is_none() && (entry.previous.n == 0 || entry.previous.n > start[partition.index()]) {
-            expected = Some(Link::default());
-        }
-    }
-    if expected.is_some_and(|expected| expected != entry.previous) {
-        *broken_chains += 1;
-        if *broken_chains <= CHAINS_TOLD_MAX {
-            report.findings.push(Error::ChainBroken { partition, n, subject });
         }
     }
 }

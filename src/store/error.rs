@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::entry::StoreId;
 use super::tables::Table;
 use crate::error::{Code, Kind};
-use crate::id::Partition;
+use crate::id::{CaseId, Partition};
 
 /// A failure of the store.
 #[derive(Debug, thiserror::Error)]
@@ -224,6 +224,30 @@ pub enum Error {
         /// The last frame that left the journal.
         until: u64,
     },
+    /// An archived case is not where it should be.
+    #[error("case {case} is archived, and it is not in {}", path.display())]
+    ArchiveMissing {
+        /// The archive file that should have it.
+        path: PathBuf,
+        /// The case.
+        case: CaseId,
+    },
+    /// Archived cases cannot be read.
+    #[error("{} archived cases cannot be read, because {why}: {}", cases.len(), first_of(cases))]
+    ArchivedLost {
+        /// What is wrong with their file.
+        why: String,
+        /// Their ids.
+        cases: Vec<CaseId>,
+    },
+    /// Something was asked that a store of an older format does not take.
+    #[error("the store has format {found}, and this takes format {needed}")]
+    OldFormat {
+        /// Its format.
+        found: u32,
+        /// The least format that takes it.
+        needed: u32,
+    },
     /// A row does not fit into a history file or snapshot.
     #[error("a row cannot be put into {}: {reason}", path.display())]
     SealedRow {
@@ -263,6 +287,9 @@ impl Error {
             Self::Ended { .. } => 432,
             Self::NothingKept { .. } => 433,
             Self::RowsLost { .. } => 434,
+            Self::ArchiveMissing { .. } => 440,
+            Self::ArchivedLost { .. } => 441,
+            Self::OldFormat { .. } => 442,
         })
     }
 
@@ -287,8 +314,11 @@ impl Error {
             | Self::ChainBroken { .. }
             | Self::NothingKept { .. }
             | Self::RowsLost { .. }
+            | Self::ArchiveMissing { .. }
+            | Self::ArchivedLost { .. }
             | Self::SealedDamaged { .. } => Kind::Corrupt,
             Self::FrameOrder { .. } | Self::SealedRow { .. } => Kind::Internal,
+            Self::OldFormat { .. } => Kind::Conflict,
             Self::RowSize { .. } => Kind::TooLarge,
             Self::OptionRange { .. } => Kind::Configuration,
         }
@@ -315,6 +345,17 @@ impl Error {
         let path = path.into();
         move |source| Self::Io { what, path, source }
     }
+}
+
+/// Most cases that an error names one by one.
+const NAMED_COUNT_MAX: usize = 100;
+
+fn first_of(cases: &[CaseId]) -> String {
+    let mut text = cases.iter().take(NAMED_COUNT_MAX).map(CaseId::to_string).collect::<Vec<_>>().join(", ");
+    if cases.len() > NAMED_COUNT_MAX {
+        text = format!("{text} and {} more", cases.len() - NAMED_COUNT_MAX);
+    }
+    text
 }
 
 fn process(holder: Option<u32>) -> String {

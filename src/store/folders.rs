@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Options;
+use super::archive;
 use super::beside::{Beside, Depth};
 use super::chain::Listing;
 use super::disk::{Disk, DiskFile};
@@ -14,7 +15,8 @@ use super::keeper::Now;
 use super::open::JOURNAL_FOLDER;
 use super::reader::{JournalReader, Span};
 use super::retention::{
-    BadFile, FileKind, FileRow, Files, HistoryFile, Rules, SegmentFile, SnapshotFile, Trim, VoidFile,
+    BadFile, FileKind, FileRow, Files, HistoryFile, Rules, SegmentFile, SnapshotFile, Trim, Until, VoidFile,
+    When,
 };
 use super::sealed::prepare_folder;
 use super::segment;
@@ -127,7 +129,13 @@ fn sheet<D: Disk>(disk: &D, options: &Options, now: Now, trim: Trim) -> Result<V
         files.segments.push(SegmentFile { n: *n, name: name.clone(), bytes, first_seq, last });
     }
     files.segments.sort_by_key(|segment| segment.n);
-    Ok(files.sheet(&Rules::new(options, format, now.moment, now, trim)))
+    let mut rows = files.sheet(&Rules::new(options, format, now.moment, now, trim));
+    for id in archive::list(disk, &options.state_dir)? {
+        let bytes = file_bytes(disk, &id.path(&options.state_dir))?;
+        let (kind, when) = (FileKind::Archive, When::Not(Until::Restored));
+        rows.push(FileRow { kind, name: id.to_string(), bytes, when });
+    }
+    Ok(rows)
 }
 
 /// A damaged file covers nothing.

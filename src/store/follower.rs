@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::anew::{Told, anew};
+use super::archive::ArchiveId;
 use super::beside::{Beside, Depth};
 use super::disk::{Disk, DiskFile};
 use super::entry::{Entry, Frame, Positions};
@@ -32,6 +33,22 @@ pub trait Fold: Send + Sync {
     /// # Errors
     /// Says what does not fit; then nothing of the frame is folded.
     fn fold(&self, rows: &mut Rows<'_>, entry: &Entry) -> Result<(), String>;
+
+    /// Tells what an entry says of those of its subject before it.
+    fn before(&self, _entry: &Entry) -> Before {
+        Before::Needed
+    }
+}
+
+/// What an entry says of those of its subject before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing: it is folded into what they came to.
+    Needed,
+    /// An archive file holds them, and it says all that rows need: they may be gone.
+    Archived(ArchiveId),
+    /// It holds the whole history by itself: they may be gone.
+    Within,
 }
 
 /// Which partitions are wanted.
@@ -43,10 +60,16 @@ pub struct Rows<'a> {
     overlay: &'a mut Layer,
     frozen: Option<&'a Layer>,
     partition: Partition,
+    has_gaps: bool,
     failed: Option<Error>,
 }
 
 impl Rows<'_> {
+    /// Tells whether entries may be gone that a later one makes dispensable: then a chain may begin late.
+    pub fn has_gaps(&self) -> bool {
+        self.has_gaps
+    }
+
     /// Returns the value under a key.
     pub fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
         let layers = std::iter::once(&*self.overlay).chain(self.frozen);
@@ -157,6 +180,8 @@ pub struct Follower<T: Tables> {
     checkpoint_seq: u64,
     /// A frame was folded by half: nothing is to be seen of it, so nothing can be seen.
     is_torn: bool,
+    /// History was folded that archived subjects were left out of.
+    has_gaps: bool,
 }
 
 impl<T: Tables> Follower<T> {
@@ -172,6 +197,7 @@ impl<T: Tables> Follower<T> {
             frozen_seq: seq,
             checkpoint_seq: seq,
             is_torn: false,
+            has_gaps: false,
         }
     }
 
@@ -230,7 +256,7 @@ impl<T: Tables> Follower<T> {
     fn fold_entry(&mut self, entry: &Entry) -> Result<(), Error> {
         let (tables, partition) = (&*self.tables, entry.partition);
         let (overlay, frozen) = (&mut self.overlay, self.frozen.as_deref());
-        let mut rows = Rows { tables, overlay, frozen, partition, failed: None };
+        let mut rows = Rows { tables, overlay, frozen, partition, has_gaps: self.has_gaps, failed: None };
         let folded = self.fold.fold(&mut rows, entry);
         if let Some(error) = rows.failed {
             return Err(error);
@@ -257,6 +283,7 @@ impl<T: Tables> Follower<T> {
         }
         self.check_whole()?;
         self.is_torn = true;
+        self.has_gaps |= history.about.gone > 0;
         for partition in Partition::all().filter(|&partition| is_wanted(partition)) {
             let from = before.positions[partition.index()];
             if after.positions[partition.index()] > from {

@@ -46,6 +46,9 @@ pub(super) struct About {
     pub(super) sealed: Moment,
     /// Entries that could not be read any longer when a repair wrote it anew. Nothing can be folded from it then.
     pub(super) lost: u64,
+    /// Entries that were left out because their subjects are archived: chains may begin late in this file and in those
+    /// behind it.
+    pub(super) gone: u64,
 }
 
 impl About {
@@ -62,8 +65,11 @@ impl About {
         self.sealed.encode(&mut out);
         self.before.encode(&mut out);
         self.after.encode(&mut out);
-        if self.lost > 0 {
+        if self.lost > 0 || self.gone > 0 {
             out.extend_from_slice(&self.lost.to_le_bytes());
+        }
+        if self.gone > 0 {
+            out.extend_from_slice(&self.gone.to_le_bytes());
         }
         out
     }
@@ -73,9 +79,10 @@ impl About {
         let (generation, sealed) = (fields.u32()?, Moment::decode(&mut fields)?);
         let (before, after) = (End::decode(&mut fields)?, End::decode(&mut fields)?);
         let lost = if fields.left() > 0 { fields.u64()? } else { 0 };
+        let gone = if fields.left() > 0 { fields.u64()? } else { 0 };
         let is_possible = before.seq < after.seq
             && before.positions.iter().zip(&after.positions).all(|(before, after)| before <= after);
-        (fields.left() == 0 && is_possible).then_some(Self { generation, before, after, sealed, lost })
+        (fields.left() == 0 && is_possible).then_some(Self { generation, before, after, sealed, lost, gone })
     }
 }
 
@@ -178,8 +185,14 @@ pub(super) fn seal<D: Disk>(
         [first, ..] => (first, &spans[spans.len() - 1]),
     };
     let header = &first.segment.header;
-    let about =
-        About { generation, before: header.before.clone(), after: last.after.clone(), sealed, lost: 0 };
+    let about = About {
+        generation,
+        before: header.before.clone(),
+        after: last.after.clone(),
+        sealed,
+        lost: 0,
+        gone: 0,
+    };
     let mut rows = Rows::begin(disk, folder, header.store, &about)?;
     let mut bytes = 0;
     for span in spans {
@@ -372,24 +385,25 @@ impl<F: DiskFile> History<F> {
         Ok(())
     }
 
-    /// Writes the file anew without the subjects that are gone, under the next generation; returns its length.
+    /// Writes the file anew without the `gone` entries that `is_gone` tells, under the next generation; returns its
+    /// length.
     ///
     /// # Errors
     /// It cannot be read, or the new one not be written; nothing is left of that then.
-    #[cfg_attr(not(test), expect(dead_code, reason = "archiving drives it"))]
     pub(super) fn rewrite<D: Disk<File = F>>(
         &self,
         disk: &Arc<D>,
         folder: &Path,
-        is_gone: &dyn Fn(Partition, u64) -> bool,
+        (gone, is_gone): (u64, &dyn Fn(&Entry) -> bool),
         sealed: Moment,
         pace: &mut Pace<'_>,
     ) -> Result<(About, u64), Error> {
         let generation = self.about.generation.saturating_add(1);
-        let about = About { generation, sealed, ..self.about.clone() };
+        let gone = self.about.gone + gone;
+        let about = About { generation, sealed, gone, ..self.about.clone() };
         let mut rows = Rows::begin(disk, folder, self.sealed.store, &about)?;
         self.each(&mut |entry| {
-            if !is_gone(entry.partition, entry.subject) {
+            if !is_gone(entry) {
                 put_all(&mut rows, std::slice::from_ref(entry), pace)?;
             }
             Ok(true)

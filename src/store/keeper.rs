@@ -25,6 +25,8 @@ use super::error::Error;
 use super::folders::{history_file, is_damage, look, segment_file};
 use super::history::{self, HISTORY_FOLDER, History, Pace};
 use super::identity::Upgraded;
+use super::leave::Leavings;
+pub use super::leave::{Gone, Owner};
 use super::open::JOURNAL_FOLDER;
 use super::reader::JournalReader;
 use super::retention::{FileKind, FileRow, Files, Rules, SnapshotFile, Trim, When};
@@ -75,6 +77,15 @@ pub enum Kept {
         /// What is wrong with it.
         why: String,
     },
+    /// A history file was written anew, without what is archived.
+    Rewritten {
+        /// The name of the new one.
+        name: String,
+        /// The length of the old one.
+        before_bytes: u64,
+        /// The length of the new one.
+        bytes: u64,
+    },
     /// A file that nobody needs was taken away.
     Removed {
         /// What it was.
@@ -97,9 +108,9 @@ pub struct Sealed {
 
 /// Writes history and snapshots of an open store, and takes away what they replace.
 pub struct Keeper<D: Disk> {
-    disk: Arc<D>,
-    reader: JournalReader<D>,
-    options: Options,
+    pub(super) disk: Arc<D>,
+    pub(super) reader: JournalReader<D>,
+    pub(super) options: Options,
     /// When it was first asked something.
     opened: Option<Moment>,
     /// Empty before the folders were looked at, and after an error.
@@ -108,6 +119,7 @@ pub struct Keeper<D: Disk> {
     grown: Option<Grown>,
     /// By name, the files that were read whole since the opening, and what is wrong with each.
     checked: BTreeMap<String, Option<(FileKind, String)>>,
+    pub(super) leavings: Leavings,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -129,6 +141,7 @@ impl<D: Disk> Keeper<D> {
             files: None,
             grown: None,
             checked: BTreeMap::new(),
+            leavings: Leavings::default(),
         }
     }
 
@@ -160,7 +173,9 @@ impl<D: Disk> Keeper<D> {
     /// # Errors
     /// The folders cannot be read.
     pub fn damages(&mut self) -> Result<Vec<String>, Error> {
-        Ok(self.files()?.bad.iter().map(|bad| bad.why.clone()).collect())
+        let mut damages = self.leavings.damages();
+        damages.extend(self.files()?.bad.iter().map(|bad| bad.why.clone()));
+        Ok(damages)
     }
 
     /// Returns which files there are, and when each goes.
@@ -168,9 +183,13 @@ impl<D: Disk> Keeper<D> {
     /// # Errors
     /// The folders cannot be read.
     pub fn sheet(&mut self, now: Now, trim: Trim) -> Result<Vec<FileRow>, Error> {
-        let opened = *self.opened.get_or_insert(now.moment);
-        let rules = Rules::new(&self.options, self.reader.format(), opened, now, trim);
+        let rules = self.rules(now, trim);
         Ok(self.files()?.sheet(&rules))
+    }
+
+    pub(super) fn rules(&mut self, now: Now, trim: Trim) -> Rules {
+        let opened = *self.opened.get_or_insert(now.moment);
+        Rules::new(&self.options, self.reader.format(), opened, now, trim)
     }
 
     /// Returns the last frame that the newest snapshot holds; 0 when there is none.
@@ -255,7 +274,7 @@ impl<D: Disk> Keeper<D> {
     }
 
     /// Looks at the folders anew after an error: what was known may be what was wrong.
-    fn seen<R>(&mut self, done: Result<R, Error>) -> Result<R, Error> {
+    pub(super) fn seen<R>(&mut self, done: Result<R, Error>) -> Result<R, Error> {
         if done.is_err() {
             self.files = None;
             self.reader.shared.shelf.look_again();
@@ -264,7 +283,7 @@ impl<D: Disk> Keeper<D> {
     }
 
     /// Returns what lies in the folders, with the segments that were made since.
-    fn files(&mut self) -> Result<&mut Files, Error> {
+    pub(super) fn files(&mut self) -> Result<&mut Files, Error> {
         let mut files = match self.files.take() {
             Some(files) => files,
             None => self.look()?,
@@ -337,6 +356,7 @@ impl<D: Disk> Keeper<D> {
             FileKind::Segment | FileKind::Void => JOURNAL_FOLDER,
             FileKind::History => HISTORY_FOLDER,
             FileKind::Snapshot => SNAPSHOT_FOLDER,
+            FileKind::Archive => unreachable!("invariant: archives are not on the sheet"),
         });
         let files = self.files()?;
         match kind {
@@ -344,6 +364,7 @@ impl<D: Disk> Keeper<D> {
             FileKind::Void => files.voids.retain(|file| file.name != name),
             FileKind::History => files.history.retain(|file| file.name != name),
             FileKind::Snapshot => files.snapshots.retain(|file| file.name != name),
+            FileKind::Archive => {}
         }
         let shared = &self.reader.shared;
         if kind == FileKind::History {

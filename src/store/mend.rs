@@ -186,7 +186,9 @@ pub(super) fn replaced<D: Disk>(
         let highest = beside.names_of(first_seq).last().and_then(|name| history::parse_name(name));
         let generation = highest.map_or(1, |(_, generation)| generation.saturating_add(1));
         let sealed = Moment { boot: [0; 16], us: 0 };
-        let about = About { generation, before: end, after: after.clone(), sealed, lost: 0 };
+        // What was left out on purpose is not lost.
+        let gone = opened.as_ref().map_or(0, |file| file.about.gone);
+        let about = About { generation, before: end, after: after.clone(), sealed, lost: 0, gone };
         let mut replaced = Replaced { about, name: opened.map(|file| file.about.name()) };
         let mut found = 0;
         replaced.each_readable(disk, &folder, &mut |_| {
@@ -194,7 +196,7 @@ pub(super) fn replaced<D: Disk>(
             Ok(())
         })?;
         let about = &mut replaced.about;
-        about.lost = count(&about.before, &about.after).saturating_sub(found);
+        about.lost = count(&about.before, &about.after).saturating_sub(found + gone);
         out.push(replaced);
         end = after;
     }

@@ -53,24 +53,7 @@ impl CaseHistory {
     /// # Errors
     /// The entries are no chain, or there is more than [`CASE_HISTORY_BYTES_MAX`]; says which.
     pub fn pack(&self) -> Result<Vec<u8>, String> {
-        let end = self.check()?;
-        let mut rows = self.case.partition().0.to_le_bytes().to_vec();
-        rows.extend_from_slice(&self.case.0.to_le_bytes());
-        let first = self.entries.first().map_or_else(Link::default, |first| first.previous);
-        for link in [first, end] {
-            rows.extend_from_slice(&link.n.to_le_bytes());
-            rows.extend_from_slice(&link.hash);
-        }
-        rows.extend_from_slice(&length_u32(self.entries.len()).to_le_bytes());
-        for entry in &self.entries {
-            rows.extend_from_slice(&entry.n.to_le_bytes());
-            put_bytes(&mut rows, &entry.payload);
-        }
-        rows.extend_from_slice(&length_u32(self.specifications.len()).to_le_bytes());
-        for (number, row) in &self.specifications {
-            rows.extend_from_slice(&number.to_le_bytes());
-            put_bytes(&mut rows, row);
-        }
+        let rows = self.rows()?;
         if rows.len() > CASE_HISTORY_BYTES_MAX {
             let (found, limit) = (rows.len(), CASE_HISTORY_BYTES_MAX);
             return Err(format!("its history takes {found} bytes, more than the limit of {limit}"));
@@ -107,12 +90,56 @@ impl CaseHistory {
             length.ok_or_else(|| format!("it has more bytes than the limit of {CASE_HISTORY_BYTES_MAX}"))?;
         let rows = zstd::bulk::decompress(&covered[HEAD_BYTES..], length);
         let rows = rows.map_err(|error| format!("it cannot be unpacked: {error}"))?;
-        let (history, end) = read(&rows).ok_or("its rows cannot be read")?;
-        if rows.len() != length || history.check()? != end {
-            return Err("its entries do not come to the hash that it says".to_owned());
+        if rows.len() != length {
+            return Err("it has another length than it says".to_owned());
         }
-        Ok(history)
+        Self::of_rows(&rows)
     }
+
+    /// Returns it in one piece, as archives hold it.
+    ///
+    /// # Errors
+    /// The entries are no chain; says which is not.
+    pub(super) fn rows(&self) -> Result<Vec<u8>, String> {
+        let end = self.check()?;
+        let mut rows = self.case.partition().0.to_le_bytes().to_vec();
+        rows.extend_from_slice(&self.case.0.to_le_bytes());
+        let first = self.entries.first().map_or_else(Link::default, |first| first.previous);
+        for link in [first, end] {
+            rows.extend_from_slice(&link.n.to_le_bytes());
+            rows.extend_from_slice(&link.hash);
+        }
+        rows.extend_from_slice(&length_u32(self.entries.len()).to_le_bytes());
+        for entry in &self.entries {
+            rows.extend_from_slice(&entry.n.to_le_bytes());
+            put_bytes(&mut rows, &entry.payload);
+        }
+        rows.extend_from_slice(&length_u32(self.specifications.len()).to_le_bytes());
+        for (number, row) in &self.specifications {
+            rows.extend_from_slice(&number.to_le_bytes());
+            put_bytes(&mut rows, row);
+        }
+        Ok(rows)
+    }
+
+    /// Reads what [`CaseHistory::rows`] returned; the chain is checked.
+    ///
+    /// # Errors
+    /// They cannot be read, or the entries do not come to what they say.
+    pub(super) fn of_rows(rows: &[u8]) -> Result<Self, String> {
+        let (history, end) = read(rows).ok_or("its rows cannot be read")?;
+        if history.check()? == end {
+            Ok(history)
+        } else {
+            Err("its entries do not come to the hash that it says".to_owned())
+        }
+    }
+}
+
+/// Returns about how many bytes histories take where they lie compressed and side by side; what is no history takes none.
+pub fn packed_bytes(histories: &[CaseHistory]) -> u64 {
+    let rows: Vec<u8> = histories.iter().filter_map(|history| history.rows().ok()).flatten().collect();
+    zstd::bulk::compress(&rows, COMPRESSION_LEVEL).map_or(0, |packed| packed.len() as u64)
 }
 
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {

@@ -6,15 +6,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::Options;
+use super::archive::{self, ArchiveId, ArchiveWriter, Archives};
 use super::disk::{Disk, DiskFile};
 use super::entry::{Entry, Frame, Positions, StoreId};
 use super::error::Error;
 use super::history::HISTORY_FOLDER;
-use super::identity::{self, Upgraded};
+use super::identity::{self, FORMAT, Upgraded};
 use super::open::Ends;
+use super::past::CaseHistory;
+use super::sealed::Moment;
 use super::segment::{End, Segment, Step, Walk, read_frame};
 use super::shelf::{Shelf, is_gone};
-use crate::id::Partition;
+use crate::id::{CaseId, Partition, Time};
 
 /// Segments whose index is kept besides that of the head. An index holds some 50 bytes for each group of entries.
 const INDEX_COUNT_MAX: usize = 8;
@@ -85,6 +88,8 @@ pub(super) struct Shared<D: Disk> {
     state: Mutex<State<D>>,
     /// What the journal no longer has.
     pub(super) shelf: Shelf<D>,
+    /// Cases that left it.
+    pub(super) archives: Archives<D>,
     /// The store's format, which segments are made in.
     format: AtomicU32,
 }
@@ -100,7 +105,8 @@ impl<D: Disk> Shared<D> {
             temporary_count: 0,
         };
         let shelf = Shelf::new(folder.with_file_name(HISTORY_FOLDER));
-        Self { disk, folder, state: Mutex::new(state), shelf, format: AtomicU32::new(format) }
+        let archives = Archives::new(folder.parent().unwrap_or(&folder).to_owned());
+        Self { disk, folder, state: Mutex::new(state), shelf, archives, format: AtomicU32::new(format) }
     }
 
     /// Returns the folder in which the journal's folder lies.
@@ -203,6 +209,65 @@ impl<D: Disk> JournalReader<D> {
         entries.find(|entry| entry.partition == partition && entry.n == n).ok_or_else(|| {
             segment.damaged(offset, format!("entry {n} of partition {} is not here", partition.0))
         })
+    }
+
+    /// Begins an archive file, with the rows of the specifications that its cases run, by their numbers.
+    ///
+    /// # Errors
+    /// The store has a format whose release does not know archives, or the file cannot be written.
+    pub fn begin_archive(
+        &self,
+        now: Time,
+        sealed: Moment,
+        specifications: &BTreeMap<u32, Vec<u8>>,
+    ) -> Result<ArchiveWriter<D>, Error> {
+        if self.format() < FORMAT {
+            return Err(Error::OldFormat { found: self.format(), needed: FORMAT });
+        }
+        let (disk, state_dir) = (&self.shared.disk, self.shared.state_dir());
+        let least = self.archives()?.last().map_or(0, |last| last.0 + 1);
+        let store = self.shared.lock().segments.last().map(|head| head.header.store);
+        let store = store.expect("invariant: an open journal has a head");
+        ArchiveWriter::begin(disk, state_dir, store, ArchiveId(now.0.max(least)), sealed, specifications)
+    }
+
+    /// Returns the archive files, oldest first.
+    ///
+    /// # Errors
+    /// The folders cannot be read.
+    pub fn archives(&self) -> Result<Vec<ArchiveId>, Error> {
+        archive::list(&*self.shared.disk, self.shared.state_dir())
+    }
+
+    /// Returns the bytes of all archive files; what cannot be looked at counts nothing.
+    pub fn archive_bytes(&self) -> u64 {
+        let (disk, state_dir) = (&self.shared.disk, self.shared.state_dir());
+        let ids = self.archives().unwrap_or_default();
+        ids.iter().filter_map(|id| disk.open(&id.path(state_dir)).ok()?.length().ok()).sum()
+    }
+
+    /// Returns a case as an archive file has it. Reads a block of rows.
+    ///
+    /// # Errors
+    /// The file is missing or damaged, or the case is not in it.
+    pub fn archived(&self, id: ArchiveId, case: CaseId) -> Result<CaseHistory, Error> {
+        self.shared.archives.case(&self.shared.disk, id, case)
+    }
+
+    /// Takes an archive file away of which nothing in the journal speaks, and never will.
+    ///
+    /// # Errors
+    /// It cannot be taken away.
+    pub fn remove_archive(&self, id: ArchiveId) -> Result<(), Error> {
+        let (disk, state_dir) = (&self.shared.disk, self.shared.state_dir());
+        self.shared.archives.close(id);
+        let (path, folder) = (id.path(state_dir), id.folder(state_dir));
+        match disk.unlink(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove", path)(error))
+            }
+            _ => disk.sync_folder(&folder).map_err(Error::io("sync", &folder)),
+        }
     }
 
     /// Learns where the entries of the head lie, which a writer knows as it writes: without it, each of them is searched

@@ -27,6 +27,8 @@ pub enum FileKind {
     History,
     /// A snapshot.
     Snapshot,
+    /// An archive file.
+    Archive,
 }
 
 /// When a file goes.
@@ -53,6 +55,8 @@ pub enum Until {
     Upgrade,
     /// It is damaged: what it covers is written anew, or somebody repairs the store.
     Read,
+    /// It holds archived cases: they are restored.
+    Restored,
 }
 
 /// A file, and when it goes.
@@ -136,11 +140,11 @@ pub(super) struct Files {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
     /// Nothing goes: the release before reads the store.
-    is_whole: bool,
+    pub(super) is_whole: bool,
     /// What is counted from where no moment of this run of the machine is known.
     pub(super) opened: Moment,
     pub(super) now: Now,
-    grace_us: u64,
+    pub(super) grace_us: u64,
     keep_us: u64,
     segment_grace_us: u64,
 }
@@ -155,7 +159,7 @@ impl Rules {
     }
 
     /// Returns how much of a grace that began at `since` is left.
-    fn left(&self, grace_us: u64, since: Moment) -> u64 {
+    pub(super) fn left(&self, grace_us: u64, since: Moment) -> u64 {
         let now = self.now.moment;
         let is_of_now = since.boot == now.boot && since.us <= now.us;
         let since_us = if is_of_now { since.us } else { self.opened.us };
@@ -207,8 +211,8 @@ impl Files {
     /// Returns the files because of which a file may go.
     pub(super) fn relied_on(&self, kind: FileKind, name: &str) -> Vec<(FileKind, &str)> {
         match kind {
-            // A later segment holds what it held.
-            FileKind::Void => Vec::new(),
+            // A later segment holds what it held; and nothing takes an archive's place.
+            FileKind::Void | FileKind::Archive => Vec::new(),
             FileKind::Segment => {
                 let segment = self.segments.iter().find(|segment| segment.name == name);
                 let Some((last_seq, _)) = segment.and_then(|segment| segment.last) else { return Vec::new() };

@@ -1,9 +1,9 @@
-//! Sealed files: rows sorted by key, written once under a temporary name, never changed. History and snapshots are
-//! such files.
+//! Sealed files: rows sorted by key, written once under a temporary name, never changed. History, snapshots and
+//! archives are such files.
 //!
 //! Every byte is under a checksum that is looked at before the byte is believed: a flipped one is an error that names
-//! file and place, never a wrong row. What keys and values mean is the business of [`super::history`] and
-//! [`super::snapshot`]. Start at [`Writer`], then [`Sealed`]; docs/reference/store.md has the layout.
+//! file and place, never a wrong row. What keys and values mean is the business of [`super::history`],
+//! [`super::snapshot`] and [`super::archive`]. Start at [`Writer`], then [`Sealed`]; docs/reference/store.md has the layout.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -300,7 +300,7 @@ pub(super) struct Sealed<F: DiskFile> {
     pub(super) store: StoreId,
     /// What the file says about itself.
     pub(super) about: Vec<u8>,
-    #[cfg_attr(not(test), expect(dead_code, reason = "archiving drives it"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests compare it"))]
     pub(super) row_count: u64,
     /// The file's length.
     pub(super) bytes: u64,
@@ -384,7 +384,6 @@ impl<F: DiskFile> Sealed<F> {
     }
 
     /// Returns the value under a key.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a single row is looked for in archives"))]
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let Some(block) = self.block_of(key) else { return Ok(None) };
         let mut found = None;

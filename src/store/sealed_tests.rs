@@ -338,7 +338,9 @@ fn a_history_written_anew_leaves_out_the_subjects_that_are_gone() {
     let file = History::open(&RealDisk, &bench.history, &about.name()).unwrap();
     let later = Moment { us: 77, ..MOMENT };
     let rewrite = |is_gone: &dyn Fn(Partition, u64) -> bool| {
-        let (about, bytes) = file.rewrite(&disk, &bench.history, is_gone, later, &mut |_| Ok(())).unwrap();
+        let is_gone = |entry: &Entry| is_gone(entry.partition, entry.subject);
+        let (about, bytes) =
+            file.rewrite(&disk, &bench.history, (7, &is_gone), later, &mut |_| Ok(())).unwrap();
         let file = History::open(&RealDisk, &bench.history, &about.name()).unwrap();
         let mut kept = Vec::new();
         file.each(&mut |entry| {

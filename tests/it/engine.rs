@@ -10,7 +10,7 @@ use knhk::api::server::{self, Server};
 use knhk::engine::clock::{Clock, SystemClock, deadline_in_us, until};
 use knhk::engine::running::{Engine, open_store};
 use knhk::engine::service::{
-    Answer, CaseAct, ItemAct, ItemFilter, Once, Operation, PageOf, Refusal, Service,
+    Answer, ArchiveOrder, CaseAct, CaseFilter, ItemAct, ItemFilter, Once, Operation, PageOf, Refusal, Service,
 };
 use knhk::engine::shared::Place;
 use knhk::engine::tables::{CASES, case_key};
@@ -51,6 +51,7 @@ fn options() -> Options {
         keys_max: 100_000,
         checkpoint_bytes: 16 * 1024,
         checkpoint_us: 50_000,
+        archive_after_us: 0,
         reserve_bytes: 0,
     }
 }
@@ -118,7 +119,7 @@ impl Running {
         let mut count = 0;
         let mut page = PageOf { after: None, limit: 1_000 };
         loop {
-            let found = self.engine.cases(&knhk::engine::service::CaseFilter::default(), &page).unwrap();
+            let found = self.engine.cases(&CaseFilter::default(), &page).unwrap();
             count += found.items.len();
             match found.next {
                 Some(next) => page.after = Some(next),
@@ -339,4 +340,79 @@ fn rows_that_are_missing_where_nobody_looked_are_found_by_the_scrub_and_made_ane
     engine.operate(vec![suspend]).remove(0).unwrap();
     assert_eq!(engine.metrics().workflow_errors.get(), 1, "nobody was told");
     assert!(engine.stop().is_empty());
+}
+
+fn archived() -> CaseFilter {
+    CaseFilter { is_archived: true, ..CaseFilter::default() }
+}
+
+fn page() -> PageOf {
+    PageOf { after: None, limit: 100 }
+}
+
+fn cancel(service: &Running, id: CaseId) {
+    let act = CaseAct::Cancel { reason: "not wanted".to_owned() };
+    service.operate((Operation::Case(id, act), Once::default())).unwrap();
+}
+
+#[test]
+fn old_cases_are_archived_without_being_asked_and_those_that_run_stay() {
+    let service = start(Options { archive_after_us: 1, ..options() }, LossyTables::default());
+    let closed: Vec<CaseId> = (0..3).map(|_| service.create(None).unwrap()).collect();
+    let running = service.create(None).unwrap();
+    for id in &closed {
+        cancel(&service, *id);
+    }
+    wait_for(|| {
+        let found = service.engine.cases(&archived(), &page()).unwrap().items;
+        found.iter().map(|case| case.id).collect::<Vec<_>>() == closed
+    });
+    assert_eq!(service.engine.case(closed[0]).unwrap().state, knhk::case::view::CaseState::Cancelled);
+    assert!(service.engine.case(running).unwrap().archived.is_none());
+    service.stop();
+}
+
+#[test]
+fn a_case_stays_as_long_as_a_key_that_was_used_for_it_is_good() {
+    let service = start(options(), LossyTables::default());
+    let with_key = service.create(Some("mine")).unwrap();
+    cancel(&service, with_key);
+    let order = ArchiveOrder {
+        older_than_us: 0,
+        workflow: None,
+        state: None,
+        limit: 10,
+        after: None,
+        is_trial: false,
+    };
+    let done = service.engine.archive(&order).unwrap();
+    assert_eq!((done.cases, done.kept_back, done.file), (0, 1, None));
+    assert_eq!(service.create(Some("mine")).unwrap(), with_key, "a repeat is answered as the first was");
+    service.stop();
+}
+
+#[test]
+fn a_list_of_old_cases_does_not_look_at_those_that_were_made_since() {
+    /// Rows that one page looks at when nothing is old: the first that is too young of each table, and a few that are read
+    /// with it.
+    const ROWS_MAX: u64 = 20;
+    let tables = LossyTables::default();
+    let service = start(options(), tables.clone());
+    for number in 0..200 {
+        let id = service.create(None).unwrap();
+        if number % 2 == 0 {
+            cancel(&service, id);
+        }
+    }
+    let older_than = |older_than_us| {
+        let filter = CaseFilter { older_than_us, ..CaseFilter::default() };
+        tables.looked_at();
+        let found = service.engine.cases(&filter, &PageOf { after: None, limit: 1_000 }).unwrap();
+        (found.items.len(), tables.looked_at())
+    };
+    // Once a checkpoint has written them.
+    wait_for(|| older_than(None).1 >= 200);
+    let (count, rows) = older_than(Some(3 * 3_600_000_000));
+    assert!(count == 0 && rows <= ROWS_MAX, "{count} cases of {rows} rows");
+    service.stop();
 }

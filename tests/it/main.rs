@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails by panic says where")]
 
 mod api;
+mod archive;
 mod case;
 mod cli;
 mod client;

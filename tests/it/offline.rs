@@ -2,8 +2,8 @@
 //! serve, and that cannot be served.
 
 mod damaged;
-mod document;
-mod golden;
+pub(crate) mod document;
+pub(crate) mod golden;
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};

@@ -68,6 +68,7 @@ pub fn case(
         event_count: row.event_count,
         root: root.unwrap_or_else(closed),
         incidents: incidents(case, workflow),
+        archived: None,
     }
 }
 

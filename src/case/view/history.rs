@@ -37,6 +37,17 @@ impl<'a> Historian<'a> {
         HistoryView { seq: self.seq, time, event, details }
     }
 
+    /// Hears that something happened to the case as a whole, and tells it.
+    pub fn note(
+        &mut self,
+        event: &'static str,
+        time: Time,
+        details: Vec<(&'static str, Detail)>,
+    ) -> HistoryView {
+        self.seq = self.seq.saturating_add(1);
+        HistoryView { seq: self.seq, time, event, details }
+    }
+
     fn line(&mut self, event: &Event) -> (&'static str, Details) {
         match event {
             Event::Created { business_key, .. } => {

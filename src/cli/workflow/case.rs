@@ -102,6 +102,9 @@ pub(super) fn facts_of(case: &Value) -> String {
         ("workflow", format!("{}@{version}", text(case, "workflow"))),
         ("state", text(case, "state")),
     ];
+    if let Some(file) = case.get("archive").and_then(Value::as_str) {
+        facts.push(("archived", format!("in file {file}")));
+    }
     for name in ["created", "changed", "key"] {
         if let Some(value) = case.get(name).and_then(Value::as_str) {
             facts.push((name, value.to_owned()));

@@ -25,6 +25,9 @@ pub(super) struct List {
     /// only unchanged for so long, such as 90d
     #[argh(option)]
     older_than: Option<Duration>,
+    /// those in archives, in place of those in the live store
+    #[argh(switch)]
+    archived: bool,
     /// most cases
     #[argh(option)]
     limit: Option<u64>,
@@ -54,7 +57,8 @@ pub(super) fn list(context: &mut Context, command: List) -> Result<(), Error> {
     context.ui.set_json(command.json);
     context.ui.set_color(command.color);
     let now = context.clock.now();
-    let filters = filters(command.state, command.workflow, command.older_than);
+    let mut filters = filters(command.state, command.workflow, command.older_than).to_vec();
+    filters.push(("archived", command.archived.then(|| "true".to_owned())));
     let paging = Paging { limit: command.limit, after: command.after };
     if command.quiet {
         return print(context, "/cases", &filters, &paging, &COLUMNS[..0], |case| vec![text(case, "id")]);

@@ -1,6 +1,7 @@
 //! `knhk workflow`: specifications and the cases that run by them.
 
 mod act;
+mod archive;
 mod case;
 mod list;
 mod register;
@@ -36,6 +37,8 @@ enum Verb {
     Suspend(act::Suspend),
     Resume(act::Resume),
     Retry(act::Retry),
+    Archive(archive::Archive),
+    Restore(archive::Restore),
 }
 
 pub(super) fn run(context: &mut Context, noun: Workflow) -> Result<(), Error> {
@@ -51,5 +54,7 @@ pub(super) fn run(context: &mut Context, noun: Workflow) -> Result<(), Error> {
         Verb::Suspend(command) => act::suspend(context, command),
         Verb::Resume(command) => act::resume(context, command),
         Verb::Retry(command) => act::retry(context, command),
+        Verb::Archive(command) => archive::archive(context, &command),
+        Verb::Restore(command) => archive::restore(context, &command),
     }
 }

@@ -20,6 +20,10 @@ use crate::id::{CaseId, Partition, SpecNumber};
 
 impl Shard {
     pub(super) fn admit(&mut self, turn: &mut Turn, request: Request) {
+        if let Asked::Move(case, _) = &request.act {
+            let case = *case;
+            return self.admit_move(turn, request, case);
+        }
         let key = request.key.hash;
         if self.waiting_keys.contains(&key) {
             if self.same_key.len() >= PARKED_COMMANDS_MAX {
@@ -41,7 +45,7 @@ impl Shard {
         let is_known = match &request.act {
             // More commands on a case that waits are bounded by themselves.
             Asked::Case(case, _) | Asked::Item(case, ..) => self.parked.contains_key(case),
-            Asked::Create { .. } | Asked::Register(_) => false,
+            Asked::Create { .. } | Asked::Register(_) | Asked::Move(..) => false,
         };
         if !is_known && self.parked.len() + self.asked_business.len() >= QUESTIONS_MAX {
             return turn.refuse(request, answers::busy("open questions"));
@@ -57,6 +61,7 @@ impl Shard {
                 let case = *case;
                 self.admit_case(turn, request, case);
             }
+            Asked::Move(..) => unreachable!("invariant: handled above"),
         }
     }
 
@@ -79,6 +84,9 @@ impl Shard {
     }
 
     pub(super) fn admit_case(&mut self, turn: &mut Turn, request: Request, case: CaseId) {
+        if self.moving.contains(&case) {
+            return turn.refuse(request, answers::busy("changes of a case that leaves or comes back"));
+        }
         if let Some(queue) = self.parked.get_mut(&case) {
             if queue.len() >= PARKED_COMMANDS_MAX {
                 return turn.refuse(request, answers::busy("commands of one parked case"));
@@ -114,6 +122,7 @@ impl Shard {
         let command = Command::Create { spec: spec.number, business_key, data };
         turn.jobs.push_back(Work {
             job: Job { case, registered: Some(spec.run()), what: What::Command(command) },
+            moves: None,
             client: Some(Client { key, act: Act::Create, business, answerer }),
         });
     }

@@ -25,6 +25,9 @@ pub(super) struct Undo {
     pub(super) expired_keys: Vec<Expired>,
     pub(super) business: Vec<Hash16>,
     pub(super) specs: Vec<Arc<Registered>>,
+    /// Cases that left or came back, and those of them that came back.
+    pub(super) moved: Vec<CaseId>,
+    pub(super) back: Vec<CaseId>,
 }
 
 /// Work of one turn in the making.

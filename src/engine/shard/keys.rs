@@ -45,6 +45,11 @@ impl Keys {
         self.clients.len()
     }
 
+    /// Returns when the oldest key of a client in a partition was used.
+    pub(super) fn oldest_client(&self, partition: Partition) -> Option<Time> {
+        self.client_order.get(&partition)?.front().map(|oldest| oldest.0)
+    }
+
     /// Remembers a client's key. Those of a partition come in order of time.
     pub(super) fn put_client(&mut self, partition: Partition, at: Time, hash: Hash16) {
         self.clients.insert(hash, at);

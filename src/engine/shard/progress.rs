@@ -26,6 +26,11 @@ impl Shard {
             for case in undo.cases {
                 self.forget_if_closed(case);
             }
+            for case in undo.moved {
+                self.moving.remove(&case);
+            }
+            // They may have something to do by themselves.
+            self.duties.extend(undo.back);
         }
         if generation != self.generation {
             self.generation = generation;
@@ -53,6 +58,10 @@ impl Shard {
                 self.spec_count -= 1;
             }
             forgotten.extend(undo.cases);
+            for case in undo.moved {
+                self.moving.remove(&case);
+                forgotten.insert(case);
+            }
         }
         for case in forgotten {
             self.cases.forget(case);

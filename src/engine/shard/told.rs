@@ -4,9 +4,10 @@ use super::batches::Turn;
 use super::work::Work;
 use super::{PARKED_COMMANDS_MAX, Shard};
 use crate::case;
+use crate::case::row::Link;
 use crate::engine::answers;
 use crate::engine::record::Hash16;
-use crate::engine::request::{Question, Repeat, Reply, Request, Told};
+use crate::engine::request::{Found, Question, Repeat, Reply, Request, Told};
 use crate::engine::service::Refusal;
 use crate::engine::turn::{Job, Rows, What};
 use crate::error::Kind;
@@ -41,7 +42,7 @@ impl Shard {
                     return turn.questions.push(Question::Load(case));
                 }
                 let job = Job { case, registered: None, what: What::Judged(*question, judgement) };
-                turn.jobs.push_back(Work { job, client: None });
+                turn.jobs.push_back(Work { job, client: None, moves: None });
                 turn.jobs.extend(queue);
             }
         }
@@ -57,11 +58,19 @@ impl Shard {
         self.same_key.push_back(request);
     }
 
-    pub(super) fn loaded(&mut self, turn: &mut Turn, case: CaseId, rows: Result<Option<Box<Rows>>, Refusal>) {
+    pub(super) fn loaded(&mut self, turn: &mut Turn, case: CaseId, found: Result<Found, Refusal>) {
         let Some(queue) = self.parked.remove(&case) else { return };
-        let found = match rows {
-            Ok(None) => Err(answers::refusal(&case::Error::NoCase)),
-            Ok(Some(rows)) => self.take_in(case, *rows).map_err(|reason| answers::unreadable(&reason)),
+        let (mut queue, mut absent) = (queue, None);
+        let found = match found {
+            Ok(Found::Nothing) => {
+                absent = Some(Link::default());
+                Err(answers::refusal(&case::Error::NoCase))
+            }
+            Ok(Found::Archived(row)) => {
+                absent = Some(row.last);
+                Err(answers::archived(&row.fact.id().to_string()))
+            }
+            Ok(Found::Rows(rows)) => self.take_in(case, *rows).map_err(|reason| answers::unreadable(&reason)),
             Err(refusal) => Err(refusal),
         };
         match found {
@@ -71,6 +80,13 @@ impl Shard {
                 turn.visited.push(case);
             }
             Err(refusal) => {
+                // What comes back is not here.
+                let moves = queue.iter().position(|work| work.moves.is_some());
+                if let Some(last) = absent
+                    && let Some(work) = moves.and_then(|at| queue.remove(at))
+                {
+                    self.move_case(turn, work, last);
+                }
                 let is_duty = queue.iter().any(|work| work.client.is_none());
                 if is_duty && refusal.kind == Kind::Busy {
                     self.duties.push_back(case);
@@ -96,7 +112,7 @@ impl Shard {
                 self.waiting_keys.remove(&client.key.hash);
                 turn.reply(client, Reply::Refused(answers::busy("commands of one parked case")));
             }
-            client => queue.push_back(Work { job: work.job, client }),
+            client => queue.push_back(Work { client, ..work }),
         }
     }
 

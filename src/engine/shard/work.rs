@@ -2,7 +2,7 @@
 
 use crate::case::Command;
 use crate::engine::record::{Act, Hash16};
-use crate::engine::request::{Asked, Key, Reply, Request};
+use crate::engine::request::{Asked, Key, Move, Reply, Request};
 use crate::engine::ticket::Answerer;
 use crate::engine::turn::{Job, What};
 use crate::id::CaseId;
@@ -11,6 +11,8 @@ use crate::id::CaseId;
 pub(super) struct Work {
     pub(super) job: Job,
     pub(super) client: Option<Client>,
+    /// The case leaves or comes, in place of the job.
+    pub(super) moves: Option<Box<Move>>,
 }
 
 /// Who waits for a job, and what for.
@@ -26,6 +28,10 @@ impl Work {
     pub(super) fn of(request: Request) -> Self {
         let Request { act, key, answerer } = request;
         let (case, command, act) = match act {
+            Asked::Move(case, moves) => {
+                let client = Client { key, act: Act::Case, business: None, answerer };
+                return Self { client: Some(client), moves: Some(moves), ..Self::go_on(case) };
+            }
             Asked::Case(case, command) => (case, command, Act::Case),
             Asked::Item(case, item, command) => (case, command, Act::Item(item)),
             Asked::Create { .. } | Asked::Register(_) => {
@@ -37,10 +43,10 @@ impl Work {
 
     /// Returns what lets a case go on by itself.
     pub(super) fn go_on(case: CaseId) -> Self {
-        Self { job: Job { case, registered: None, what: What::Continue }, client: None }
+        Self { job: Job { case, registered: None, what: What::Continue }, client: None, moves: None }
     }
 
     fn on(case: CaseId, command: Command, client: Option<Client>) -> Self {
-        Self { job: Job { case, registered: None, what: What::Command(command) }, client }
+        Self { job: Job { case, registered: None, what: What::Command(command) }, client, moves: None }
     }
 }

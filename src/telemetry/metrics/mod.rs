@@ -59,6 +59,8 @@ pub struct Metrics {
     pub history_bytes: Gauge,
     /// Bytes of the snapshots.
     pub snapshot_bytes: Gauge,
+    /// Bytes of the archive files.
+    pub archive_bytes: Gauge,
     /// The last frame that the newest snapshot holds.
     pub snapshot_frame: Gauge,
     /// Writes and syncs of the journal that failed.
@@ -117,6 +119,7 @@ impl Metrics {
             journal_segments_waiting: Gauge::default(),
             history_bytes: Gauge::default(),
             snapshot_bytes: Gauge::default(),
+            archive_bytes: Gauge::default(),
             snapshot_frame: Gauge::default(),
             journal_failures: Counter::default(),
             lmdb_bytes: Gauge::default(),

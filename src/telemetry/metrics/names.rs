@@ -55,6 +55,7 @@ names! {
     JOURNAL_SEGMENTS_WAITING: Gauge, "knhk_journal_segments_waiting", "", "Segments of the journal that are covered and wait for their grace to go.";
     HISTORY_BYTES: Gauge, "knhk_history_bytes", "bytes", "Size of the history files.";
     SNAPSHOT_BYTES: Gauge, "knhk_snapshot_bytes", "bytes", "Size of the snapshots.";
+    ARCHIVE_BYTES: Gauge, "knhk_archive_bytes", "bytes", "Size of the archive files.";
     SNAPSHOT_FRAME: Gauge, "knhk_snapshot_frame", "", "Last frame that the newest snapshot holds.";
     JOURNAL_FAILURES: Counter, "knhk_journal_failures_total", "", "Writes and syncs of the journal that failed.";
     LMDB_BYTES: Gauge, "knhk_lmdb_bytes", "bytes", "Size of the working LMDB environment.";

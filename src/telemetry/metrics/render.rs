@@ -28,6 +28,7 @@ pub(super) fn page(metrics: &Metrics, openmetrics: bool) -> String {
     page.gauge(names::JOURNAL_SEGMENTS_WAITING, &metrics.journal_segments_waiting);
     page.gauge(names::HISTORY_BYTES, &metrics.history_bytes);
     page.gauge(names::SNAPSHOT_BYTES, &metrics.snapshot_bytes);
+    page.gauge(names::ARCHIVE_BYTES, &metrics.archive_bytes);
     page.gauge(names::SNAPSHOT_FRAME, &metrics.snapshot_frame);
     page.counter(names::JOURNAL_FAILURES, &metrics.journal_failures);
     page.gauge(names::LMDB_BYTES, &metrics.lmdb_bytes);

@@ -8,8 +8,9 @@ use knhk::case::view::{
 };
 use knhk::engine::pending::Again;
 use knhk::engine::service::{
-    Answer, CaseFilter, CaseSummary, Fragment, Health, IsNew, ItemFilter, Maintained, Maintenance, Nets,
-    Once, Operation, Page, PageOf, Refusal, Service, SpecificationView,
+    Answer, ArchiveOrder, ArchivedSlice, CaseFilter, CaseSummary, Fragment, Health, IsNew, ItemFilter,
+    Maintained, Maintenance, Nets, Once, Operation, Page, PageOf, Refusal, RestoreOrder, Service,
+    SpecificationView,
 };
 use knhk::error::{Code, Kind};
 use knhk::id::{CaseId, ItemId, Partition, SpecNumber, Time};
@@ -92,6 +93,7 @@ impl Fake {
                 detail: "no stock".to_owned(),
                 since: NOW,
             }],
+            archived: None,
         }
     }
 
@@ -222,6 +224,7 @@ impl Service for Fake {
             created: case.created,
             changed: case.changed,
             enabled_count: 1,
+            archived: filter.is_archived.then(|| "2026-11/00000000000000000007.arc".to_owned()),
         };
         Ok(Page { items: vec![item], next: Some("token".to_owned()) })
     }
@@ -282,6 +285,23 @@ impl Service for Fake {
             Maintenance::Trim => Maintained::Trimmed { files: 3, bytes: 1_000 },
             Maintenance::Upgrade => Maintained::Upgraded { from: 1, to: 2 },
         })
+    }
+
+    fn archive(&self, order: &ArchiveOrder) -> Result<ArchivedSlice, Refusal> {
+        self.called(format!("{order:?}"));
+        Ok(ArchivedSlice {
+            cases: 3,
+            bytes: 1_000,
+            file: Some("2026-11/00000000000000000007.arc".to_owned()),
+            kept_back: 1,
+            refused: 0,
+            next: Some("20000-000000000000".to_owned()),
+        })
+    }
+
+    fn restore(&self, order: RestoreOrder) -> Result<CaseView, Refusal> {
+        self.called(format!("{order:?}"));
+        if order.case == case_id() { Ok(self.view(order.case)) } else { Err(no_case()) }
     }
 
     fn health(&self) -> Health {

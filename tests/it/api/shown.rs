@@ -170,24 +170,24 @@ fn lists_pass_their_filters_on() {
         &fake,
         ("GET", target, &[], ""),
         expect![[r#"
-        200
-        content-type: application/json
-        {
-          "items": [
+            200
+            content-type: application/json
             {
-              "id": "022pvvmar007",
-              "workflow": "urn:x:order",
-              "version": 3,
-              "state": "incident",
-              "enabled_count": 1,
-              "created": "2026-03-01T12:00:00.000000Z",
-              "changed": "2026-03-01T12:00:00.000001Z",
-              "key": "k-1"
+              "items": [
+                {
+                  "id": "022pvvmar007",
+                  "workflow": "urn:x:order",
+                  "version": 3,
+                  "state": "incident",
+                  "enabled_count": 1,
+                  "created": "2026-03-01T12:00:00.000000Z",
+                  "changed": "2026-03-01T12:00:00.000001Z",
+                  "key": "k-1"
+                }
+              ],
+              "next": "token"
             }
-          ],
-          "next": "token"
-        }
-        > CaseFilter { state: Some(Running), workflow: Some("urn:x@2"), older_than_us: Some(7776000000000) } PageOf { after: Some("t"), limit: 7 }"#]],
+            > CaseFilter { state: Some(Running), workflow: Some("urn:x@2"), older_than_us: Some(7776000000000), is_archived: false } PageOf { after: Some("t"), limit: 7 }"#]],
     );
     let target = "/workitems?case=CASE&workflow=w&task=a+b&state=enabled";
     let response = ask(&fake, "GET", target, &[], "");
@@ -445,4 +445,72 @@ fn health_has_three_answers() {
           "status": "live"
         }"#]],
     );
+}
+
+#[test]
+fn cases_leave_and_come_back() {
+    let fake = Fake::new();
+    let order = r#"{"older_than":"90d","workflow":"order","state":"completed","limit":10,"after":"t","dry_run":true}"#;
+    check(
+        &fake,
+        ("POST", "/archive", &[], order),
+        expect![[r#"
+        200
+        content-type: application/json
+        {
+          "archived": 3,
+          "bytes": 1000,
+          "file": "2026-11/00000000000000000007.arc",
+          "kept_back": 1,
+          "refused": 0,
+          "dry_run": true,
+          "next": "20000-000000000000"
+        }
+        > ArchiveOrder { older_than_us: 7776000000000, workflow: Some("order"), state: Some(Completed), limit: 10, after: Some("t"), is_trial: true }"#]],
+    );
+    for wrong in [
+        "{}",
+        r#"{"older_than":"soon"}"#,
+        r#"{"older_than":"1d","state":"running"}"#,
+        r#"{"older_than":"1d","limit":1001}"#,
+        r#"{"older_than":"1d","dry_run":1}"#,
+        r#"{"older_then":"1d"}"#,
+    ] {
+        assert_eq!(ask(&fake, "POST", "/archive", &[], wrong).status, 400, "{wrong}");
+    }
+    check(
+        &fake,
+        ("GET", "/cases?archived=true&limit=1", &[], ""),
+        expect![[r#"
+        200
+        content-type: application/json
+        {
+          "items": [
+            {
+              "id": "022pvvmar007",
+              "workflow": "urn:x:order",
+              "version": 3,
+              "state": "incident",
+              "enabled_count": 1,
+              "created": "2026-03-01T12:00:00.000000Z",
+              "changed": "2026-03-01T12:00:00.000001Z",
+              "key": "k-1",
+              "archived": true,
+              "archive": "2026-11/00000000000000000007.arc"
+            }
+          ],
+          "next": "token"
+        }
+        > CaseFilter { state: None, workflow: None, older_than_us: None, is_archived: true } PageOf { after: None, limit: 1 }"#]],
+    );
+    let fake = Fake::new();
+    let bytes: &[&str] = &["content-type: application/octet-stream"];
+    let response = ask(&fake, "POST", "/cases/CASE/restore?force=true&from=a%20backup", bytes, "KNHKCASE");
+    assert_eq!(response.status, 200);
+    assert_eq!(ask(&fake, "POST", "/cases/CASE/restore", &[], "{}").status, 200);
+    assert_eq!(ask(&fake, "POST", "/cases/CASE/restore?force=perhaps", &[], "").status, 400);
+    let calls = fake.calls().join("\n");
+    expect![[r#"
+        RestoreOrder { case: CaseId(2347315200000007), history: Some([75, 78, 72, 75, 67, 65, 83, 69]), from: "a backup", is_forced: true }
+        RestoreOrder { case: CaseId(2347315200000007), history: None, from: "a history that was sent", is_forced: false }"#]].assert_eq(&calls);
 }

@@ -101,7 +101,7 @@ fn completions_know_every_command() {
     let output =
         Command::new("bash").args(["--norc", "-c", &format!("{script}\n{question}")]).output().unwrap();
     expect![[r#"
-        register resume retry
+        register resume retry restore
         = 0
     "#]]
     .assert_eq(&home.text(&output));

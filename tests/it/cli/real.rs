@@ -178,8 +178,8 @@ fn every_request_of_a_command_is_one_that_the_interface_takes() {
         register 19 bytes, key Some("r1")
         specification urn:x:order
         Create { workflow: "w@2", data: [("a", Fragment("1"))], business_key: Some("k-1") } key None
-        CaseFilter { state: Some(Running), workflow: Some("urn:x:order"), older_than_us: Some(7776000000000) } PageOf { after: None, limit: 1 }
-        CaseFilter { state: None, workflow: None, older_than_us: None } PageOf { after: None, limit: 1 }
+        CaseFilter { state: Some(Running), workflow: Some("urn:x:order"), older_than_us: Some(7776000000000), is_archived: false } PageOf { after: None, limit: 1 }
+        CaseFilter { state: None, workflow: None, older_than_us: None, is_archived: false } PageOf { after: None, limit: 1 }
         history PageOf { after: None, limit: 1000 }
         specification urn:x:order
         Case(CaseId(CASE), Cancel { reason: "no longer wanted" }) key None

@@ -41,7 +41,7 @@ fn help_goes_to_stdout_and_wrong_usage_to_stderr_with_2() {
         "#]],
     );
     home.check(&["workflow", "list", "-h"], &expect![[r#"
-        Usage: knhk workflow list [--state <state>] [--workflow <workflow>] [--older-than <older-than>] [--limit <limit>] [--after <after>] [-q] [--json] [--color <color>]
+        Usage: knhk workflow list [--state <state>] [--workflow <workflow>] [--older-than <older-than>] [--archived] [--limit <limit>] [--after <after>] [-q] [--json] [--color <color>]
 
         List cases
 
@@ -50,6 +50,7 @@ fn help_goes_to_stdout_and_wrong_usage_to_stderr_with_2() {
                             cancelled
           --workflow        only of this specification: id, or id@version
           --older-than      only unchanged for so long, such as 90d
+          --archived        those in archives, in place of those in the live store
           --limit           most cases
           --after           where to begin: the token of an earlier answer
           -q, --quiet       print only the ids
@@ -74,7 +75,7 @@ fn help_goes_to_stdout_and_wrong_usage_to_stderr_with_2() {
     "#]],
     );
     home.check(&["workflow"], &expect![[r#"
-        ! error[KN0650]: one of the following subcommands must be present: help register validate show create list get history cancel suspend resume retry
+        ! error[KN0650]: one of the following subcommands must be present: help register validate show create list get history cancel suspend resume retry archive restore
         ! hint: knhk workflow --help
         = 2
     "#]]);

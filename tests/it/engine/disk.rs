@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use knhk::store::{
@@ -118,12 +118,17 @@ impl DiskFile for SwitchFile {
 
 /// Rows in memory that several runs share, and whose count can be wrong as if some were lost.
 #[derive(Debug, Clone, Default)]
-pub(super) struct LossyTables(Arc<(MemTables, AtomicBool)>);
+pub(super) struct LossyTables(Arc<(MemTables, AtomicBool, AtomicU64)>);
 
 impl LossyTables {
     /// Takes one row away as damage would.
     pub(super) fn remove_unseen(&self, table: Table, key: &[u8]) {
         assert!(self.0.0.remove_unseen(table, key), "there was no such row");
+    }
+
+    /// Returns how many rows were looked at since this was last asked.
+    pub(super) fn looked_at(&self) -> u64 {
+        self.0.2.swap(0, Ordering::AcqRel)
     }
 
     pub(super) fn lose(&self) {
@@ -137,7 +142,10 @@ impl Tables for LossyTables {
     }
 
     fn rows(&self, table: Table, from: &[u8], visit: &mut VisitRow<'_>) -> Result<(), Error> {
-        self.0.0.rows(table, from, visit)
+        self.0.0.rows(table, from, &mut |key, partition, value| {
+            self.0.2.fetch_add(1, Ordering::AcqRel);
+            visit(key, partition, value)
+        })
     }
 
     fn commit(&self, changes: &dyn Changes, meta: &Meta) -> Result<(), Error> {

@@ -16,21 +16,21 @@ use super::golden::{names, options, unpack};
 use crate::support::service::Place;
 
 /// Bytes from the front of which something is taken.
-struct Bytes<'a>(&'a [u8]);
+pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Bytes<'a> {
-    fn take(&mut self, count: usize) -> &'a [u8] {
+    pub(crate) fn take(&mut self, count: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(count);
         self.0 = rest;
         taken
     }
 
     /// A number of so many bytes, little-endian.
-    fn number(&mut self, count: usize) -> u64 {
+    pub(crate) fn number(&mut self, count: usize) -> u64 {
         self.take(count).iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
-    fn big(&mut self, count: usize) -> u64 {
+    pub(crate) fn big(&mut self, count: usize) -> u64 {
         self.take(count).iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
@@ -53,7 +53,7 @@ impl<'a> Bytes<'a> {
 
     /// Passes over fields of a payload or row: n number, t text or bytes, h and H 16 and 32 bytes of a hash, D data,
     /// ? something optional, [] a list, and what has a name of its own in the page.
-    fn fields(&mut self, kinds: &str) {
+    pub(crate) fn fields(&mut self, kinds: &str) {
         let mut kinds = kinds.chars();
         while let Some(kind) = kinds.next() {
             match kind {
@@ -122,7 +122,7 @@ const EVENTS: [(&str, &str); 16] = [
 ];
 const CASE_ROW: &str = "nSnn?tnnhnnnnnn[I]D";
 /// Rows by table: with their format before them, if they have one.
-const ROWS: [Option<&str>; 11] = [
+const ROWS: [Option<&str>; 12] = [
     Some("nR"),
     Some(CASE_ROW),
     Some(CASE_ROW),
@@ -134,6 +134,7 @@ const ROWS: [Option<&str>; 11] = [
     None,
     Some("?nnnnnnnnn"),
     None,
+    Some("nnnnn?tnnnh"),
 ];
 
 fn size(number: u64) -> usize {
@@ -181,9 +182,17 @@ impl Entry {
                 bytes.fields("R");
                 "registered".to_owned()
             }
-            _ => {
+            2 => {
                 bytes.fields("n");
                 "keys expired".to_owned()
+            }
+            3 => {
+                bytes.fields("nnnnn?tn");
+                "archived".to_owned()
+            }
+            _ => {
+                bytes.fields("ntt");
+                "restored".to_owned()
             }
         };
         assert!(bytes.0.is_empty(), "{} bytes are left", bytes.0.len());
@@ -265,10 +274,10 @@ fn read_frame(bytes: &[u8], before: (u64, [u8; 32]), out: &mut Entries) -> (u64,
 }
 
 /// Rows by key.
-type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+pub(crate) type Rows = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Reads a sealed file: what it says about itself, and its rows.
-fn read_sealed(path: &Path, kind: &str) -> (Vec<u8>, Rows) {
+pub(crate) fn read_sealed(path: &Path, kind: &str) -> (Vec<u8>, Rows) {
     let file = fs::read(path).unwrap();
     let (body, footer) = file.split_at(file.len() - 72);
     assert_eq!(&footer[64..], b"KNHKSEAL");
@@ -362,6 +371,8 @@ fn entries_of_engine(place: &Place) -> Vec<String> {
                 }
                 Body::Registered(_) => "registered".to_owned(),
                 Body::KeysExpired { .. } => "keys expired".to_owned(),
+                Body::Archived(_) => "archived".to_owned(),
+                Body::Restored(_) => "restored".to_owned(),
             };
             out.push(format!("{} {} {} {told}", partition.0, entry.n, entry.subject));
             true

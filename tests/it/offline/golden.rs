@@ -26,7 +26,7 @@ fn golden(name: &str) -> PathBuf {
 }
 
 /// Unpacks a golden store into a place.
-pub(super) fn unpack(name: &str) -> Place {
+pub(crate) fn unpack(name: &str) -> Place {
     let place = Place::new();
     let golden = golden(name);
     let mut folders = vec![golden.clone()];
@@ -57,7 +57,7 @@ fn format(state: &Path) -> u32 {
 }
 
 /// Returns the options of a place's store.
-pub(super) fn options(place: &Place) -> Options {
+pub(crate) fn options(place: &Place) -> Options {
     let environment = Environment { config: Some(place.path("knhk.toml")), ..Environment::default() };
     load(&environment, &Layers::system()).unwrap().config.store()
 }

@@ -6,19 +6,62 @@ use std::sync::Arc;
 use knhk::case::event::{Event, Phase};
 use knhk::case::row::Status;
 use knhk::case::{encode, view};
-use knhk::engine::record::{Body, Hash16, Record};
-use knhk::engine::service::{Answer, IsNew};
-use knhk::engine::{queries, tables};
+use knhk::engine::record::{self, Body, Hash16, Record};
+use knhk::engine::request::Found;
+use knhk::engine::service::{Answer, CaseView, IsNew};
+use knhk::engine::{past, queries, tables};
 use knhk::id::{CaseId, Partition, Time};
 use knhk::net::Net;
-use knhk::store::{self, Entry, Link, MemTables, Options};
+use knhk::store::{self, Before, Entry, Link, MemTables, Options};
 
 use super::client::{Clients, Sent, Told};
 use super::disk::SimDisk;
 use super::node::{Node, fold};
 use crate::support::interpreter::Interpreter;
 
-/// All durable entries, of history and the journal, each with the time of its frame.
+/// Returns a case as a client is shown it.
+pub(crate) fn view(node: &Node, case: CaseId) -> Result<CaseView, String> {
+    match queries::archived::row(&node.follower, case)? {
+        Some(row) => queries::archived::view(&node.reader, &node.registry, case, &row),
+        None => queries::case(&node.follower, &node.registry, case),
+    }
+    .map_err(|refusal| refusal.to_string())
+}
+
+/// Adds what left history because an archive or a restored case holds it, by partition and position. What lies in two
+/// places is the same in both.
+fn with_archives(node: &Node, entries: Vec<(Time, Entry)>) -> Result<Vec<(Time, Entry)>, String> {
+    let mut all: BTreeMap<(Partition, u64), (Time, Entry)> =
+        entries.into_iter().map(|(time, entry)| ((entry.partition, entry.n), (time, entry))).collect();
+    let mut histories = Vec::new();
+    for (_, entry) in all.values() {
+        let case = CaseId(entry.subject);
+        match record::before(&entry.payload) {
+            Before::Needed => {}
+            // A copy may lack it, and a case that was restored has no need of it: then all is here.
+            Before::Archived(id) => histories.extend(node.reader.archived(id, case).ok()),
+            Before::Within => {
+                if let Body::Restored(fact) = Record::decode(&entry.payload)?.body {
+                    histories.push(fact.history()?);
+                }
+            }
+        }
+    }
+    for history in histories {
+        past::each(&history, &mut |entry| {
+            let place = (entry.partition, entry.n);
+            let known = all.entry(place).or_insert_with(|| (Time(u64::MAX), entry.clone()));
+            if known.1 == *entry {
+                Ok(true)
+            } else {
+                Err(format!("{place:?} is another entry in an archive"))
+            }
+        })?;
+    }
+    Ok(all.into_values().collect())
+}
+
+/// All durable entries, of history, the journal and archives, each with the time of its frame.
 pub(crate) struct Journal(Vec<(Time, Entry)>);
 
 impl Journal {
@@ -53,6 +96,7 @@ impl Journal {
                 .map_err(|error| format!("reading history: {error}"))?;
         }
         entries.append(&mut in_journal);
+        let entries = with_archives(node, entries)?;
         for partition in Partition::all() {
             let last = entries.iter().rfind(|(_, entry)| entry.partition == partition);
             let (found, end) = (last.map_or(0, |(_, entry)| entry.n), positions[partition.index()]);
@@ -66,11 +110,19 @@ impl Journal {
     /// Positions have no gaps, every case's chain is unbroken, and no time goes back.
     pub(crate) fn positions_and_chains_are_whole(&self) -> Result<(), String> {
         let mut last: HashMap<Partition, (u64, Time)> = HashMap::new();
+        // That a case was archived is gone when it was restored and archived again; what it said is not needed.
+        let dispensable: BTreeSet<(Partition, u64)> = self
+            .0
+            .iter()
+            .filter(|(_, entry)| record::before(&entry.payload) == Before::Within)
+            .map(|(_, entry)| (entry.partition, entry.previous.n))
+            .collect();
         let mut chains: HashMap<u64, Link> = HashMap::new();
         for (time, entry) in &self.0 {
             let at = Record::decode(&entry.payload)?.at;
             let before = last.insert(entry.partition, (entry.n, at)).unwrap_or((0, Time(0)));
-            if entry.n != before.0 + 1 {
+            let mut missing = before.0 + 1..entry.n;
+            if entry.n <= before.0 || !missing.all(|n| dispensable.contains(&(entry.partition, n))) {
                 return Err(format!("entry {} of {:?} follows {}", entry.n, entry.partition, before.0));
             }
             if at < before.1 || *time < at {
@@ -80,7 +132,8 @@ impl Journal {
                 ));
             }
             let link = chains.entry(entry.subject).or_default();
-            if *link != entry.previous {
+            let is_dispensable = dispensable.contains(&(entry.partition, entry.previous.n));
+            if *link != entry.previous && !(is_dispensable && link.n < entry.previous.n) {
                 return Err(format!("the chain of {} is broken at {}", entry.subject, entry.n));
             }
             if entry.subject != 0 {
@@ -152,8 +205,8 @@ impl Journal {
 /// Whatever a client was shown is still so, or has gone on from there.
 pub(crate) fn shown_is_durable(node: &Node, clients: &Clients) -> Result<(), String> {
     for shown in &clients.shown {
-        let view = queries::case(&node.follower, &node.registry, shown.case)
-            .map_err(|refusal| format!("case {} was shown and is gone: {refusal}", shown.case))?;
+        let view = view(node, shown.case)
+            .map_err(|why| format!("case {} was shown and is gone: {why}", shown.case))?;
         if view.event_count < shown.event_count || view.changed < shown.changed {
             return Err(format!(
                 "case {} was shown with {} events and has {}",
@@ -175,7 +228,11 @@ impl Journal {
             }
         }
         for (case, events) in histories {
-            let rows = queries::case_rows(&node.follower, case)?.ok_or("a case without a row")?;
+            let rows = match queries::find(&node.follower, case)? {
+                Found::Rows(rows) => *rows,
+                Found::Archived(_) => continue,
+                Found::Nothing => return Err("a case without a row".to_owned()),
+            };
             if view::state(&rows.case).is_closed() {
                 continue;
             }

@@ -201,6 +201,7 @@ impl Clients {
                 heard.acknowledged += 1;
                 self.told(at, Told::Registered(Box::new(view)))
             }
+            Reply::Moved => Err("a case was moved that was not asked to".to_owned()),
             Reply::Refused(refusal) => self.refused(at, &refusal, heard),
             Reply::Repeat(repeat) => {
                 node.follow(usize::MAX)?;
@@ -222,6 +223,11 @@ impl Clients {
                         self.told(at, Told::Done(Box::new(answer)))
                     }
                     queries::Repeated::Answer(answer) => self.told(at, Told::Done(Box::new(answer))),
+                    queries::Repeated::Archived(id, row) => {
+                        let view = queries::archived::view(&node.reader, &node.registry, id, &row)
+                            .map_err(|refusal| format!("an archived case is not shown: {refusal}"))?;
+                        self.told(at, Told::Done(Box::new(Answer::Created(Box::new(view), IsNew::No))))
+                    }
                     // A specification of that number is registered, or the repeat would have failed.
                     queries::Repeated::Specification(_) => Ok(()),
                 }
@@ -284,8 +290,8 @@ impl Clients {
     pub(crate) fn read(&mut self, random: &mut Random, node: &mut Node) -> Result<(), String> {
         let Some(case) = self.any_case(random) else { return Ok(()) };
         node.follow(usize::MAX)?;
-        let view = queries::case(&node.follower, &node.registry, case)
-            .map_err(|refusal| format!("case {case} was acknowledged and is not shown: {refusal}"))?;
+        let view = super::check::view(node, case)
+            .map_err(|why| format!("case {case} was acknowledged and is not shown: {why}"))?;
         self.shown.push(Shown { case, event_count: view.event_count, changed: view.changed });
         Ok(())
     }

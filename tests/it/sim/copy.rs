@@ -30,7 +30,8 @@ pub(crate) struct Copy {
 
 impl Copy {
     pub(crate) fn begin(random: &mut Random, state: &Path, sent: &[Sent], began: Moment) -> Self {
-        let mut folders: Vec<_> = ["", "journal", "history", "snapshot"].map(|name| state.join(name)).into();
+        let mut folders: Vec<_> =
+            ["", "journal", "history", "snapshot", "archive"].map(|name| state.join(name)).into();
         shuffle(random, &mut folders);
         Self { began, sent: sent.to_vec(), folders, files: Vec::new(), reading: None, done: Vec::new() }
     }
@@ -55,6 +56,10 @@ impl Copy {
         }
         let Some(folder) = self.folders.pop() else { return false };
         let names = disk.list(&folder).expect("the disk lives");
+        if folder.ends_with("archive") {
+            self.folders.extend(names.into_iter().map(|name| folder.join(name)));
+            return true;
+        }
         self.files = names.into_iter().map(|name| folder.join(name)).collect();
         shuffle(random, &mut self.files);
         true

@@ -378,8 +378,10 @@ impl Disk for SimDisk {
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
         let mut state = self.lock();
         state.alive()?;
-        let inside = state.names.keys().filter(|path| path.parent() == Some(folder));
-        let names = inside.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
+        // Folders are there as long as something is in them.
+        let inside = state.names.keys().filter_map(|path| path.strip_prefix(folder).ok()?.iter().next());
+        let mut names: Vec<String> = inside.map(|name| name.to_string_lossy().into_owned()).collect();
+        names.dedup();
         if let Some(path) = state.going.take_if(|path| path.parent() == Some(folder)) {
             state.names.remove(&path);
         }

@@ -65,6 +65,10 @@ fn every_seed_keeps_what_was_acknowledged_and_doubles_nothing() {
     );
     assert!(total.copies > 0, "no copy came to its end");
     assert!(
+        total.archived > 0 && total.restored > 0 && total.rewritten > 0 && total.left_over > 0,
+        "nothing came of archives"
+    );
+    assert!(
         total.former > 0 && total.upgrades > 0 && total.refusals > 0,
         "the release before had nothing to do with it"
     );

@@ -7,16 +7,16 @@ use std::sync::atomic::Ordering;
 use knhk::engine::fold::EngineFold;
 use knhk::engine::loading::{self, shard_of};
 use knhk::engine::registry::Registry;
-use knhk::engine::request::{Key, Message, Question, Reply, Request, Staged};
+use knhk::engine::request::{Asked, Found, Key, Message, Move, Question, Reply, Request, Staged};
 use knhk::engine::shard::{NextTurn, Progress, Shard};
 use knhk::engine::ticket::{Ticket, ticket};
 use knhk::engine::turn::NoTimer;
 use knhk::engine::writer::{JournalState, Writer};
-use knhk::engine::{HotCores, Options, prepare, queries, record, tables};
-use knhk::id::Time;
+use knhk::engine::{HotCores, Options, archiving, prepare, queries, record, tables};
+use knhk::id::{CaseId, Time};
 use knhk::store::{
-    self, Checkpoint, Entry, Fold, Follower, Frame, Journal, JournalReader, Keeper, Kept, MemTables, Now,
-    Opened, Preparer, Rows, StoreId, Trim,
+    self, Before, Checkpoint, Entry, Fold, Follower, Frame, Journal, JournalReader, Keeper, Kept, MemTables,
+    Now, Opened, Owner, Preparer, Rows, StoreId, Trim,
 };
 
 use super::disk::SimDisk;
@@ -59,6 +59,7 @@ fn options(setting: Setting) -> Options {
         keys_max: 10_000,
         checkpoint_bytes: 100_000,
         checkpoint_us: 1_000_000,
+        archive_after_us: 0,
         reserve_bytes: 0,
     }
 }
@@ -72,6 +73,10 @@ impl Fold for Forgetful {
         let record = record::Record::decode(&entry.payload)?;
         let Some(key) = record.key else { return Ok(()) };
         rows.delete(tables::KEYS, &tables::used_key(entry.partition, record.at, &key.key))
+    }
+
+    fn before(&self, entry: &Entry) -> Before {
+        EngineFold.before(entry)
     }
 }
 
@@ -229,10 +234,47 @@ impl Node {
 
     /// Goes one step on with history and trimming. A disk that fails is tried again later; anything else is wrong.
     pub(crate) fn keep(&mut self, now: Now, trim: Trim) -> Result<Kept, String> {
-        match self.keeper.step(now, trim, &mut |_| Ok(())) {
+        match self.keep_one(now, trim) {
             Err(store::Error::Io { .. }) => Ok(Kept::Nothing),
             kept => kept.map_err(|error| format!("keeping: {error}")),
         }
+    }
+
+    fn keep_one(&mut self, now: Now, trim: Trim) -> Result<Kept, store::Error> {
+        let kept = self.keeper.step(now, trim, &mut |_| Ok(()))?;
+        if kept != Kept::Nothing {
+            return Ok(kept);
+        }
+        let Self { keeper, follower, .. } = self;
+        let of_rows = |reason: String| store::Error::Tables { reason };
+        let gone = |_, subject| {
+            let row = queries::archived::row(follower, CaseId(subject)).map_err(of_rows)?;
+            Ok(row.map(|row| (row.last.n, row.fact.id())))
+        };
+        let kept = keeper.rewrite(now, trim, &gone, &mut |_| Ok(()))?;
+        if kept != Kept::Nothing {
+            return Ok(kept);
+        }
+        keeper.remove_left_over(now, trim, &|case| {
+            Ok(match queries::find(follower, case).map_err(of_rows)? {
+                Found::Rows(_) => Owner::Store,
+                Found::Archived(row) => Owner::Archive(row.fact.id()),
+                Found::Nothing => Owner::Nobody,
+            })
+        })
+    }
+
+    /// Asks shards to let cases go, or to take them back.
+    pub(crate) fn ask_moves(&mut self, moves: Vec<(CaseId, Box<Move>)>) -> Vec<(CaseId, Ticket<Reply>)> {
+        let mut tickets = Vec::new();
+        for (case, moves) in moves {
+            let (waits, answerer) = ticket();
+            let request = Request { act: Asked::Move(case, moves), key: archiving::key_of(case), answerer };
+            let shard = shard_of(case.partition(), self.shards.len());
+            self.inboxes[shard].push_back(Message::Requests(vec![request]));
+            tickets.push((case, waits));
+        }
+        tickets
     }
 
     /// Writes a snapshot of what the last checkpoint wrote; returns whether one was written.

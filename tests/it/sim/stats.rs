@@ -20,6 +20,10 @@ pub(crate) struct Stats {
     pub(crate) former: u64,
     pub(crate) upgrades: u64,
     pub(crate) refusals: u64,
+    pub(crate) archived: u64,
+    pub(crate) restored: u64,
+    pub(crate) rewritten: u64,
+    pub(crate) left_over: u64,
 }
 
 impl Stats {
@@ -39,6 +43,10 @@ impl Stats {
         self.former += other.former;
         self.upgrades += other.upgrades;
         self.refusals += other.refusals;
+        self.archived += other.archived;
+        self.restored += other.restored;
+        self.rewritten += other.rewritten;
+        self.left_over += other.left_over;
     }
 }
 
@@ -48,7 +56,8 @@ impl fmt::Display for Stats {
             f,
             "{} acknowledged, {} repeated, {} refused, {} unknown, {} crashes, {} failed appends, {} checkpoints, \
              {} history files, {} snapshots, {} files removed, {} openings from a snapshot, {} copies, \
-             {} openings by the release before, {} upgrades, {} refusals by the release before",
+             {} openings by the release before, {} upgrades, {} refusals by the release before, \
+             {} cases archived, {} restored, {} history files written anew, {} archives left over",
             self.acknowledged,
             self.repeated,
             self.refused,
@@ -63,7 +72,11 @@ impl fmt::Display for Stats {
             self.copies,
             self.former,
             self.upgrades,
-            self.refusals
+            self.refusals,
+            self.archived,
+            self.restored,
+            self.rewritten,
+            self.left_over
         )
     }
 }

@@ -1,5 +1,6 @@
 //! One simulated world: a disk, a clock, clients and a service that dies and comes back, all from one seed.
 
+mod leaving;
 mod past;
 
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use knhk::engine::request::Message;
 use knhk::engine::service::Operation;
 use knhk::engine::shard::SERVICE_KEY_US;
 use knhk::id::Time;
-use knhk::store::{FORMAT, Kept, MemTables, Moment, Now, Options, PlantedBug, Trim};
+use knhk::store::{FORMAT, FileKind, Kept, MemTables, Moment, Now, Options, PlantedBug, Trim};
 
 use super::check;
 use super::client::{Asked, Clients};
@@ -19,6 +20,7 @@ use super::disk::{Faults, SimDisk};
 use super::node::{Node, Setting};
 use super::random::Random;
 use super::stats::Stats;
+use leaving::Leaving;
 use past::Past;
 
 const STEPS: u64 = 260;
@@ -33,6 +35,8 @@ const PAST_WORLDS: u64 = 8;
 const COPIED_WORLDS: u64 = 4;
 /// Things that are done with history and trimming while such a copy is made.
 const COPIED_KEEPS: u64 = 12;
+/// In one world in so many days pass.
+const AGING_WORLDS: u64 = 3;
 const START_US: u64 = 1_800_000_000_000_000;
 
 /// What a world is set up with.
@@ -64,11 +68,15 @@ pub(crate) struct World {
     copy: Option<Copy>,
     /// Copies begin just before files go.
     is_copied: bool,
+    /// Days pass before cases are archived, so that their keys have come to their end.
+    is_aging: bool,
     /// What the release before has to do with the store.
     past: Option<Past>,
     setting: Setting,
     node: Option<Node>,
     clients: Clients,
+    /// Cases that were asked to leave or to come back.
+    leaving: Leaving,
     stats: Stats,
 }
 
@@ -104,10 +112,12 @@ impl World {
             moment: Moment { boot: [0; 16], us: 0 },
             copy: None,
             is_copied: seed % COPIED_WORLDS == 1,
+            is_aging: seed % AGING_WORLDS == 2,
             past: (seed % PAST_WORLDS == PAST_WORLDS - 1).then(Past::new),
             setting,
             node: None,
             clients: Clients::default(),
+            leaving: Leaving::default(),
             stats: Stats::default(),
         }
     }
@@ -178,7 +188,7 @@ impl World {
         if self.may_upgrade() && self.random.is_one_in(25) {
             return self.upgrade();
         }
-        match self.random.below(46) {
+        match self.random.below(50) {
             0..=9 => {
                 let node = self.node.as_mut().expect("the service runs");
                 let count = if self.random.is_one_in(5) { 2 + self.random.index(6) } else { 1 };
@@ -218,6 +228,8 @@ impl World {
             }
             43 => self.snapshot()?,
             44 if self.copy.is_none() => self.begin_copy(),
+            46..=48 => self.archive()?,
+            49 => self.restore_case()?,
             _ => {
                 let after = self.disk.calls() + self.random.below(30);
                 self.disk.crash_at(Some(after));
@@ -239,7 +251,9 @@ impl World {
             Kept::Removed { .. } if self.past.as_ref().is_some_and(|past| !past.is_upgraded()) => {
                 return Err(format!("the release before needs it: {kept:?}"));
             }
+            Kept::Removed { kind: FileKind::Archive, .. } => self.stats.left_over += 1,
             Kept::Removed { .. } => self.stats.removed += 1,
+            Kept::Rewritten { .. } => self.stats.rewritten += 1,
             Kept::Checked { .. } => {}
             Kept::Damaged { name, why, .. } => return Err(format!("{name} is damaged: {why}")),
         }
@@ -350,6 +364,7 @@ impl World {
             answerer.answer(reply);
         }
         let heard = self.clients.listen(node)?;
+        self.leaving.listen(&mut self.stats)?;
         self.stats.acknowledged += heard.acknowledged;
         self.stats.repeated += heard.repeated;
         self.stats.refused += heard.refused;
@@ -491,6 +506,7 @@ impl World {
         self.copy = None;
         self.node = None;
         self.clients.lose_connections();
+        self.leaving.lose_connections();
         self.disk.crash_at(None);
         self.disk.set_faults(Faults::default());
         self.disk.set_budget(None);

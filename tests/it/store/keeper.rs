@@ -44,7 +44,7 @@ impl Keeping {
                 Kept::Nothing => return (written, removed),
                 Kept::History { .. } => written += 1,
                 Kept::Removed { kind, .. } => removed.push(kind),
-                Kept::Checked { .. } => {}
+                Kept::Checked { .. } | Kept::Rewritten { .. } => {}
                 Kept::Damaged { name, why, .. } => panic!("{name}: {why}"),
             }
         }
@@ -130,6 +130,7 @@ impl Keeping {
                 Kept::Checked { name } => writeln!(text, "checked {name}").unwrap(),
                 Kept::Damaged { name, .. } => writeln!(text, "damaged {name}").unwrap(),
                 Kept::Removed { name, .. } => writeln!(text, "removed {name}").unwrap(),
+                Kept::Rewritten { name, .. } => writeln!(text, "wrote {name} anew").unwrap(),
             }
         }
         panic!("it never settles");
