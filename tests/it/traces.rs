@@ -3,8 +3,8 @@
 mod collector;
 mod receiver;
 
-use std::fmt::Write;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -168,7 +168,7 @@ fn a_request_its_command_tasks_and_commit_are_one_trace_of_the_client() {
     assert!(service.stop().success());
     let cases = receiver.look(|taken| {
         let all = taken.metrics.iter().flat_map(|resource| &resource.scope_metrics);
-        let named =
+        let mut named =
             all.flat_map(|scope| &scope.metrics).filter(|metric| metric.name == "knhk_workflow_cases_total");
         named.next_back().and_then(|metric| metric.data.clone())
     });

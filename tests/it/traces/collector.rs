@@ -200,7 +200,8 @@ fn context_of(header: Option<&str>) -> Option<Context> {
 
 /// Runs one case to its end: every second one is part of a trace of its client.
 fn run_case(client: &mut Client, number: usize, out: &mut Vec<Asked>) {
-    let given = number.is_multiple_of(2).then(|| Context { trace: number as u128 + 1, span: number as u64 + 1 });
+    let given =
+        number.is_multiple_of(2).then(|| Context { trace: number as u128 + 1, span: number as u64 + 1 });
     let header = given.map(|given| given.to_string());
     let mut ask = |client: &mut Client, route, path: &str, body: &Value, task, case: &str| {
         let answer = post(client, path, header.as_deref(), body);
