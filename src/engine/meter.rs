@@ -31,7 +31,7 @@ pub(super) struct TickMeter {
     since_us: u64,
     amortised_ticks: u64,
     amortised_steps: u64,
-    warned_us: u64,
+    warned_us: Option<u64>,
 }
 
 impl TickMeter {
@@ -53,7 +53,7 @@ impl TickMeter {
             since_us: 0,
             amortised_ticks: 0,
             amortised_steps: 0,
-            warned_us: 0,
+            warned_us: None,
         }
     }
 
@@ -86,11 +86,11 @@ impl TickMeter {
         }
         let mean = self.amortised_ticks / self.amortised_steps;
         (self.amortised_ticks, self.amortised_steps) = (0, 0);
-        let is_due = now_us.saturating_sub(self.warned_us) >= WARN_EVERY_US;
+        let is_due = self.warned_us.is_none_or(|since| now_us.saturating_sub(since) >= WARN_EVERY_US);
         if mean <= self.budget || !is_due {
             return None;
         }
-        self.warned_us = now_us;
+        self.warned_us = Some(now_us);
         Some(mean)
     }
 
