@@ -38,8 +38,9 @@ where
         let Pass::Yes { dropped } = self.gate.pass() else { return };
         let mut before = prefix(*event.metadata().level()).to_owned();
         if dropped > 0 {
-            // The report rides on the next message: an event of its own would need a call site of its own.
-            before = format!("{before}{}; ", self.gate.report(dropped));
+            // The report rides on the next message: an event of its own would need a call site of its own. Whoever
+            // searches for warnings finds it, whatever the level of that message.
+            before = format!("{}{}; {before}", prefix(tracing::Level::WARN), self.gate.report(dropped));
         }
         let fields = event.metadata().fields();
         let mut texts = Texts { before, by_field: vec![None; fields.len()] };
@@ -137,15 +138,22 @@ mod tests {
             tracing::error!("dropped");
             second.store(1, std::sync::atomic::Ordering::Relaxed);
             tracing::warn!("heard again");
+            (0..4).for_each(|_| tracing::debug!("dropped in part"));
+            second.store(2, std::sync::atomic::Ordering::Relaxed);
+            tracing::info!("calm");
         });
         expect_test::expect![[r#"
             ERROR [message="error: journal is not writable"][path="/x"][bytes="7"]
             WARN [message="warning: disk is slow"]
             INFO [started="true"][ratio="0.5"]
             ERROR [message="error: under a span"]
-            WARN [message="warning: log lines dropped: 2 beyond 4 a second; heard again"]
+            WARN [message="warning: log lines dropped: 2 beyond 4 a second; warning: heard again"]
+            DEBUG [message="dropped in part"]
+            DEBUG [message="dropped in part"]
+            DEBUG [message="dropped in part"]
+            INFO [message="warning: log lines dropped: 1 beyond 4 a second; calm"]
         "#]]
         .assert_eq(&text.lock().unwrap());
-        assert_eq!(options.metrics.log_lines_dropped.get(), 2);
+        assert_eq!(options.metrics.log_lines_dropped.get(), 3);
     }
 }

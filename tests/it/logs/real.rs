@@ -116,6 +116,16 @@ fn a_slow_disk_is_told_in_words_that_a_search_finds() {
     assert!(service.stop().success(), "{}", place.log());
 }
 
+/// Sends a batch of which every line must be done, and returns what was answered to each.
+fn batch(client: &mut Client, lines: &[String]) -> Vec<Value> {
+    let headers = [("Content-Type", "application/x-ndjson")];
+    let answer = client.send("POST", "/batch", &headers, lines.join("\n").as_bytes()).unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answers: Vec<Value> = answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(answers.iter().all(|answer| answer["status"].as_u64().unwrap() < 300), "{:?}", answers.last());
+    answers
+}
+
 #[test]
 fn clients_that_cannot_be_let_in_are_told_of() {
     let mut tried = Command::new(FEW_FILES[0]);
@@ -149,15 +159,8 @@ fn a_storm_of_incidents_is_counted_in_few_lines() {
     load::register(&service);
     let mut client = service.client();
     let create = json!({"op": "create", "workflow": "order", "data": {"customer": "Ann"}}).to_string();
-    let lines = vec![create; usize::try_from(STORM).unwrap()].join("\n");
-    let headers = [("Content-Type", "application/x-ndjson")];
-    let made = client.send("POST", "/batch", &headers, lines.as_bytes()).unwrap();
-    assert_eq!(made.status, 200, "{}", made.text());
-    let answers = made.text();
-    let cases: Vec<String> = answers
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["body"]["id"].as_str().unwrap().to_owned())
-        .collect();
+    let made = batch(&mut client, &vec![create; usize::try_from(STORM).unwrap()]);
+    let cases: Vec<&str> = made.iter().map(|made| made["body"]["id"].as_str().unwrap()).collect();
     for case in &cases {
         let item = items(&mut client, case).remove(0);
         client.post(&format!("/workitems/{item}/fail"), None, &json!({"reason": "no"})).unwrap().expect(200);
