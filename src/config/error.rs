@@ -90,7 +90,7 @@ pub enum Error {
         message: String,
     },
     /// The file belongs to somebody else.
-    #[error("{} belongs to {owner}; only {owner} and root may change it", path.display())] // KN0631
+    #[error("{} belongs to {owner}; only its owner or root may change it", path.display())] // KN0631
     NotOwner {
         /// The file.
         path: PathBuf,

@@ -298,6 +298,8 @@ fn a_fix_sets_aside_what_is_wrong_and_keeps_the_old_file() {
     assert_eq!(home.file(), file);
     assert_eq!(fs::read_dir(home.path("")).unwrap().count(), 1);
     let said = mended(&home);
+    // An empty line of the file is a blank in the diff, which the expected text cannot hold.
+    let shown = said.lines().fold(String::new(), |text, line| text + line.trim_end() + "\n");
     expect![[r#"
         --- HOME/knhk.toml
         +++ HOME/knhk.toml
@@ -352,7 +354,7 @@ fn a_fix_sets_aside_what_is_wrong_and_keeps_the_old_file() {
         \ No newline at end of file
         kept as HOME/KEPT
         = 0
-    "#]].assert_eq(&said);
+    "#]].assert_eq(&shown);
     assert!(dry.contains("nothing was changed: this is what would be done\n= 0"), "{dry}");
     assert_eq!(
         dry.lines().filter(|line| line.starts_with(['+', '-'])).count(),
@@ -528,7 +530,7 @@ fn root_sets_a_key_and_the_file_keeps_its_owner() {
             warning  /etc/knhk/knhk.toml.d/10.toml:1 overrides /etc/knhk/knhk.toml
             service  does not run; it takes it at its start
             = 0
-            error[KN0631]: /etc/knhk/knhk.toml belongs to knhk; only knhk and root may change it
+            error[KN0631]: /etc/knhk/knhk.toml belongs to knhk; only its owner or root may change it
             hint: use sudo
             = 74
             error[KN0632]: could not change /etc/knhk/knhk.toml
