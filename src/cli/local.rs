@@ -64,6 +64,7 @@ impl Local {
             {
                 reading_damaged(config)
             }
+            Ok(Self::Reads(_)) if asks_for_damage(request) && is_short(config) => reading_damaged(config),
             opened => opened,
         };
         match opened {
@@ -114,6 +115,15 @@ fn reading(config: &Config) -> Result<Local, Error> {
 /// Tells whether a request is about what is damaged, and so is answered from a store that cannot be opened.
 fn asks_for_damage(request: &Request<'_>) -> bool {
     request.path.split_once('?').is_some_and(|(_, query)| query.split('&').any(|pair| pair == VERIFY))
+}
+
+/// Tells whether the working environment has folded what the journal no longer has: an opening refuses that.
+fn is_short(config: &Config) -> bool {
+    let tables = LmdbTables::open_existing(&config.cache_dir).ok().flatten();
+    let Ok(info) = store::info(&RealDisk, tables.as_ref(), &config.store()) else { return false };
+    let is_own = info.segments.last().is_some_and(|head| !head.is_copy);
+    let folded = info.environment.filter(|folded| Some(folded.store) == info.store);
+    is_own && folded.is_some_and(|folded| folded.seq > info.seq)
 }
 
 fn reading_damaged(config: &Config) -> Result<Local, Error> {

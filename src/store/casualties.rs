@@ -126,7 +126,7 @@ pub fn casualties<D: Disk>(
 struct Wreck {
     state_dir: std::path::PathBuf,
     segments: Vec<Salvaged>,
-    /// Names of history files, with whether all of each is good.
+    /// Names of all history files.
     histories: Vec<String>,
     /// What whole history files say about themselves: what they do not hold was taken out on purpose.
     whole: Vec<history::About>,
