@@ -139,7 +139,13 @@ fn a_request_its_command_tasks_and_commit_are_one_trace_of_the_client() {
         spans.iter().filter(|span| span.trace_id == given.trace.to_be_bytes()).cloned().collect();
     let mut seen = String::new();
     tree(&of_client, &given.span.to_be_bytes(), 0, &mut seen);
-    expect_test::expect![[r#""#]].assert_eq(&seen);
+    expect_test::expect![[r#"
+        POST /workitems/{id}/complete [server] http.request.method=POST http.response.status_code=200 http.route=/workitems/{id}/complete
+          case complete [internal] knhk.case.state=running knhk.operation=complete knhk.outcome=done knhk.workflow.id=order
+            commit [internal] knhk.commit.entries=1
+            task enter [internal] knhk.task.id=enter knhk.task.phase=pass knhk.workflow.id=order
+    "#]]
+    .assert_eq(&seen);
     for span in &of_client {
         assert!(span.start_time_unix_nano <= span.end_time_unix_nano, "{span:?}");
         if span.name != "POST /workitems/{id}/complete" && span.name != "commit" {
