@@ -14,24 +14,6 @@ use crate::support::wait;
 /// Pages whose blocks people paste into a shell.
 const PAGES: [&str; 5] =
     ["operations.md", "deployment.md", "implementation.md", "troubleshooting.md", "monitoring/README.md"];
-/// Commands that are told of before they are there: each is on its way. Take a line out once commands.md has it.
-const COMING: [&str; 15] = [
-    "backup create",
-    "backup list",
-    "backup verify",
-    "backup restore",
-    "workflow archive",
-    "workflow restore",
-    "workflow list --verify",
-    "config set",
-    "config fix",
-    "performance report",
-    "performance analyze",
-    "token create",
-    "token list",
-    "token revoke",
-    "workflow archive --older-than",
-];
 /// What waits for somebody, or never ends, or is to be filled in first: not in a block.
 const NOT_IN_A_BLOCK: [&str; 8] =
     ["-f\n", " -f ", "less ", "systemctl edit", "top -p", "telnet", "docker logs", "<case"];
@@ -110,21 +92,14 @@ fn every_command_that_is_named_exists() {
         .map(|rest| rest.trim_end_matches('`').split(' ').take(2).collect::<Vec<_>>().join(" "))
         .collect();
     assert!(known.contains("workflow list"), "{known:?}");
-    let nouns: BTreeSet<&str> = known
-        .iter()
-        .map(String::as_str)
-        .chain(COMING)
-        .filter_map(|command| command.split(' ').next())
-        .collect();
+    let nouns: BTreeSet<&str> =
+        known.iter().map(String::as_str).filter_map(|command| command.split(' ').next()).collect();
     for name in PAGES {
         for command in commands(&page(name)) {
             let (noun, _) = command.split_once(' ').unwrap();
             // "knhk serves" and the like are sentences.
             if nouns.contains(noun) {
-                assert!(
-                    known.contains(&command) || COMING.contains(&command.as_str()),
-                    "docs/{name}: knhk {command}"
-                );
+                assert!(known.contains(&command), "docs/{name}: knhk {command}");
             }
         }
     }
@@ -137,8 +112,7 @@ fn every_key_that_is_set_exists() {
         let text = page(name);
         for (at, opening) in text.match_indices("knhk config set ") {
             let key = text[at + opening.len()..].split(' ').next().unwrap();
-            let is_coming = key == "remote_listen";
-            assert!(is_coming || keys.contains(&format!("| `{key}` |")), "docs/{name}: {key}");
+            assert!(keys.contains(&format!("| `{key}` |")), "docs/{name}: {key}");
         }
     }
 }
