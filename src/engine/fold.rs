@@ -92,9 +92,9 @@ fn fold_case(rows: &mut Rows<'_>, time: Time, entry: &Entry, payload: &[u8]) -> 
         Some(Event::Created { .. }) => Touched::none(case),
         _ => Touched::fetch(rows, case)?,
     };
-    if touched.row.is_none() && rows.has_gaps() && entry.previous.n != 0 {
-        // What was before it is gone, because a later entry says what the case came to.
-        return Ok(());
+    if rows.has_gaps() && entry.previous.n != 0 && !touched.is_continued_by(entry) {
+        // What was just before it is gone, because a later entry says what the case came to.
+        return touched.leave(rows);
     }
     for event in &events {
         touched.prepare(rows, event)?;
@@ -164,6 +164,21 @@ impl Touched {
             break;
         }
         Ok(touched)
+    }
+
+    /// Tells whether an entry continues the last one that the case's row knows.
+    fn is_continued_by(&self, entry: &Entry) -> bool {
+        let store::Link { n, hash } = entry.previous;
+        self.row.as_ref().is_some_and(|row| row.last == Link { n, hash })
+    }
+
+    /// Puts the case's row back as it was.
+    fn leave(self, rows: &mut Rows<'_>) -> Result<(), String> {
+        let table = if self.was == Was::Closed { tables::CLOSED } else { tables::CASES };
+        match self.row {
+            Some(row) => rows.keep(table, &tables::case_key(self.case), row, Is::Perhaps),
+            None => Ok(()),
+        }
     }
 
     /// Fetches what an event is about to ask for.

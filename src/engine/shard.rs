@@ -360,7 +360,10 @@ impl Shard {
             let mut seen = HashSet::with_capacity(turn.jobs.len());
             for work in std::mem::take(&mut turn.jobs) {
                 let case = work.job.case;
-                if self.parked.contains_key(&case) {
+                if self.moving.contains(&case) {
+                    // It left or came in this very turn.
+                    self.refuse_meanwhile(turn, work);
+                } else if self.parked.contains_key(&case) {
                     self.park(turn, work);
                 } else if work.job.registered.is_none() && !self.cases.contains(case) {
                     // It was forgotten while the job waited.

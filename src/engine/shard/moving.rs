@@ -58,6 +58,11 @@ impl Shard {
         turn.reply(client, Reply::Moved);
     }
 
+    /// Refuses what is asked of a case that left or came while that is not durable: its rows are not known.
+    pub(super) fn refuse_meanwhile(&mut self, turn: &mut Turn, work: Work) {
+        self.refuse_move(turn, work, answers::busy("changes of a case that leaves or comes back"));
+    }
+
     fn refuse_move(&mut self, turn: &mut Turn, work: Work, refusal: Refusal) {
         let Some(client) = work.client else { return };
         self.waiting_keys.remove(&client.key.hash);

@@ -75,7 +75,8 @@ impl Shard {
             && let Some(case) = self.duties.pop_front()
         {
             // Whatever is taken into memory goes on by itself first.
-            if !self.cases.contains(case) && !self.parked.contains_key(&case) {
+            let is_known = self.cases.contains(case) || self.parked.contains_key(&case);
+            if !is_known && !self.moving.contains(&case) {
                 self.fetch(turn, Work::go_on(case));
             }
         }

@@ -59,8 +59,12 @@ impl Shard {
     }
 
     pub(super) fn loaded(&mut self, turn: &mut Turn, case: CaseId, found: Result<Found, Refusal>) {
-        let Some(queue) = self.parked.remove(&case) else { return };
-        let (mut queue, mut absent) = (queue, None);
+        let Some(mut queue) = self.parked.remove(&case) else { return };
+        if self.moving.contains(&case) {
+            // What was found may be what was before.
+            return queue.into_iter().for_each(|work| self.refuse_meanwhile(turn, work));
+        }
+        let mut absent = None;
         let found = match found {
             Ok(Found::Nothing) => {
                 absent = Some(Link::default());

@@ -134,7 +134,8 @@ impl Journal {
             let link = chains.entry(entry.subject).or_default();
             let is_dispensable = dispensable.contains(&(entry.partition, entry.previous.n));
             if *link != entry.previous && !(is_dispensable && link.n < entry.previous.n) {
-                return Err(format!("the chain of {} is broken at {}", entry.subject, entry.n));
+                let (case, n, before) = (CaseId(entry.subject), entry.n, entry.previous);
+                return Err(format!("the chain of {case} is broken at {n}: {before:?} is not {link:?}"));
             }
             if entry.subject != 0 {
                 *link = entry.link();
