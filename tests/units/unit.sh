@@ -262,6 +262,10 @@ install_inside() { in_tree /srv/knhk/scripts/install "$@"; }
 
 installs_again() {
     local pid
+    in_tree systemctl disable knhk
+    has "$(install_inside --binary /srv/knhk/knhk 2>&1)" 'knhk.service is disabled and stays so'
+    gives 1 in_tree systemctl is-enabled knhk
+    in_tree systemctl enable knhk
     pid=$(property MainPID)
     echo 'cache_size_mb = 300' >>"$tree/etc/knhk/knhk.toml"
     has "$(install_inside --binary /srv/knhk/knhk 2>&1)" '^upgrading' 'stays as it is' 'knhk is ready'
