@@ -105,25 +105,23 @@ impl State {
         if access.is_some() {
             pace.know();
         }
-        let response = match self.read(method, &parts.headers, body).await {
-            Err(error) => refuse_on(route, error),
-            Ok((held, body)) => {
-                let request = Request {
-                    method: method.to_owned(),
-                    path: parts.uri.path().to_owned(),
-                    query: parts.uri.query().unwrap_or_default().to_owned(),
-                    headers: headers_of(&parts.headers),
-                    body,
-                };
-                let asking = self.asker.ask(vec![request]).pop();
-                let response = match asking {
-                    Some(asking) => when_answered(asking).await,
-                    None => refuse_on(route, Error::NoAnswer),
-                };
-                drop(held);
-                response
-            }
+        let (held, body) = match self.read(method, &parts.headers, body).await {
+            Ok(read) => read,
+            // The service never heard of it, so there is nothing to tell of, least of all a line for each under load.
+            Err(error) => return self.counted(refuse_on(route, error), began),
         };
+        let request = Request {
+            method: method.to_owned(),
+            path: parts.uri.path().to_owned(),
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+            headers: headers_of(&parts.headers),
+            body,
+        };
+        let response = match self.asker.ask(vec![request]).pop() {
+            Some(asking) => when_answered(asking).await,
+            None => refuse_on(route, Error::NoAnswer),
+        };
+        drop(held);
         if let Some(access) = access.filter(|_| method != "GET" && method != "HEAD") {
             tell(&access, route, &response, peer);
         }
