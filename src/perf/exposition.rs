@@ -222,7 +222,7 @@ mod tests {
         let ticks = page.distribution("knhk_hot_path_ticks");
         assert_eq!(
             (ticks.count, ticks.mean(), ticks.percentile(99)),
-            (256, Some(10.0), Some((8.0, Some(10.0))))
+            (256, Some(10.0), Some((9.0, Some(10.0))))
         );
         assert_eq!(ticks.since(&before.distribution("knhk_hot_path_ticks")), ticks);
         assert_eq!(ticks.since(&ticks).percentile(50), None);

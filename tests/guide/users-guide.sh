@@ -180,7 +180,7 @@ before_33() { stopped_at=$(now); }
 block_33() {
     # An editor that is left without a change.
     may_end 'sudo systemctl edit' 0 1
-    effect 'the new binary is there' inside cmp target/release/knhk /usr/local/bin/knhk
+    effect 'the new binary is there' inside cmp /root/target/release/knhk /usr/local/bin/knhk
 }
 block_34() { effect 'it is healthy' healthy; }
 block_35() {
