@@ -36,7 +36,7 @@ fn wait_for_line(place: &Place, words: &str) -> String {
 fn a_case_is_worked_from_another_machine_and_the_log_says_by_whom() {
     let (mut place, address) = place();
     let mut service = place.start();
-    let fingerprint = wait_for_line(&place, "knhk serves other machines on https://");
+    let fingerprint = wait_for_line(&place, "other machines are served: https://");
     wait_for_line(&place, "there is no remote token yet");
     let admin = said(&place, &["token", "create", "--name", "boss", "--scope", "admin"]).trim().to_owned();
     let work = said(&place, &["token", "create", "--name", "billing", "--scope", "work", "--expires", "90d"]);
@@ -66,13 +66,13 @@ fn a_case_is_worked_from_another_machine_and_the_log_says_by_whom() {
         nix::sys::signal::Signal::SIGHUP,
     )
     .unwrap();
-    let twice = || (place.log().matches("knhk serves other machines").count() == 2).then_some(());
+    let twice = || (place.log().matches("other machines are served").count() == 2).then_some(());
     wait::until(PATIENCE, twice).expect("a line about the certificate");
     assert!(service.stop().success(), "{}", place.log());
     let mut service = place.start();
     let config = trusting(&certificate, tokio_rustls::rustls::DEFAULT_VERSIONS);
     assert!(Client::with(address, config, "knhk.example").is_ok(), "remote_names is in the certificate");
-    let again = wait_for_line(&place, "knhk serves other machines on https://");
+    let again = wait_for_line(&place, "other machines are served: https://");
     let only = |line: &str| line.split_once("fingerprint=").unwrap().1.to_owned();
     assert_eq!(only(&again), only(&fingerprint));
     assert_eq!(Client::tls(address, &certificate).ask("GET", &path, Some(&admin), b"").status, 200);
