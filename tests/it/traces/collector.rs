@@ -44,8 +44,9 @@ impl Collector {
     /// Starts the collector with the configuration that is shipped, but for its ports and paths; `None` without one.
     fn start() -> Option<Self> {
         let Some(binary) = wait::variable("KNHK_OTEL_COLLECTOR") else {
-            wait::absent(
-                "KNHK_OTEL_COLLECTOR is not set: scripts/otel-check builds the collector and sets it",
+            // Building one takes minutes and root: a part of scripts/test where slow tests are asked for.
+            println!(
+                "skipped: KNHK_OTEL_COLLECTOR is not set: scripts/otel-check builds the collector and sets it"
             );
             return None;
         };
