@@ -28,6 +28,12 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// Says on the real stdout that a test is run by something else, which sets what it needs.
+pub(crate) fn elsewhere(what: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "not run here: {what}");
+}
+
 /// Says on the real stdout that a tool is not there, and fails where it must be.
 pub(crate) fn absent(what: &str) {
     use std::io::Write;

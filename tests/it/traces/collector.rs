@@ -45,9 +45,7 @@ impl Collector {
     fn start() -> Option<Self> {
         let Some(binary) = wait::variable("KNHK_OTEL_COLLECTOR") else {
             // Building one takes minutes and root: a part of scripts/test where slow tests are asked for.
-            println!(
-                "skipped: KNHK_OTEL_COLLECTOR is not set: scripts/otel-check builds the collector and sets it"
-            );
+            wait::elsewhere("scripts/otel-check builds the collector and sets KNHK_OTEL_COLLECTOR");
             return None;
         };
         let folder = tempfile::Builder::new().prefix("knhk-otel-").tempdir().unwrap();
