@@ -64,6 +64,8 @@ pub fn create(options: &Options, to: &To, now: Time, host: &mut dyn Host) -> Res
     }
     let lock = RealDisk.lock(&folder.join(LOCK)).map_err(Error::io("make a file in", folder))?;
     let _lock = lock.ok_or_else(|| Error::Busy { path: folder.to_owned() })?;
+    // Root may be the first to make one, and the service's user the next.
+    give_like(&folder.join(LOCK), &options.store.state_dir);
     if target.exists() {
         return Err(Error::Exists { path: target });
     }

@@ -49,6 +49,23 @@ fn a_backup_that_cannot_be_made_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn after_root_the_owner_of_the_state_makes_backups_too() {
+    if !nix::unistd::geteuid().is_root() {
+        wait::absent("another user, because only root can become one");
+        return;
+    }
+    let (place, mut service, _) = busy();
+    assert!(service.stop().success());
+    let given = std::process::Command::new("chown").args(["-R", "65534:65534"]).arg(place.path("")).status();
+    assert!(given.unwrap().success());
+    ok(&place, &["backup", "create"]);
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let elsewhere = place.path("backup/another.tar.gz");
+    let output = place.command(&nobody).args(["backup", "create", "--to"]).arg(elsewhere).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+}
+
+#[test]
 fn whoever_may_not_write_there_is_told_so() {
     if !nix::unistd::geteuid().is_root() {
         wait::absent("another user, because only root can become one");
