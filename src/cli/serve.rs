@@ -159,8 +159,7 @@ fn start(
     metrics.start_time_seconds.set(clock.now().0 / 1_000_000);
     let connections_max = connections_for(files, sides, CONNECTIONS_MAX);
     let options = server::Options { connections_max, ..config.server() };
-    let plan = threads::plan(&config.engine().hot_cores, &threads::available_cores());
-    let server = threads::off_hot_cores(&plan, || Server::start_early(listeners, &options))?;
+    let server = off_hot_cores(config, || Server::start_early(listeners, &options))?;
     let started = start_engine(config, clock, metrics).and_then(|engine| {
         let beside = Beside::start(config, clock, &engine, bound);
         // What has started ends in order, so that nothing is held against the working environment.
@@ -183,6 +182,11 @@ fn start(
             Err(error)
         }
     }
+}
+
+/// Makes something whose threads keep off the cores of the hot ones.
+fn off_hot_cores<R: Send>(config: &Config, make: impl FnOnce() -> R + Send) -> R {
+    threads::off_hot_cores(&threads::plan(&config.engine().hot_cores, &threads::available_cores()), make)
 }
 
 fn start_engine(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Result<Arc<Node>, Error> {
@@ -211,8 +215,7 @@ impl Beside {
         // Before the first request, so that the first is traced too.
         let traces = start_traces(config, clock, engine)?;
         let service: Arc<dyn Service> = Arc::clone(engine) as Arc<dyn Service>;
-        let plan = threads::plan(&config.engine().hot_cores, &threads::available_cores());
-        let start = |bound: Bound| threads::off_hot_cores(&plan, || bound.start(service, Arc::clone(clock)));
+        let start = |bound: Bound| off_hot_cores(config, || bound.start(service, Arc::clone(clock)));
         match bound.map(start).transpose() {
             Ok(remote) => Ok(Self { traces, remote }),
             Err(error) => {
@@ -251,9 +254,8 @@ fn start_traces(
         engine.measure();
         engine.metrics().render(false)
     };
-    let plan = threads::plan(&config.engine().hot_cores, &threads::available_cores());
-    let mut threads = Threads::new(Vec::new());
-    threads::off_hot_cores(&plan, || threads.spawn("telemetry", move || exporter.run(page)))
+    let mut threads = Threads::default();
+    off_hot_cores(config, || threads.spawn("telemetry", move || exporter.run(page)))
         .map_err(Error::system("start a thread"))?;
     Ok(Some((tracer, threads)))
 }

@@ -209,7 +209,7 @@ pub fn commits(
 }
 
 /// A net of one task that leads back to itself, so that a case gives a step as often as one likes.
-const LOOP: &str = r#"<specificationSet xmlns="http://www.yawlfoundation.org/yawlschema" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" version="4.0">
+pub const LOOP: &str = r#"<specificationSet xmlns="http://www.yawlfoundation.org/yawlschema" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" version="4.0">
 <specification uri="loop"><metaData/>
 <decomposition id="Loop" isRootNet="true" xsi:type="NetFactsType"><processControlElements>
 <inputCondition id="begin"><flowsInto><nextElementRef id="turn"/></flowsInto></inputCondition>

@@ -97,7 +97,7 @@ block_24() {
     says '"status":"(ok|degraded)"'
     says '(within|over) the budget'
     effect 'all that was acknowledged before the stop is there' load_is_kept "$stopped_at"
-    load_goes_on
+    load_starts
 }
 block_25() {
     says 'knhk-backup\.timer'

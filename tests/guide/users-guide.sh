@@ -1,6 +1,6 @@
 # What each block of users-guide.md must say and bring about. scripts/guide sources this file and calls, for block N,
 # `before_N` if there is one, the block's commands at a terminal, and `block_N`. A block without a function here, and a
-# function without a block, fail. tests/guide/library has the words that are used: says, says_not, may_end, effect, inside.
+# function without a block, fail. tests/guide/library has the words that are used: says, says_in, may_end, effect, inside.
 
 # What one block leaves for a later one; a run of chosen blocks has less of it.
 old= first_backup_before=0 stopped_at=0
@@ -187,7 +187,7 @@ block_35() {
     says '"status":"(ok|degraded)"'
     says '^ID +WORKFLOW'
     effect 'all that was acknowledged before the stop is there' load_is_kept "$stopped_at"
-    load_goes_on
+    load_starts
 }
 
 # Backup and recovery

@@ -229,6 +229,57 @@ fn a_case_comes_back_as_it_was_and_goes_again() {
     assert_eq!(bench.json(&["workflow", "get", &case])["archived"], true);
 }
 
+/// Makes a plain tar file of the state, as the operations guide does.
+fn tar(place: &Place, name: &str) -> String {
+    let file = place.path(name);
+    let made = std::process::Command::new("tar").arg("-cf").arg(&file).arg(place.path("state")).status();
+    assert!(made.unwrap().code().is_some_and(|code| code < 2));
+    file.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_case_comes_out_of_a_backup_whatever_became_of_it_since_and_before() {
+    let bench = Bench::new();
+    let running = bench.running[0].clone();
+    let early = tar(&bench.place, "early.tar");
+    let restore = |case: &str, file: &str, more: &[&str]| {
+        let words = ["workflow", "restore", "--case-id", case, "--from-backup", file];
+        bench.place.knhk(&[&words[..], more].concat())
+    };
+    // What has gone on since is kept, unless it is said otherwise.
+    bench.post(&format!("/cases/{running}/cancel"), &json!({}));
+    let refused = restore(&running, &early, &[]);
+    assert_eq!(refused.status.code(), Some(1), "{}", String::from_utf8_lossy(&refused.stderr));
+    assert_eq!(bench.json(&["workflow", "get", &running])["state"], "cancelled");
+    assert!(restore(&running, &early, &["--force"]).status.success());
+    assert_eq!(bench.json(&["workflow", "get", &running])["state"], "running");
+
+    // What was archived since comes back: also what had been archived and restored before the backup was made, so that its
+    // history there does not begin with its creation.
+    let case = bench.closed[3].clone();
+    let before = bench.json(&["workflow", "get", &case]);
+    bench.archive();
+    bench.trim();
+    bench.ok(&["workflow", "restore", "--case-id", &case]);
+    bench.trim();
+    let late = tar(&bench.place, "late.tar");
+    for (file, more) in [(&late, &[][..]), (&early, &["--force"])] {
+        bench.archive();
+        bench.trim();
+        let back = restore(&case, file, more);
+        assert_eq!(back.status.code(), Some(0), "{file}: {}", String::from_utf8_lossy(&back.stderr));
+        let now = bench.json(&["workflow", "get", &case]);
+        for name in ["id", "workflow", "version", "state", "data", "created", "key"] {
+            assert_eq!(now[name], before[name], "{name} out of {file}");
+        }
+        let history = bench.json(&["workflow", "history", &case]);
+        let last = history["items"].as_array().unwrap().last().unwrap();
+        assert_eq!((&last["event"], last["from"].as_str()), (&json!("restored"), file.rsplit('/').next()));
+        bench.place.verify();
+    }
+    assert!(bench.ok(&["workflow", "list", "--verify", "-q"]).is_empty());
+}
+
 #[test]
 fn archiving_works_without_the_service_and_on_new_stores_only() {
     let mut bench = Bench::new();

@@ -18,21 +18,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use expect_test::expect;
 use serde_json::{Value, json};
 
+use knhk::perf::durable::LOOP;
+
 use crate::support::http::Client;
 use crate::support::service::{Place, Service, root};
 use crate::support::wait;
-
-/// A net of one task that leads back to itself.
-const LOOP: &str = r#"<specificationSet xmlns="http://www.yawlfoundation.org/yawlschema" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" version="4.0">
-<specification uri="loop"><metaData/>
-<decomposition id="Loop" isRootNet="true" xsi:type="NetFactsType"><processControlElements>
-<inputCondition id="begin"><flowsInto><nextElementRef id="turn"/></flowsInto></inputCondition>
-<task id="turn"><flowsInto><nextElementRef id="turn"/><predicate ordering="0">true()</predicate></flowsInto>
-<flowsInto><nextElementRef id="end"/><isDefaultFlow/></flowsInto>
-<join code="xor"/><split code="xor"/><decomposesTo id="Turn"/></task>
-<outputCondition id="end"/></processControlElements></decomposition>
-<decomposition id="Turn" xsi:type="WebServiceGatewayFactsType"/>
-</specification></specificationSet>"#;
 
 /// So many tasks one after the other, which nobody has to do.
 fn chain(tasks: usize) -> String {

@@ -63,16 +63,11 @@ pub(super) fn list(context: &mut Context, command: List) -> Result<(), Error> {
     let now = context.clock.now();
     let mut filters = filters(command.state, command.workflow, command.older_than).to_vec();
     filters.push(("archived", command.archived.then(|| "true".to_owned())));
+    let paging = Paging { limit: command.limit, after: command.after };
     if command.verify {
         filters.push(("verify", Some("true".to_owned())));
-        return verified(
-            context,
-            &filters,
-            &Paging { limit: command.limit, after: command.after },
-            command.quiet,
-        );
+        return verified(context, &filters, &paging, command.quiet);
     }
-    let paging = Paging { limit: command.limit, after: command.after };
     if command.quiet {
         return print(context, "/cases", &filters, &paging, &COLUMNS[..0], |case| vec![text(case, "id")]);
     }
