@@ -9,10 +9,10 @@ use super::history::{self, HISTORY_FOLDER};
 use super::sealed::{Moment, prepare_folder};
 use super::snapshot::{self, SNAPSHOT_FOLDER};
 use super::{
-    Act, Entry, Error, FORMAT, Fold, Level, Link, Log, MemTables, Opened, Options, Part, RealDisk, Rows,
-    Start, StoreId, Table, Tables, VerifyReport, Work, format, look, open, repair, verify,
+    Act, Before, Entry, Error, FORMAT, Fold, Level, Link, Log, MemTables, Opened, Options, Part, RealDisk,
+    Rows, Start, StoreId, Table, Tables, VerifyReport, Work, format, look, open, recall, repair, verify,
 };
-use crate::id::{Partition, Time};
+use crate::id::{CaseId, Partition, Time};
 
 const STORE: StoreId = StoreId([5; 16]);
 const MOMENT: Moment = Moment { boot: [1; 16], us: 7 };
@@ -415,4 +415,36 @@ fn a_journal_of_which_nothing_is_good_is_not_given_up_while_history_holds_what_w
     let error = repair(&Arc::new(RealDisk), &bench.options, None, Time(1), Act::Do).unwrap_err();
     assert_eq!(error.code().0, 433, "{error}");
     assert_eq!(files(&bench), before);
+}
+
+/// Says whether an entry that continues one holds what was before it.
+struct Holds(bool);
+
+impl Fold for Holds {
+    fn fold(&self, _rows: &mut Rows<'_>, _entry: &Entry) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn before(&self, entry: &Entry) -> Before {
+        if self.0 && entry.previous.n != 0 { Before::Within } else { Before::Needed }
+    }
+}
+
+#[test]
+fn a_case_is_recalled_from_the_entry_that_holds_what_was_before_it() {
+    let bench = new(FORMAT);
+    let mut store = bench.open().unwrap();
+    let (case, partition) = (CaseId(64), Partition(0));
+    let gone = Link { n: 2, hash: [9; 16] };
+    let first = Entry::new(partition, 3, case.0, gone, vec![2]);
+    let second = Entry::new(partition, 4, case.0, first.link(), vec![3]);
+    let others = (1..=2).map(|n| Entry::new(partition, n, 0, Link::default(), vec![1]));
+    store.journal.append(Time(2), others.chain([first.clone(), second.clone()]).collect()).unwrap();
+    drop(store);
+    let recalled = |holds| {
+        let fold: Arc<dyn Fold> = Arc::new(Holds(holds));
+        recall(&Arc::new(RealDisk), &bench.options, case, &fold, &|_| None)
+    };
+    assert_eq!(recalled(true).unwrap().unwrap().entries, [first, second]);
+    assert!(matches!(recalled(false), Err(Error::ChainBroken { n: 3, .. })));
 }
