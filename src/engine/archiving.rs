@@ -278,8 +278,7 @@ pub(super) fn slice<D: Disk, T: Tables>(
     if sealed.is_full {
         // Those that it had no room for come next: who has left is passed over.
         (done.next, done.kept_back) = (Some(order.after.clone().unwrap_or_else(first_token)), 0);
-    }
-    if !sealed.is_full {
+    } else {
         done.refused = (chosen.cases.len() - sealed.leaving.len()) as u64;
     }
     let deadline = deadline_in_us(limit_us);
