@@ -10,14 +10,19 @@ use knhk::id::CaseId;
 use knhk::store::{self, Fold, MemTables, RealDisk};
 use serde_json::{Value, json};
 
+use crate::hot_tar::{self, Copy, GRACE, Seen};
 use crate::offline::document::{Bytes, read_sealed};
 use crate::offline::golden;
+use crate::support::random::Random;
 use crate::support::service::{Place, Service};
+use crate::support::wait;
 
 const ORDER: &str = "examples/order/order.yawl";
 /// Cases that are closed, and cases that run on.
 const CLOSED: usize = 120;
 const RUNNING: usize = 5;
+/// Pauses from the snapshot that knows what is archived until a copy begins: somewhat less than the grace.
+const COPY_AFTER_PAUSES: u32 = 1_200;
 /// Bytes of the reason for which a case is cancelled: most of its history.
 const REASON_BYTES: usize = 3_000;
 
@@ -31,28 +36,36 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with_grace("0")
+    }
+
+    fn with_grace(grace: &str) -> Self {
         let mut place = Place::with(&[
             ("segment_bytes", "65536"),
             ("frame_bytes_max", "32768"),
             ("body_bytes_max", "32768"),
-            ("backup_grace_hours", "0"),
+            ("backup_grace_hours", grace),
             ("checkpoint_seconds", "1"),
         ]);
         let service = place.start();
         let mut bench = Self { place, service, closed: Vec::new(), running: Vec::new() };
         bench.ok(&["workflow", "register", ORDER]);
-        for number in 0..CLOSED {
-            let case = bench.create(&format!("closed {number}"), Some(&format!("order {number}")));
-            let reason = noise(number, REASON_BYTES);
-            let path = format!("/cases/{case}/cancel");
-            bench.post(&path, &json!({ "reason": reason }));
-            bench.closed.push(case);
-        }
+        bench.close(CLOSED);
         for number in 0..RUNNING {
             let case = bench.create(&format!("running {number}"), None);
             bench.running.push(case);
         }
         bench
+    }
+
+    /// Has so many more closed cases.
+    fn close(&mut self, more: usize) {
+        for number in self.closed.len()..self.closed.len() + more {
+            let case = self.create(&format!("closed {number}"), Some(&format!("order {number}")));
+            let reason = noise(number, REASON_BYTES);
+            self.post(&format!("/cases/{case}/cancel"), &json!({ "reason": reason }));
+            self.closed.push(case);
+        }
     }
 
     fn post(&self, path: &str, body: &Value) -> Value {
@@ -278,6 +291,74 @@ fn a_case_comes_out_of_a_backup_whatever_became_of_it_since_and_before() {
         bench.place.verify();
     }
     assert!(bench.ok(&["workflow", "list", "--verify", "-q"]).is_empty());
+}
+
+/// Takes a copy of a store in which history is just being written anew without the cases that are archived, and midway
+/// archives the others and restores one.
+fn take_a_copy(copy: Copy, random: &mut Random) {
+    let mut bench = Bench::with_grace(GRACE);
+    let archived = bench.archive();
+    assert_eq!(archived["archived"], CLOSED, "{archived}");
+    bench.ok(&["state", "snapshot"]);
+    bench.close(CLOSED / 3);
+    let state = bench.place.path("state");
+    // A grace after that snapshot, which the copy is to see.
+    (0..COPY_AFTER_PAUSES).for_each(|_| wait::pause());
+    let back = bench.closed[3].clone();
+    let before = Seen::now(&state);
+    let restored = Place::new();
+    copy.take(&state, &restored.path("state"), random, &|| {
+        assert_eq!(bench.archive()["archived"], CLOSED / 3);
+        bench.ok(&["workflow", "restore", "--case-id", &back]);
+        bench.ok(&["state", "snapshot"]);
+        before.wait_for_history_anew(&state);
+    });
+    assert!(before.is_whole(&state), "{copy:?} took longer than a grace of {GRACE}");
+    assert!(before.is_history_anew(&state), "history was not written anew\n{}", bench.place.log());
+    bench.check_restored(restored, &back);
+}
+
+impl Bench {
+    /// Opens a copy and compares: every case is there once, with all that happened in it.
+    fn check_restored(&self, mut place: Place, back: &str) {
+        place.verify();
+        let service = place.start();
+        let list = |more: &[&str]| -> Vec<String> {
+            let said = ok(&place, &[&["workflow", "list", "-q"], more].concat());
+            said.lines().map(str::to_owned).collect()
+        };
+        let (live, archived) = (list(&[]), list(&["--archived"]));
+        let mut found = [&live[..], &archived[..]].concat();
+        found.sort();
+        let mut expected = [&self.closed[..], &self.running[..]].concat();
+        expected.sort();
+        assert_eq!(found, expected, "each once");
+        let gone = self.closed[..CLOSED].iter().filter(|case| *case != back);
+        assert!(gone.clone().all(|case| archived.contains(case)), "what was archived before is archived");
+        let mut client = service.client();
+        for (number, case) in self.closed.iter().enumerate() {
+            let history = client.get(&format!("/cases/{case}/history?limit=1000")).unwrap().expect(200);
+            let events = history["items"].as_array().unwrap();
+            let of = |name: &str| events.iter().filter(|event| event["event"] == name).collect::<Vec<_>>();
+            let (created, closed) = (of("created"), of("closed"));
+            assert_eq!((created.len(), closed.len()), (1, 1), "{history}");
+            assert_eq!(closed[0]["reason"], noise(number, REASON_BYTES).as_str(), "{case}");
+        }
+    }
+}
+
+#[test]
+fn a_copy_taken_while_cases_leave_has_each_of_them_once() {
+    let (rounds, seed) = hot_tar::rounds_and_seed();
+    let mut random = Random(seed);
+    for round in 0..rounds {
+        let copy = Copy::of_round(round);
+        if copy.is_possible() {
+            take_a_copy(copy, &mut random);
+        } else {
+            wait::absent(&format!("archive: {copy:?}, because its program is not here"));
+        }
+    }
 }
 
 #[test]

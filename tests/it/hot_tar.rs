@@ -3,8 +3,8 @@
 //!
 //! Segments are small, a snapshot is asked for again and again, and the grace is little longer than a copy takes, so
 //! that all the time segments are sealed, history and snapshots written, and segments and snapshots trimmed. Each copy
-//! stops midway until each of these has happened since it began. No history file is trimmed, because none is written
-//! anew yet.
+//! stops midway until each of these has happened since it began. History written anew, and cases on their way into an
+//! archive, are in tests/it/archive.rs: keys of clients that are still good would hold them back here.
 //!
 //! Segments also stay until keys that the service made itself are ten minutes old, by the wall clock: libfaketime lets
 //! that one run ahead by two minutes a second. The monotonic clock is left alone. So the grace passes in seconds of the
@@ -22,8 +22,9 @@ use std::io::Write;
 use std::ops::Range;
 
 use self::clients::{Case, Clients, Working};
-use self::copy::Copy;
-use self::upkeep::{GRACE, Happened, Seen, Upkeep};
+pub(crate) use self::copy::Copy;
+use self::upkeep::{Happened, Upkeep};
+pub(crate) use self::upkeep::{GRACE, Seen};
 use crate::support::fake_time;
 use crate::support::load;
 use crate::support::random::Random;
@@ -45,9 +46,14 @@ fn number(name: &str, otherwise: u64) -> u64 {
     wait::variable(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
 }
 
+/// Returns how many copies are to be taken, and where chance begins.
+pub(crate) fn rounds_and_seed() -> (u64, u64) {
+    (number("KNHK_HOT_TAR_ROUNDS", ROUNDS), number("KNHK_HOT_TAR_SEED", 1))
+}
+
 #[test]
 fn a_copy_taken_under_load_holds_everything_acknowledged_before_it_began() {
-    let (rounds, seed) = (number("KNHK_HOT_TAR_ROUNDS", ROUNDS), number("KNHK_HOT_TAR_SEED", 1));
+    let (rounds, seed) = rounds_and_seed();
     let mut out = std::io::stdout();
     let _ = writeln!(out, "hot-tar: KNHK_HOT_TAR_SEED={seed}, {rounds} rounds");
     let mut random = Random(seed);

@@ -18,7 +18,7 @@ const PAUSES: u32 = 2;
 
 /// How a copy is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Copy {
+pub(crate) enum Copy {
     /// `tar` of the folder, in the order in which it reads it.
     Tar,
     /// `tar` of its files, last name first.
@@ -31,7 +31,7 @@ pub(super) enum Copy {
 }
 
 impl Copy {
-    pub(super) fn of_round(round: u64) -> Self {
+    pub(crate) fn of_round(round: u64) -> Self {
         let all = [Self::Tar, Self::TarShuffled, Self::Rsync, Self::TarReversed, Self::Cp];
         all[usize::try_from(round).unwrap() % all.len()]
     }
@@ -44,13 +44,13 @@ impl Copy {
         }
     }
 
-    pub(super) fn is_possible(self) -> bool {
+    pub(crate) fn is_possible(self) -> bool {
         let asked = Command::new(self.program()).arg("--version").stdout(Stdio::null()).status();
         asked.is_ok_and(|status| status.success())
     }
 
     /// Copies `from` to `to`, which is not there yet; midway it calls `midway`.
-    pub(super) fn take(self, from: &Path, to: &Path, random: &mut Random, midway: &dyn Fn()) {
+    pub(crate) fn take(self, from: &Path, to: &Path, random: &mut Random, midway: &dyn Fn()) {
         fs::create_dir_all(to).unwrap();
         match self {
             Self::Tar => tar(from, to, &[PathBuf::from(".")], midway),

@@ -11,7 +11,7 @@ use crate::support::service::Place;
 use crate::support::wait;
 
 /// How long what is no longer needed stays: longer than a copy takes, with room for a busy machine.
-pub(super) const GRACE: &str = "\"15s\"";
+pub(crate) const GRACE: &str = "\"15s\"";
 /// Steps of the clock in a turn, and pauses after each: two seconds in all.
 const TURN_STEPS: u32 = 5;
 const STEP_PAUSES: u32 = 40;
@@ -99,21 +99,31 @@ fn names(state: &Path, kind: &str) -> BTreeSet<String> {
 
 /// The files that there are at a moment.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     segments: BTreeSet<String>,
     histories: BTreeSet<String>,
     snapshots: BTreeSet<String>,
 }
 
 impl Seen {
-    pub(super) fn now(state: &Path) -> Self {
+    pub(crate) fn now(state: &Path) -> Self {
         Self { segments: names(state, "jnl"), histories: names(state, "his"), snapshots: names(state, "snp") }
     }
 
     /// Tells whether the grace of nothing is over that was needed at the moment: the snapshot that was the newest
     /// then goes a grace after the one that came after it.
-    pub(super) fn is_whole(&self, state: &Path) -> bool {
+    pub(crate) fn is_whole(&self, state: &Path) -> bool {
         self.snapshots.last().is_some_and(|newest| state.join("snapshot").join(newest).exists())
+    }
+
+    /// Tells whether a history file was written anew since the moment: the name ends with how often.
+    pub(crate) fn is_history_anew(&self, state: &Path) -> bool {
+        names(state, "his").difference(&self.histories).any(|name| !name.ends_with("-0000000000.his"))
+    }
+
+    /// Waits for that, or for so long that whoever asks then learns that it did not happen.
+    pub(crate) fn wait_for_history_anew(&self, state: &Path) {
+        wait::until(ALL_MAX, || self.is_history_anew(state).then_some(()));
     }
 }
 
