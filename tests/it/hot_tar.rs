@@ -23,8 +23,8 @@ use std::ops::Range;
 
 use self::clients::{Case, Clients, Working};
 pub(crate) use self::copy::Copy;
-use self::upkeep::{Happened, Upkeep};
 pub(crate) use self::upkeep::{GRACE, Seen};
+use self::upkeep::{Happened, Upkeep};
 use crate::support::fake_time;
 use crate::support::load;
 use crate::support::random::Random;
