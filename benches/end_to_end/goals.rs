@@ -25,7 +25,7 @@ struct Goal {
 }
 
 /// All goals that are measured here; P5 compares with another engine and is measured elsewhere.
-const GOALS: [Goal; 16] = [
+const GOALS: [Goal; 17] = [
     goal("P1", "ticks a step, 100 k live cases, p99", Better::Less, 8.0, f64::INFINITY, "ticks"),
     goal("P1 p50", "ticks a step, 100 k live cases, p50", Better::Less, 8.0, 16.0, "ticks"),
     goal("P1b 1M", "ticks a step, 1 M live cases, p50", Better::Less, 12.0, 32.0, "ticks"),
@@ -43,14 +43,8 @@ const GOALS: [Goal; 16] = [
     goal("P9", "start after kill -9 until /health is 200", Better::Less, 2.0, 10.0, "s"),
     goal("P10 verify", "state verify / cat of the same files, out of the cache", Better::Less, 2.0, 6.0, "")
         .known(30.0),
-    goal(
-        "P10 backup",
-        "backup create, archive / tar through the same compressor",
-        Better::Less,
-        1.1,
-        2.0,
-        "",
-    ),
+    goal("P10 backup", "backup create / tar through the same compressor", Better::Less, 1.1, 2.0, ""),
+    goal("P10 archive", "workflow archive / tar through the same compressor", Better::Less, 1.1, 2.0, ""),
     goal("P11", "stripped static binary", Better::Less, 10.0, 20.0, "MB"),
 ];
 

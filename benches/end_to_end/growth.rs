@@ -13,7 +13,7 @@ use super::drive::Pace;
 use super::figures::{Spread, percentile, short};
 use super::goals::Row;
 use super::world::World;
-use super::{Outcome, Setup, speed};
+use super::{Outcome, Setup, keeping, speed};
 
 /// Connections and steps a request where throughput is compared with itself.
 const CONNECTIONS: usize = 4;
@@ -23,7 +23,7 @@ const BATCH_GOAL: &str = "P4 1024";
 /// Lines of the batches of P8, each of which becomes one frame.
 const WRITE_LINES: usize = 64;
 /// Rounds of starts and verifications, which take long.
-const SLOW_ROUNDS: usize = 3;
+pub(crate) const SLOW_ROUNDS: usize = 3;
 /// The default of `checkpoint_seconds`, which P8 is measured with.
 const CHECKPOINT_SECONDS: u64 = 60;
 /// With fewer checkpoints P8 says too little.
@@ -111,7 +111,7 @@ fn starts(world: &mut World, setup: &Setup) -> Outcome<(Vec<f64>, f64)> {
 }
 
 /// Asks the system to forget what it holds of the files.
-fn forget(world: &World) -> Outcome<()> {
+pub(crate) fn forget(world: &World) -> Outcome<()> {
     use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
     for path in world.place.files() {
         let file = File::open(path)?;
@@ -202,6 +202,8 @@ pub(crate) fn closed(setup: &Setup) -> Outcome<(Vec<Value>, Vec<Row>)> {
             "anonymous_bytes": full.service.anonymous_bytes()?,
             "state_bytes_per_case": short((state - before.min(state)) as f64 / size as f64),
             "state_bytes": full.place.disk_bytes(),
+            "list_ms": listed(&full, setup, "0s")?,
+            "list_nothing_ms": listed(&full, setup, "90d")?,
         }));
         if Some(&size) == setup.closed_sizes().last() {
             let said = format!(
@@ -213,14 +215,31 @@ pub(crate) fn closed(setup: &Setup) -> Outcome<(Vec<Value>, Vec<Row>)> {
         }
     }
     drop(empty);
-    rows.extend(verified(setup, &mut full)?);
+    full.service.stop()?;
+    rows.push(verified(setup, &full)?);
+    rows.push(keeping::backed_up(setup, &full)?);
+    drop(full);
+    rows.push(keeping::archived(setup)?);
     Ok((points, rows))
+}
+
+/// Returns how many milliseconds `workflow list` takes for a page of cases that are unchanged for so long.
+fn listed(world: &World, setup: &Setup, older_than: &str) -> Outcome<Value> {
+    let mut took = Vec::new();
+    for round in 0..=setup.rounds {
+        let mut command = world.place.command();
+        command.args(["workflow", "list", "--older-than", older_than, "--limit", "100", "-q"]);
+        let took_s = timed(command.stdout(Stdio::null()).stderr(Stdio::null()))?;
+        if round > 0 {
+            took.push(took_s * 1_000.0);
+        }
+    }
+    Ok(Spread::of(&took).json())
 }
 
 /// P10: `state verify` against `cat` of the same files, turn by turn, each with the files out of the cache: what an
 /// audit finds. How fast `cat` is with the files in it is told beside it.
-fn verified(setup: &Setup, world: &mut World) -> Outcome<Vec<Row>> {
-    world.service.stop()?;
+fn verified(setup: &Setup, world: &World) -> Outcome<Row> {
     let files = world.place.files();
     let cat = || timed(Command::new("cat").args(&files).stdout(Stdio::null()));
     let (mut ratios, mut took, mut read, mut entries) = (Vec::new(), Vec::new(), Vec::new(), Value::Null);
@@ -249,13 +268,10 @@ fn verified(setup: &Setup, world: &mut World) -> Outcome<Vec<Row>> {
         cat()?
     );
     let detail = json!({ "entries": entries, "bytes": bytes, "verify_s": Spread::of(&took).json(), "cat_s": Spread::of(&read).json() });
-    Ok(vec![
-        Row::new("P10 verify", &ratios, said, detail),
-        Row::new("P10 backup", &[], "there is no backup or archive yet".to_owned(), json!({})),
-    ])
+    Ok(Row::new("P10 verify", &ratios, said, detail))
 }
 
-fn bytes_of(files: &[std::path::PathBuf]) -> Outcome<u64> {
+pub(crate) fn bytes_of(files: &[std::path::PathBuf]) -> Outcome<u64> {
     let mut sum = 0;
     for path in files {
         sum += std::fs::metadata(path)?.len();
@@ -263,7 +279,7 @@ fn bytes_of(files: &[std::path::PathBuf]) -> Outcome<u64> {
     Ok(sum)
 }
 
-fn timed(command: &mut Command) -> Outcome<f64> {
+pub(crate) fn timed(command: &mut Command) -> Outcome<f64> {
     let began = Instant::now();
     let status = command.status()?;
     if !status.success() {

@@ -13,6 +13,7 @@ mod figures;
 mod goals;
 mod growth;
 mod http;
+mod keeping;
 mod kernel;
 mod machine;
 mod place;

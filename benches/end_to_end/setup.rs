@@ -90,6 +90,15 @@ impl Setup {
         }
     }
 
+    /// Returns the number of cases that are archived.
+    pub(crate) fn archived_cases(&self) -> usize {
+        match self.mode {
+            Mode::Smoke | Mode::Quick => 20_000,
+            Mode::Ordinary => 100_000,
+            Mode::Full => 1_000_000,
+        }
+    }
+
     /// Returns the steps that P8 takes.
     pub(crate) fn written_steps(&self) -> u64 {
         match self.mode {

@@ -75,6 +75,8 @@ pub(crate) fn markdown(document: &Value) -> String {
             ("Ratio", "ratio_to_none"),
             ("Anonymous B", "anonymous_bytes"),
             ("State B a case", "state_bytes_per_case"),
+            ("A page of `list --older-than`, ms", "list_ms"),
+            ("When there is none, ms", "list_nothing_ms"),
         ],
     );
     out

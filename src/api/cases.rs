@@ -103,12 +103,15 @@ pub(super) fn list(service: &dyn Service, request: &Request) -> Result<Answered,
     }
     let page_of = PageOf { limit: page_of.limit.min(VERIFIED_CASES_MAX), ..page_of };
     let Page { items, next } = service.cases(&filter, &page_of)?;
+    let ids: Vec<CaseId> = items.iter().map(|case| case.id).collect();
+    let mut found = service.check_cases(&ids);
     let mut checked = Vec::new();
     for case in items {
-        match service.check_case(case.id) {
+        match found.remove(&case.id) {
             // It left the list just now.
-            Err(refusal) if refusal.kind == Kind::NotFound => {}
-            damage => checked.push((case, damage?)),
+            Some(Err(refusal)) if refusal.kind == Kind::NotFound => {}
+            Some(damage) => checked.push((case, damage?)),
+            None => {}
         }
     }
     let page = Page { items: checked, next };

@@ -118,11 +118,12 @@ fn raise_file_limit() -> u64 {
 }
 
 /// Returns how many connections there may be of `wanted`: all sides together at most half of all open files, so that
-/// they never keep the journal from opening its own.
-fn connections_for(files: u64, sides: u64, wanted: usize) -> usize {
+/// they never keep the journal from opening its own. `side` is the key by which it is switched on.
+fn connections_for(side: &str, files: u64, sides: u64, wanted: usize) -> usize {
     let share = usize::try_from(files / 2 / sides).unwrap_or(usize::MAX);
     if share < wanted {
-        tracing::warn!(files, connections = share, "{}", words::FEW_FILES);
+        let connections = share;
+        tracing::warn!(files, connections, "{}: {connections} of {wanted} on {side}", words::FEW_FILES);
     }
     share.min(wanted)
 }
@@ -152,12 +153,12 @@ fn start(
     let listeners = vec![Listener::tcp(config.listen)?, Listener::unix(&config.socket)?];
     let bound = remote
         .map(|options| {
-            let connections_max = connections_for(files, sides, options.connections_max);
+            let connections_max = connections_for("remote_listen", files, sides, options.connections_max);
             Remote::bind(remote::Options { connections_max, ..options })
         })
         .transpose()?;
     metrics.start_time_seconds.set(clock.now().0 / 1_000_000);
-    let connections_max = connections_for(files, sides, CONNECTIONS_MAX);
+    let connections_max = connections_for("listen", files, sides, CONNECTIONS_MAX);
     let options = server::Options { connections_max, ..config.server() };
     let server = off_hot_cores(config, || Server::start_early(listeners, &options))?;
     let started = start_engine(config, clock, metrics).and_then(|engine| {

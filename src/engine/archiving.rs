@@ -26,7 +26,8 @@ use crate::case::view;
 use crate::error::Kind;
 use crate::id::{CaseId, PARTITION_COUNT, Partition, Time};
 use crate::store::{
-    self, ARCHIVE_CASES_MAX, ArchiveId, CaseHistory, Disk, FORMAT, Follower, JournalReader, Moment, Tables,
+    self, ARCHIVE_BYTES, ARCHIVE_CASES_MAX, ArchiveId, CaseHistory, Disk, Entry, FORMAT, Follower,
+    JournalReader, Moment, Tables,
 };
 use crate::telemetry::words;
 
@@ -60,7 +61,7 @@ pub struct Sealed {
     pub bytes: u64,
     /// The cases in it.
     pub leaving: Vec<(CaseId, Box<Move>)>,
-    /// Whether it had no room for more.
+    /// Whether there was no room for more in it.
     pub is_full: bool,
 }
 
@@ -186,19 +187,15 @@ pub fn seal<D: Disk>(
     now: Time,
     moment: Moment,
 ) -> Result<Option<Sealed>, store::Error> {
-    if chosen.cases.is_empty() {
+    let (histories, is_full) = gather(&journal.keeping(), chosen);
+    if histories.is_empty() {
         return Ok(None);
     }
-    let mut cases: Vec<&(CaseId, CaseRow)> = chosen.cases.iter().collect();
-    cases.sort_unstable_by_key(|entry| entry.0);
     let mut writer = journal.begin_archive(now, moment, &chosen.specifications)?;
     let id = writer.id();
-    let mut leaving = Vec::with_capacity(cases.len());
-    for (case, row) in cases {
-        if writer.is_full() {
-            break;
-        }
-        let Some(history) = history(journal, *case, row) else { continue };
+    let mut leaving = Vec::with_capacity(histories.len());
+    for (history, row) in histories {
+        let case = history.case;
         if !writer.put(&history)? {
             tracing::warn!(%case, "{}: case {case}: its history is too long", words::CASE_STAYS);
             continue;
@@ -213,15 +210,36 @@ pub fn seal<D: Disk>(
                 business_key: row.business_key.clone(),
                 event_count: row.event_count,
             };
-            leaving.push((*case, Box::new(Move::Leave(row.last, Box::new(fact)))));
+            leaving.push((case, Box::new(Move::Leave(row.last, Box::new(fact)))));
         }
     }
     if leaving.is_empty() {
         return Ok(None);
     }
-    let is_full = writer.is_full();
     let bytes = writer.finish()?;
     Ok(Some(Sealed { id, bytes, leaving, is_full }))
+}
+
+/// Reads the histories of cases, until there are as many bytes of them as a file takes; tells whether some were left.
+/// They are read in the order in which history files have them, and given in the order of archives.
+fn gather<'a, D: Disk>(
+    journal: &JournalReader<D>,
+    chosen: &'a Chosen,
+) -> (Vec<(CaseHistory, &'a CaseRow)>, bool) {
+    let mut cases: Vec<&(CaseId, CaseRow)> = chosen.cases.iter().collect();
+    cases.sort_unstable_by_key(|(case, _)| (case.partition(), *case));
+    let (mut found, mut bytes, mut is_full) = (Vec::with_capacity(cases.len()), 0, false);
+    for (case, row) in cases {
+        is_full = bytes >= ARCHIVE_BYTES;
+        if is_full {
+            break;
+        }
+        let Some(history) = history(journal, *case, row) else { continue };
+        bytes += history.entries.iter().map(Entry::stored_bytes).sum::<usize>();
+        found.push((history, row));
+    }
+    found.sort_unstable_by_key(|(history, _)| history.case);
+    (found, is_full)
 }
 
 fn history<D: Disk>(journal: &JournalReader<D>, case: CaseId, row: &CaseRow) -> Option<CaseHistory> {

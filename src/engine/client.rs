@@ -1,5 +1,6 @@
 //! The engine as clients' requests see it: the one implementation of [`Service`] over running threads.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{LazyLock, PoisonError};
@@ -320,12 +321,11 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         queries::cases(&*shared.read(self.reading())?, &shared.registry, filter, page, now)
     }
 
-    fn check_case(&self, id: CaseId) -> Result<Option<String>, Refusal> {
+    fn check_cases(&self, ids: &[CaseId]) -> BTreeMap<CaseId, Result<Option<String>, Refusal>> {
         let shared = self.shared();
-        let rows = queries::case_rows(&*shared.read(self.reading())?, id);
-        let rows = rows.map_err(|reason| answers::unreadable(&reason))?;
-        let rows = rows.ok_or_else(|| answers::refusal(&crate::case::Error::NoCase))?;
-        Ok(proof::check(&shared.reader, id, &rows).err())
+        proof::check_cases(&shared.reader, ids, &|id| {
+            queries::case_rows(&*shared.read(self.reading())?, id).map_err(|why| answers::unreadable(&why))
+        })
     }
 
     fn items(&self, filter: &ItemFilter, page: &PageOf) -> Result<Page<ItemView>, Refusal> {

@@ -1,6 +1,7 @@
 //! The service without its threads, for reading: rows and journal of a store that is only looked at. It answers as
 //! the running engine does, by the same functions, and takes no change.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use super::answers;
@@ -182,15 +183,18 @@ impl<D: Disk, T: Tables> Service for Offline<D, T> {
         queries::cases(&self.looked.follower, &self.registry, filter, page, self.clock.now())
     }
 
-    fn check_case(&self, id: CaseId) -> Result<Option<String>, Refusal> {
+    fn check_cases(&self, ids: &[CaseId]) -> BTreeMap<CaseId, Result<Option<String>, Refusal>> {
         let Looked { journal, follower, .. } = &self.looked;
-        if let Some(loss) = self.casualties.subjects.get(&id.0) {
-            return Ok(Some(loss.to_string()));
+        let mut checked = proof::check_cases(journal, ids, &|id| {
+            self.index_head()?;
+            queries::case_rows(follower, id).map_err(|why| answers::unreadable(&why))
+        });
+        for id in ids {
+            if let Some(loss) = self.casualties.subjects.get(&id.0) {
+                checked.insert(*id, Ok(Some(loss.to_string())));
+            }
         }
-        self.index_head()?;
-        let rows = queries::case_rows(follower, id).map_err(|reason| answers::unreadable(&reason))?;
-        let rows = rows.ok_or_else(|| answers::refusal(&crate::case::Error::NoCase))?;
-        Ok(proof::check(journal, id, &rows).err())
+        checked
     }
 
     fn items(&self, filter: &ItemFilter, page: &PageOf) -> Result<Page<ItemView>, Refusal> {

@@ -1,13 +1,17 @@
 //! Whether what happened in a case comes to what its rows say: its own chain is followed back, and folded.
 
+use std::collections::BTreeMap;
+
+use super::answers;
 use super::past::Past;
 use super::queries;
 use super::record::{Body, Record};
+use super::service::Refusal;
 use super::tables;
 use super::turn::Rows;
-use crate::case::encode;
 use crate::case::event::Event;
 use crate::case::row::{CaseRow, Status};
+use crate::case::{self, encode};
 use crate::id::CaseId;
 use crate::store::{self, Disk, JournalReader, Table};
 
@@ -37,6 +41,23 @@ pub fn check<D: Disk>(journal: &JournalReader<D>, id: CaseId, rows: &Rows) -> Re
         return Err("folding its history does not give the rows of its work items".to_owned());
     }
     Ok(())
+}
+
+/// Checks many cases; `rows` gives what is known of one. Each frame that several of them have entries in is read once.
+pub(super) fn check_cases<D: Disk>(
+    journal: &JournalReader<D>,
+    ids: &[CaseId],
+    rows: &dyn Fn(CaseId) -> Result<Option<Rows>, Refusal>,
+) -> BTreeMap<CaseId, Result<Option<String>, Refusal>> {
+    let journal = journal.keeping();
+    let check = |id: CaseId| {
+        let rows = rows(id)?.ok_or_else(|| answers::refusal(&case::Error::NoCase))?;
+        Ok(check(&journal, id, &rows).err())
+    };
+    // As history files have them.
+    let mut ids = ids.to_vec();
+    ids.sort_unstable_by_key(|id| (id.partition(), *id));
+    ids.into_iter().map(|id| (id, check(id))).collect()
 }
 
 /// Returns the number of the specification that an entry of a case names: its first does, and those by which it was

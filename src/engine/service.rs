@@ -2,6 +2,7 @@
 //!
 //! `api` turns requests into these calls; the running engine and the simulator both implement them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::pending::{Again, Pending};
@@ -371,12 +372,10 @@ pub trait Service: Send + Sync {
     /// # Errors
     /// A bad token, or the service cannot say now.
     fn cases(&self, filter: &CaseFilter, page: &PageOf) -> Result<Page<CaseSummary>, Refusal>;
-    /// Follows the history of a case back by its own chain, and says what is wrong if folding it does not give the case;
-    /// `None` when all is well. Takes as long as the history is.
-    ///
-    /// # Errors
-    /// There is no such case, or the service cannot say now.
-    fn check_case(&self, id: CaseId) -> Result<Option<String>, Refusal>;
+    /// Follows the histories of cases back by their own chains, and says of each what is wrong if folding it does not give
+    /// the case; `None` when all is well. Takes as long as the histories are. Refused for a case: there is none, or the
+    /// service cannot say now.
+    fn check_cases(&self, ids: &[CaseId]) -> BTreeMap<CaseId, Result<Option<String>, Refusal>>;
     /// Lists live work items in order of their ids.
     ///
     /// # Errors

@@ -24,8 +24,8 @@ const KIND: Kind = Kind { name: *b"KNHKARCH", format: 1 };
 const NAME_ENDING: &str = ".arc";
 /// Most cases of one file.
 pub const ARCHIVE_CASES_MAX: usize = 1_000;
-/// A file takes no more cases once it has so many bytes, compressed.
-const ARCHIVE_BYTES: u64 = 64 * 1024 * 1024;
+/// A file takes no more cases once their histories have so many bytes, before they are compressed.
+pub const ARCHIVE_BYTES: usize = 64 * 1024 * 1024;
 /// Most bytes of one case's history in an archive, before it is compressed; a case that has more stays where it is.
 pub const ARCHIVED_CASE_BYTES_MAX: usize = ROW_VALUE_BYTES_MAX;
 /// Archive files that are kept open.
@@ -109,7 +109,6 @@ fn specification_key(number: u32) -> [u8; SPECIFICATION_KEY_BYTES] {
 pub struct ArchiveWriter<D: Disk> {
     id: ArchiveId,
     writer: Writer<D>,
-    case_count: usize,
 }
 
 impl<D: Disk> ArchiveWriter<D> {
@@ -133,17 +132,12 @@ impl<D: Disk> ArchiveWriter<D> {
         for (number, row) in specifications {
             writer.put(&specification_key(*number), row)?;
         }
-        Ok(Self { id, writer, case_count: 0 })
+        Ok(Self { id, writer })
     }
 
     /// Returns which file it will be.
     pub fn id(&self) -> ArchiveId {
         self.id
-    }
-
-    /// Tells whether it takes no more cases.
-    pub fn is_full(&self) -> bool {
-        self.case_count >= ARCHIVE_CASES_MAX || self.writer.bytes() >= ARCHIVE_BYTES
     }
 
     /// Puts a case; ids grow. Of its specifications only the numbers are taken. Returns whether it was put: one whose
@@ -158,7 +152,6 @@ impl<D: Disk> ArchiveWriter<D> {
             return Ok(false);
         }
         self.writer.put(&case_key(history.case), &rows)?;
-        self.case_count += 1;
         Ok(true)
     }
 

@@ -169,7 +169,7 @@ impl<D: Disk> Journal<D> {
 
     /// Returns a reader that sees durable frames, for any thread.
     pub fn reader(&self) -> JournalReader<D> {
-        JournalReader { shared: Arc::clone(&self.shared) }
+        JournalReader::new(Arc::clone(&self.shared))
     }
 
     /// Returns what fills the next segment with zeros beforehand, for the `cold` thread.

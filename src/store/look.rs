@@ -104,7 +104,7 @@ pub fn look_before_damage<D: Disk, T: Tables>(
         vec![format!("{told}; shown is the state up to frame {}, of {}", end.seq, end.time.rfc3339())];
     let ends = Ends { store, seq: end.seq, hash: end.hash };
     let shared = Shared::new(Arc::clone(disk), folder, segments, end, format);
-    let journal = JournalReader { shared: Arc::new(shared) };
+    let journal = JournalReader::new(Arc::new(shared));
     let follower = in_memory(&journal, fold, &ends, &beside, &mut warnings)?;
     Ok(Looked { journal, follower, is_beside: false, holder: None, warnings, _lock: None })
 }
@@ -158,7 +158,7 @@ pub(super) fn journal_of<D: Disk>(
     let ends = Ends { store, seq: end.seq, hash: end.hash };
     let folder = options.state_dir.join(JOURNAL_FOLDER);
     let shared = Shared::new(Arc::clone(disk), folder, segments, end, format);
-    Ok(Some((JournalReader { shared: Arc::new(shared) }, ends, warnings)))
+    Ok(Some((JournalReader::new(Arc::new(shared)), ends, warnings)))
 }
 
 /// Tells whether there is a store, or was one; nothing is made.

@@ -86,7 +86,7 @@ pub(super) fn leads<D: Disk>(
     let folder = options.state_dir.join(JOURNAL_FOLDER);
     let (segments, end) = (kept.segments.clone(), kept.end.clone());
     let shared = Shared::new(Arc::clone(disk), folder, segments, end, kept.format);
-    let reader = JournalReader { shared: Arc::new(shared) };
+    let reader = JournalReader::new(Arc::new(shared));
     for meta in beside.snapshots.values().chain(folded) {
         if disbelief(meta, &reader, &ends)?.is_none() {
             return Ok(true);

@@ -27,6 +27,7 @@ mod identity;
 mod info;
 mod journal;
 mod keeper;
+mod kept;
 mod layer;
 mod leave;
 mod lmdb;
@@ -57,7 +58,9 @@ mod sealed_tests;
 #[cfg(test)]
 mod tests;
 
-pub use archive::{ARCHIVE_CASES_MAX, ARCHIVED_CASE_BYTES_MAX, Archive, ArchiveId, ArchiveWriter};
+pub use archive::{
+    ARCHIVE_BYTES, ARCHIVE_CASES_MAX, ARCHIVED_CASE_BYTES_MAX, Archive, ArchiveId, ArchiveWriter,
+};
 pub use casualties::{Casualties, Lasts, Loss, casualties};
 pub use disk::{Disk, DiskFile, Lock, RealDisk, Stamp};
 pub use entry::{Entry, Frame, Link, Positions, StoreId};

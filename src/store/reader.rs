@@ -12,6 +12,7 @@ use super::entry::{Entry, Frame, Positions, StoreId};
 use super::error::Error;
 use super::history::HISTORY_FOLDER;
 use super::identity::{self, FORMAT, Upgraded};
+use super::kept::KeptFrames;
 use super::open::Ends;
 use super::past::CaseHistory;
 use super::sealed::Moment;
@@ -126,11 +127,13 @@ impl<D: Disk> Shared<D> {
 /// Reads durable frames, from any thread; cheap to clone.
 pub struct JournalReader<D: Disk> {
     pub(super) shared: Arc<Shared<D>>,
+    /// Frames that were read before, if any are kept.
+    kept: Option<Arc<Mutex<KeptFrames>>>,
 }
 
 impl<D: Disk> Clone for JournalReader<D> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { shared: Arc::clone(&self.shared), kept: self.kept.clone() }
     }
 }
 
@@ -143,6 +146,17 @@ struct Part {
 }
 
 impl<D: Disk> JournalReader<D> {
+    pub(super) fn new(shared: Arc<Shared<D>>) -> Self {
+        Self { shared, kept: None }
+    }
+
+    /// Returns a reader that keeps frames which it has read, for one who looks up many entries at a time. It does not see
+    /// what becomes of them on the disk after that.
+    #[must_use]
+    pub fn keeping(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), kept: Some(Arc::default()) }
+    }
+
     /// Returns the number of the last durable frame.
     pub fn seq(&self) -> u64 {
         self.shared.lock().end.seq
@@ -207,13 +221,27 @@ impl<D: Disk> JournalReader<D> {
             let reason = format!("entry {n} of partition {} should be in this segment", partition.0);
             return Err(segment.damaged(0, reason));
         };
-        let file = self.open(segment)?;
-        let decoded =
-            read_frame(segment, &file, offset)?.map_err(|reason| segment.damaged(offset, reason))?;
-        let mut entries = decoded.frame.entries.into_iter();
-        entries.find(|entry| entry.partition == partition && entry.n == n).ok_or_else(|| {
+        let frame = self.frame(segment, offset)?;
+        let found = frame.entries.iter().find(|entry| entry.partition == partition && entry.n == n);
+        found.cloned().ok_or_else(|| {
             segment.damaged(offset, format!("entry {n} of partition {} is not here", partition.0))
         })
+    }
+
+    fn frame(&self, segment: &Segment, offset: u64) -> Result<Arc<Frame>, Error> {
+        let place = (segment.header.n, offset);
+        let kept = self.kept.as_ref();
+        let kept = kept.map(|kept| kept.lock().expect("invariant: nobody panics with kept frames locked"));
+        if let Some(frame) = kept.as_ref().and_then(|kept| kept.get(place)) {
+            return Ok(frame);
+        }
+        let file = self.open(segment)?;
+        let read = read_frame(segment, &file, offset)?.map_err(|reason| segment.damaged(offset, reason))?;
+        let frame = Arc::new(read.frame);
+        if let Some(mut kept) = kept {
+            kept.put(place, &frame, read.length_bytes);
+        }
+        Ok(frame)
     }
 
     /// Begins an archive file, with the rows of the specifications that its cases run, by their numbers.

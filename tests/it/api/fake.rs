@@ -1,5 +1,6 @@
 //! A service of canned answers that writes down what it was asked.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use knhk::case::row::Status;
@@ -229,9 +230,12 @@ impl Service for Fake {
         Ok(Page { items: vec![item], next: Some("token".to_owned()) })
     }
 
-    fn check_case(&self, id: CaseId) -> Result<Option<String>, Refusal> {
-        self.called(format!("check {id}"));
-        Ok(Some("journal entry 7 is missing".to_owned()))
+    fn check_cases(&self, ids: &[CaseId]) -> BTreeMap<CaseId, Result<Option<String>, Refusal>> {
+        let check = |id: &CaseId| {
+            self.called(format!("check {id}"));
+            (*id, Ok(Some("journal entry 7 is missing".to_owned())))
+        };
+        ids.iter().map(check).collect()
     }
 
     fn items(&self, filter: &ItemFilter, page: &PageOf) -> Result<Page<ItemView>, Refusal> {
