@@ -10,7 +10,7 @@ use super::room::Room;
 use super::scratch::Scratch;
 use super::{Host, Options};
 use crate::id::Time;
-use crate::store::{self, LmdbTables, RealDisk, StoreId};
+use crate::store::{self, Level, LmdbTables, RealDisk, StoreId};
 
 /// A good backup, and what is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct Checked {
 /// It cannot be read, or is damaged: the error says where.
 pub fn check(options: &Options, path: &Path, now: Time, host: &mut dyn Host) -> Result<Checked, Error> {
     let file = File::open(path).map_err(Error::io("open", path))?;
-    let checked = check_file(options, path, file, host);
+    let checked = check_file(options, path, file, Level::Full, host);
     let record = match &checked {
         Ok(checked) => Record { is_good: true, checked: now, seq: Some(checked.seq) },
         Err(Error::Archive { .. } | Error::NotState { .. } | Error::Damaged { .. }) => {
@@ -62,6 +62,7 @@ pub(super) fn check_file(
     options: &Options,
     path: &Path,
     file: File,
+    level: Level,
     host: &mut dyn Host,
 ) -> Result<Checked, Error> {
     let own = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -69,21 +70,20 @@ pub(super) fn check_file(
     let mut room = Room::take(scratch.path(), 0, options.reserve_bytes)?;
     let bytes = file.metadata().map_err(Error::io("look at", path))?.len();
     let unpacked = archive::unpack(path, file, scratch.path(), Lasts::No, &mut room, host)?;
-    look(options, path, bytes, scratch.path(), unpacked, host)
+    look(options, (path, bytes), (scratch.path(), unpacked), level, host)
 }
 
-/// Verifies what was unpacked into `folder`.
+/// Verifies what was unpacked into a folder out of a file of so many bytes.
 pub(super) fn look(
     options: &Options,
-    path: &Path,
-    bytes: u64,
-    folder: &Path,
-    unpacked: archive::Unpacked,
+    (path, bytes): (&Path, u64),
+    (folder, unpacked): (&Path, archive::Unpacked),
+    level: Level,
     host: &mut dyn Host,
 ) -> Result<Checked, Error> {
     let archive::Unpacked { root, files, bytes: state_bytes, mut notes } = unpacked;
     let store = options_at(options, &root);
-    let report = host.verify(&store);
+    let report = host.verify(&store, level);
     // Names as they stand in the archive.
     let unpacked = format!("{}/", folder.display());
     let told = |text: String| text.replace(&unpacked, "");

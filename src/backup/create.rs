@@ -17,7 +17,7 @@ use super::room::Room;
 use super::scratch::{self, Unfinished};
 use super::{Host, Options};
 use crate::id::Time;
-use crate::store::{self, Disk, LmdbTables, RealDisk};
+use crate::store::{self, Disk, Level, LmdbTables, RealDisk};
 
 /// The file by which backups keep each other out.
 const LOCK: &str = ".knhk-backup.lock";
@@ -48,7 +48,7 @@ pub struct Created {
     pub deleted: Vec<PathBuf>,
 }
 
-/// Makes a backup, beside a running service or without one, and verifies it.
+/// Makes a backup, beside a running service or without one, and verifies that it is whole.
 ///
 /// # Errors
 /// There is no state or no space, or what was packed is not good; nothing is left of it then, and no other backup is
@@ -115,7 +115,8 @@ fn pack_once(options: &Options, temporary: &Path, host: &mut dyn Host) -> Result
     };
     write().map_err(Error::io("write the archive in", folder))?;
     let file = File::open(temporary).map_err(Error::io("open", temporary))?;
-    let checked = check::check_file(options, temporary, file, host)?;
+    // What is in it was folded when it happened; that a copy has each byte of it is proven by reading.
+    let checked = check::check_file(options, temporary, file, Level::Whole, host)?;
     if checked.seq < needed_seq {
         return Err(Error::Behind { seq: checked.seq, needed_seq });
     }
@@ -125,8 +126,10 @@ fn pack_once(options: &Options, temporary: &Path, host: &mut dyn Host) -> Result
 /// Returns the last frame that is durable now, and must be in a backup that begins now.
 fn durable_seq(options: &Options) -> Result<u64, Error> {
     let info = store::info(&RealDisk, None::<&LmdbTables>, &options.store)?;
+    // A copy that nobody has opened yet may end anywhere.
+    let is_copy = info.segments.last().is_some_and(|head| head.is_copy);
     match info.damage {
-        // A copy that nobody has opened yet may end anywhere.
+        None if !is_copy => Ok(info.seq.max(info.beside_seq)),
         None | Some(store::Error::DamagedCopy { .. }) => Ok(info.seq),
         Some(error) => {
             let findings = vec![Finding { code: error.code(), message: error.to_string() }];

@@ -186,7 +186,10 @@ impl Error {
             },
             Self::NoSpace { .. } => "free space, or name a folder on another disk by --to".to_owned(),
             Self::Busy { .. } => "wait for it to end; knhk backup list shows what is there".to_owned(),
-            Self::Behind { .. } => "try again; was knhk state trim --now run meanwhile?".to_owned(),
+            Self::Behind { .. } => {
+                "try again; was knhk state trim --now run meanwhile? If it stays so: knhk state verify"
+                    .to_owned()
+            }
             Self::InUse { .. } => "sudo systemctl stop knhk".to_owned(),
             Self::Exists { .. } => "name another file, or take that one away".to_owned(),
             Self::NoFolder { path } => {

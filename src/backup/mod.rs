@@ -9,7 +9,7 @@
 
 use std::path::PathBuf;
 
-use crate::store::{self, VerifyReport};
+use crate::store::{self, Level, VerifyReport};
 
 mod archive;
 mod case;
@@ -56,7 +56,7 @@ pub enum Work {
 /// Who makes or restores a backup.
 pub trait Host {
     /// Verifies a store that nobody has opened.
-    fn verify(&mut self, options: &store::Options) -> VerifyReport;
+    fn verify(&mut self, options: &store::Options, level: Level) -> VerifyReport;
     /// Hears how many bytes of `total_bytes` are done; of an archive it is the bytes of the file.
     fn progress(&mut self, work: Work, done_bytes: u64, total_bytes: u64);
 }

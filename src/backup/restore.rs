@@ -14,7 +14,7 @@ use super::room::Room;
 use super::scratch::{self, Scratch};
 use super::{Host, Options};
 use crate::id::Time;
-use crate::store::{Disk, Lock, RealDisk};
+use crate::store::{Disk, Level, Lock, RealDisk};
 
 /// What is renamed last, so that nothing opens before all is there.
 const JOURNAL: &str = "journal";
@@ -67,7 +67,7 @@ pub fn prepare(
     let mut room = Room::take(&state_dir, bytes, options.reserve_bytes)?;
     let unpacked = archive::unpack(path, file, scratch.path(), Lasts::Yes, &mut room, host)?;
     let root = unpacked.root.clone();
-    let checked = check::look(options, path, bytes, scratch.path(), unpacked, host)?;
+    let checked = check::look(options, (path, bytes), (scratch.path(), unpacked), Level::Full, host)?;
     let aside = state_dir.join(format!("{ASIDE}{}", now.0));
     let aside = (!moved(&state_dir)?.is_empty()).then_some(aside);
     Ok(Ready { checked, aside, state_dir, root, _scratch: scratch, _lock: lock })

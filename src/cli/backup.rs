@@ -115,11 +115,11 @@ impl<'a> Screen<'a> {
 }
 
 impl Host for Screen<'_> {
-    fn verify(&mut self, options: &store::Options) -> VerifyReport {
+    fn verify(&mut self, options: &store::Options, level: Level) -> VerifyReport {
         let mut tell = |seq: u64| {
             self.ui.progress(self.clock.monotonic_us(), &format!("verified up to frame {seq}"));
         };
-        state::verify_store(None::<&LmdbTables>, options, Level::Full, &mut tell)
+        state::verify_store(None::<&LmdbTables>, options, level, &mut tell)
     }
 
     fn progress(&mut self, work: Work, done_bytes: u64, total_bytes: u64) {

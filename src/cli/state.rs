@@ -161,8 +161,9 @@ pub(super) fn verify_store(
     let part = |part, tell: &mut dyn FnMut(u64)| {
         store::verify(&RealDisk, tables, Arc::new(EngineFold), options, level, part, tell)
     };
-    let is_quick = level == Level::Quick;
-    let count = if is_quick { 1 } else { threads::available_cores().len().clamp(1, VERIFY_PARTS_MAX) };
+    // What is folded can be shared out, what is read cannot.
+    let is_shared = level == Level::Full;
+    let count = if is_shared { threads::available_cores().len().clamp(1, VERIFY_PARTS_MAX) } else { 1 };
     let free_bytes = memory::available_bytes().unwrap_or_default();
     let rows_max = (free_bytes / VERIFY_MEMORY_SHARE / VERIFY_ROW_BYTES).max(store::PASS_ROWS) / count as u64;
     let reports = threads::side_by_side(

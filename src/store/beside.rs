@@ -67,6 +67,12 @@ impl Beside {
         Ok(Self { believes_beyond, ..Self::read(disk, &options.state_dir, Depth::Headers)? })
     }
 
+    /// Returns the last frame that any of it is of, 0 when there is nothing.
+    pub(super) fn last_seq(&self) -> u64 {
+        let history = self.history.values().flatten().map(|file| file.about.after.seq).max();
+        history.max(self.snapshots.keys().next_back().copied()).unwrap_or_default()
+    }
+
     /// Reads what there is; what is damaged as deep as it is read is left out.
     pub(super) fn read<D: Disk>(disk: &D, state_dir: &Path, depth: Depth) -> Result<Self, Error> {
         let mut out = Self::default();

@@ -41,6 +41,9 @@ pub struct Info {
     pub time: Time,
     /// The last entry of each partition.
     pub positions: Positions,
+    /// The last frame that history or a snapshot is of: one behind the last good frame tells that the journal lost its
+    /// end, unless it is a copy.
+    pub beside_seq: u64,
     /// Up to where the environment has folded.
     pub environment: Option<Meta>,
     /// Its rows by table and partition.
@@ -74,6 +77,7 @@ fn look<D: Disk, T: Tables>(disk: &D, tables: Option<&T>, options: &Options) -> 
         seq: 0,
         time: Time::default(),
         positions: [0; PARTITION_COUNT],
+        beside_seq: 0,
         environment: None,
         sums: Sums::new(),
         free_bytes: disk.free_bytes(&options.state_dir).map_err(Error::io("look at", &options.state_dir))?,
@@ -83,6 +87,9 @@ fn look<D: Disk, T: Tables>(disk: &D, tables: Option<&T>, options: &Options) -> 
         out.environment = tables.meta()?;
         out.sums = tables.sums()?;
     }
+    // Before the journal: what a running service seals is of frames that are there already.
+    let beside = Beside::of_format(disk, options)?;
+    out.beside_seq = beside.last_seq();
     let listing = Listing::read(disk, options)?;
     for name in listing.names.values().chain(&listing.temporary) {
         out.journal_bytes += file_bytes(disk, &folder.join(name))?;
@@ -90,7 +97,6 @@ fn look<D: Disk, T: Tables>(disk: &D, tables: Option<&T>, options: &Options) -> 
     if listing.names.is_empty() {
         return Ok(out);
     }
-    let beside = Beside::of_format(disk, options)?;
     let segments = match listing.chain(disk, options, &beside.covered(), listing.highest_n()) {
         Ok(segments) => segments,
         Err(error) => {

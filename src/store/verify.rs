@@ -32,6 +32,9 @@ const LEFT_OUT: &str = "an opening of this copy leaves out what lies behind";
 pub enum Level {
     /// Headers, stamps, the journal's end, and the sums of the environment.
     Quick,
+    /// Every byte against its checksum, every frame against the one before, and that files lead on from each other:
+    /// whether a copy is whole. Nothing is folded, so it takes the time of reading.
+    Whole,
     /// Every frame and chain, and every row of the environment against what folding the journal gives.
     Full,
 }
@@ -133,7 +136,7 @@ fn verify_once<D: Disk, T: Tables>(
     let mut report = VerifyReport::default();
     // Read before the journal is: what the environment holds was durable then.
     let meta = tables.map(Tables::meta).transpose();
-    let mut ground = match Ground::find_again(disk, options, part, &mut report) {
+    let mut ground = match Ground::find_again(disk, options, (level, part), &mut report) {
         Ok(ground) => ground,
         Err(error) => {
             report.findings.push(error);
@@ -158,7 +161,9 @@ fn verify_once<D: Disk, T: Tables>(
     };
     let done = match level {
         Level::Quick => verify_end(disk, &ground.segments, &mut report),
-        Level::Full => verify_all(disk, options, &mut ground, environment, fold, &mut report, progress),
+        Level::Whole | Level::Full => {
+            verify_all(disk, options, &mut ground, environment, fold, &mut report, progress)
+        }
     };
     match done {
         // An opening goes on before it.
@@ -173,6 +178,7 @@ fn verify_once<D: Disk, T: Tables>(
 
 /// What a verification stands on.
 struct Ground {
+    level: Level,
     part: Part,
     segments: Vec<Segment>,
     beside: Beside,
@@ -187,14 +193,14 @@ impl Ground {
     fn find_again<D: Disk>(
         disk: &D,
         options: &Options,
-        part: Part,
+        much: (Level, Part),
         report: &mut VerifyReport,
     ) -> Result<Self, Error> {
         let (ground, mut found) = look_anew(
             |(ground, _): &(Result<Self, Error>, VerifyReport)| ground.as_ref().err(),
             || {
                 let mut found = VerifyReport::default();
-                (Self::find(disk, options, part, &mut found), found)
+                (Self::find(disk, options, much, &mut found), found)
             },
         );
         report.notes.append(&mut found.notes);
@@ -205,12 +211,12 @@ impl Ground {
     fn find<D: Disk>(
         disk: &D,
         options: &Options,
-        part: Part,
+        (level, part): (Level, Part),
         report: &mut VerifyReport,
     ) -> Result<Self, Error> {
         let folder = options.state_dir.join(JOURNAL_FOLDER);
-        let mut out =
-            Self { part, segments: Vec::new(), beside: Beside::default(), is_copy: false, is_short: false };
+        let (segments, beside) = (Vec::new(), Beside::default());
+        let mut out = Self { level, part, segments, beside, is_copy: false, is_short: false };
         if !disk.exists(&options.state_dir).map_err(Error::io("look for", &options.state_dir))? {
             return Ok(out);
         }
@@ -386,7 +392,7 @@ fn verify_archives<D: Disk>(
     Ok(())
 }
 
-/// Walks over everything, and folds it anew.
+/// Walks over everything, once for each share of the partitions, and folds these anew.
 fn verify_all<D: Disk, T: Tables>(
     disk: &D,
     options: &Options,
@@ -400,7 +406,6 @@ fn verify_all<D: Disk, T: Tables>(
     if ground.part.number == 0 {
         verify_archives(disk, options, report, progress)?;
     }
-    let sums = environment.0.map(Tables::sums).transpose().ok().flatten().unwrap_or_default();
     let head = ground.segments.last().expect("invariant: called with at least one segment");
     let store = head.header.store;
     let begins_after = ground.segments.first().map_or(0, |first| first.header.before.seq);
@@ -411,7 +416,15 @@ fn verify_all<D: Disk, T: Tables>(
         hashes.entry(begins_after).and_modify(|hash| *hash = Some(first.header.before.hash));
     }
     let mut is_first = true;
-    for share in compare::shares(&sums, ground.part) {
+    let shares = match ground.level {
+        // Once, and nothing of it is folded.
+        Level::Whole => vec![Vec::new()],
+        Level::Quick | Level::Full => {
+            let sums = environment.0.map(Tables::sums).transpose().ok().flatten().unwrap_or_default();
+            compare::shares(&sums, ground.part)
+        }
+    };
+    for share in shares {
         let empty = Meta::empty(store);
         let mut pass = Pass::new(&share, Arc::clone(fold), empty, environment.clone(), newest.clone());
         begin(&mut pass, disk, options, ground, begins_after, report, is_first);

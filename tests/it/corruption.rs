@@ -180,6 +180,18 @@ fn damage_of_every_kind_is_found_told_and_recovered_from() {
             }
         }
         bed.check_backup(&damage, &lost);
+        // No backup is made of a damaged state; what is outside of it is made anew from it.
+        let file = bed.place.path("more.tar.gz");
+        let made = bed.place.knhk(&["backup", "create", "--to", file.to_str().unwrap()]);
+        let is_of_cache = damage.name == plant::ENVIRONMENT;
+        assert_eq!(
+            (made.status.success(), file.exists()),
+            (is_of_cache, is_of_cache),
+            "{}: {}",
+            damage.name,
+            String::from_utf8_lossy(&made.stderr)
+        );
+        drop(fs::remove_file(file));
         let mut out = std::io::stdout();
         let listed = listed.map_or_else(|| "refused".to_owned(), |listed| listed.len().to_string());
         let Expected { is_closed, .. } = expected;

@@ -9,7 +9,7 @@ use knhk::backup::{self, Error, Host, Options, Work};
 use knhk::engine::fold::EngineFold;
 use knhk::engine::proof::specification_of;
 use knhk::id::CaseId;
-use knhk::store::{self, CaseHistory, Fold, VerifyReport};
+use knhk::store::{self, CaseHistory, Fold, Level, VerifyReport};
 
 use super::{backup, busy, json_of};
 use crate::support::service::Place;
@@ -18,7 +18,7 @@ use crate::support::service::Place;
 struct Nobody;
 
 impl Host for Nobody {
-    fn verify(&mut self, _options: &store::Options) -> VerifyReport {
+    fn verify(&mut self, _options: &store::Options, _level: Level) -> VerifyReport {
         panic!("one case is proven by its own chain")
     }
 

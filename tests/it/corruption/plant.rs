@@ -13,13 +13,14 @@ use knhk::engine::fold::EngineFold;
 use knhk::engine::proof::specification_of;
 use knhk::engine::record::{Body, Record};
 use knhk::id::CaseId;
-use knhk::store::{self, Fold, VerifyReport};
+use knhk::store::{self, Fold, Level, VerifyReport};
 
 use crate::faults::flips::rest::{Kind, Rest, Resting, ending};
 use crate::support::load;
 use crate::support::service::Place;
 
 pub(super) const HISTORY_BLOCK: &str = "flipped byte in a history block";
+pub(super) const ENVIRONMENT: &str = "flipped bytes in the environment";
 
 /// Damage of one kind.
 pub(super) struct Damage {
@@ -62,7 +63,7 @@ pub(super) fn all() -> Vec<Damage> {
         damage(HISTORY_BLOCK, history_block),
         damage("flipped byte in a history file's index", history_index),
         damage("flipped byte in a snapshot", snapshot),
-        damage("flipped bytes in the environment", environment),
+        damage(ENVIRONMENT, environment),
         damage("flipped byte in the file store", identity),
         damage("segment cut short", truncated_segment),
         damage("missing segment", missing_segment),
@@ -325,7 +326,7 @@ pub(super) fn recall(place: &Place, backup: &Path, case: &str) -> usize {
 struct Nobody;
 
 impl Host for Nobody {
-    fn verify(&mut self, _options: &store::Options) -> VerifyReport {
+    fn verify(&mut self, _options: &store::Options, _level: Level) -> VerifyReport {
         panic!("one case is proven by its own chain")
     }
 
