@@ -35,7 +35,7 @@ enum Verb {
     Restore(Restore),
 }
 
-/// Back the state up, beside a running service or without one, and verify what was written
+/// Back the state up, beside a running service or without one, and verify that what was written is whole
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "create", help_triggers("-h", "--help", "help"))]
 struct Create {
