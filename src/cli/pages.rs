@@ -88,6 +88,7 @@ pub(super) static PAGES: &[(u16, &str)] = &[
     (305, include_str!("../../docs/errors/KN0305.md")),
     (306, include_str!("../../docs/errors/KN0306.md")),
     (307, include_str!("../../docs/errors/KN0307.md")),
+    (308, include_str!("../../docs/errors/KN0308.md")),
     (310, include_str!("../../docs/errors/KN0310.md")),
     (311, include_str!("../../docs/errors/KN0311.md")),
     (312, include_str!("../../docs/errors/KN0312.md")),

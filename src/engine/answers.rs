@@ -100,6 +100,15 @@ pub(super) fn busy(what: &str) -> Refusal {
     refuse(300, Kind::Busy, format!("too many {what} at once"), "ask again in a moment, and slower")
 }
 
+/// Returns that as many keys of clients are remembered as may be; `count` are the shard's.
+pub(super) fn too_many_keys(count: usize) -> Refusal {
+    let message = format!(
+        "no new idempotency key is taken: {count} are remembered here, which is all that idempotency_keys_max allows"
+    );
+    let hint = "raise idempotency_keys_max or lower idempotency_hours (knhk config set, systemctl reload knhk), or ask without a key";
+    refuse(308, Kind::Busy, message, hint)
+}
+
 /// Returns that the outcome is not known; `key` is the one to ask again with.
 pub(super) fn unknown(reason: &str, key: Option<String>) -> Refusal {
     let message = format!("outcome unknown: {reason}");

@@ -23,7 +23,7 @@ use super::service::{
     IsNew, ItemFilter, ItemView, Maintained, Maintenance, Nets, Once, Operation, Page, PageOf, Refusal,
     RestoreOrder, Service, SpecificationView,
 };
-use super::shard::{Held, QUESTIONS_MAX, UNDURABLE_BYTES_MAX};
+use super::shard::{Bounds, Held, QUESTIONS_MAX, UNDURABLE_BYTES_MAX};
 use super::shared::{CHANGED_BYTES_MAX, Inbox, OPEN_REQUESTS_FACTOR};
 use super::tables::{CASE_STATES, ITEM_STATES};
 use super::ticket::ticket;
@@ -420,6 +420,13 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         let damages = condition.damages.lock().unwrap_or_else(PoisonError::into_inner);
         health.degraded.extend(damages.iter().cloned());
         drop(damages);
+        let options = shared.options();
+        let keys_max = Bounds::of(&options, shared.inboxes.len()).keys_max;
+        if shared.inboxes.iter().any(|inbox| inbox.held().keys >= keys_max) {
+            let limit = options.keys_max;
+            let why = format!("new idempotency keys are refused: idempotency_keys_max of {limit} is reached");
+            health.degraded.push(why);
+        }
         let newest = *condition.newest_backup.lock().unwrap_or_else(PoisonError::into_inner);
         health.degraded.extend(newest.complaint(shared.clock.now()));
         let unlocked_bytes = condition.unlocked_bytes.load(Ordering::Acquire);

@@ -18,7 +18,7 @@ use super::queries;
 use super::registry::Registry;
 use super::request::{Found, Message, Question, Staged, Told};
 use super::service::Refusal;
-use super::shard::{NextTurn, Progress, Shard};
+use super::shard::{Bounds, NextTurn, Progress, Shard};
 use super::shared::{Inbox, Place, Shared};
 use super::telling::Telling;
 use super::threads::{self, Threads};
@@ -31,6 +31,7 @@ use crate::store::{
     Tables,
 };
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::labels::Queue;
 use crate::telemetry::traces::Tracer;
 use crate::telemetry::words;
 
@@ -339,6 +340,8 @@ fn run_shard<D: Disk, T: Tables>(
 ) {
     let mut meter = TickMeter::new(Arc::clone(&shared.metrics), shared.options().hot_path_ticks_max);
     let mut locked = Locked::new();
+    // Told once, until there is room again.
+    let mut are_keys_full = false;
     loop {
         // Of many clients one is always about to ask; of few, each waits for this thread to wake up.
         let is_quiet = shared.inboxes[number].open() <= SPIN_REQUESTS_MAX;
@@ -369,7 +372,18 @@ fn run_shard<D: Disk, T: Tables>(
             let budget = meter.budget();
             tracing::warn!(mean, budget, "{}: {mean}, budget {budget}", words::SLOW_STEPS);
         }
-        shared.inboxes[number].holds(&shard.held());
+        let held = shard.held();
+        shared.inboxes[number].holds(&held);
+        for queue in turned.overfull {
+            shared.metrics.queue_refused.of(queue).increment();
+            if queue == Queue::Keys && !are_keys_full {
+                are_keys_full = true;
+                tracing::warn!(shard = number, keys = held.keys, "{}", words::KEYS_FULL);
+            }
+        }
+        if are_keys_full {
+            are_keys_full = held.keys >= Bounds::of(&shared.options(), shared.inboxes.len()).keys_max;
+        }
         locked.look(&shard.cases().regions(), &shared.condition);
         shared.condition.question_count.fetch_add(turned.questions.len(), Ordering::AcqRel);
         for question in turned.questions {

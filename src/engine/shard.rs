@@ -35,6 +35,7 @@ use crate::case::event::InstanceNumber;
 use crate::case::row::Link;
 use crate::id::{CaseId, PARTITION_COUNT, Partition, Time};
 use crate::store::{self, Entry};
+use crate::telemetry::metrics::labels::Queue;
 
 use batches::{Turn, Undo};
 use keys::Keys;
@@ -88,7 +89,7 @@ impl Bounds {
         Self {
             automated_steps_max: options.automated_steps_max,
             key_us: options.key_us,
-            keys_max: options.keys_max / shards,
+            keys_max: (options.keys_max / shards).max(1),
             cache_bytes: options.cache_bytes / shards,
         }
     }
@@ -131,6 +132,8 @@ pub struct Turned {
     pub batches: Vec<Staged>,
     /// For whoever answers questions.
     pub questions: Vec<Question>,
+    /// Queues that had no room, one for each request that was refused because of that.
+    pub overfull: Vec<Queue>,
 }
 
 /// How much of what is bounded a shard holds.
@@ -330,6 +333,7 @@ impl Shard {
     fn finish(&mut self, mut turn: Turn) -> Turned {
         let questions = std::mem::take(&mut turn.questions);
         let visited = std::mem::take(&mut turn.visited);
+        let overfull = std::mem::take(&mut turn.overfull);
         let mut batches = Vec::new();
         for (staged, undo) in turn.into_batches() {
             self.batch = staged.batch;
@@ -342,7 +346,7 @@ impl Shard {
         for case in visited {
             self.forget_if_closed(case);
         }
-        Turned { batches, questions }
+        Turned { batches, questions, overfull }
     }
 
     /// Tells whether jobs have to wait for the next turn, or for the journal.

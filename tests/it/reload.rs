@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::support::http::Answer;
+use super::support::http::{Answer, Client};
+use super::support::load;
 use super::support::service::{Place, Service, root};
 
 /// Longest wait for something that a service does by itself.
@@ -51,6 +52,34 @@ fn set(place: &Place, key: &str, value: u64) -> String {
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     let said: Value = serde_json::from_str(&said).unwrap();
     said["service"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn keys_that_reach_their_limit_are_told_and_a_higher_limit_takes_more() {
+    let mut place = Place::with(&[("idempotency_keys_max", "8")]);
+    let mut service = place.start();
+    load::register(&service);
+    let mut client = service.client();
+    let order = json!({ "workflow": "order", "data": { "customer": "Ann" } });
+    let health = |client: &mut Client| client.get("/health").unwrap().text();
+    let told = "new idempotency keys are refused: idempotency_keys_max of 8 is reached";
+    let first = client.post("/cases", Some("key-1"), &order).unwrap().expect(201)["id"].clone();
+    assert!(!health(&mut client).contains(told));
+    let refused = (2..100).map(|n| client.post("/cases", Some(&format!("key-{n}")), &order).unwrap());
+    let refused = refused.map(|answer| (answer.status, answer)).find(|(status, _)| *status != 201).unwrap().1;
+    let problem = refused.expect(503);
+    assert_eq!(problem["code"], "KN0308");
+    assert!(problem["hint"].as_str().unwrap().contains("idempotency_keys_max"), "{problem}");
+    assert!(figure(&service, "knhk_queue_refused_total{queue=\"keys\"}") > 0);
+    assert!(health(&mut client).contains(told), "{}", health(&mut client));
+    assert!(place.log().contains("warning: no new idempotency keys are taken"), "{}", place.log());
+    // What is known, and what has no key, is taken as ever.
+    assert_eq!(client.post("/cases", Some("key-1"), &order).unwrap().json()["id"], first);
+    client.post("/cases", None, &order).unwrap().expect(201);
+    assert_eq!(set(&place, "idempotency_keys_max", 1_000), "took");
+    client.post("/cases", Some("another-key"), &order).unwrap().expect(201);
+    assert!(!health(&mut client).contains("idempotency keys"), "{}", health(&mut client));
+    assert!(service.stop().success(), "{}", place.log());
 }
 
 #[test]

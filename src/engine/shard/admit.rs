@@ -17,6 +17,7 @@ use crate::engine::service::IsNew;
 use crate::engine::tables::KeyRow;
 use crate::engine::turn::{Job, What};
 use crate::id::{CaseId, Partition, SpecNumber};
+use crate::telemetry::metrics::labels::Queue;
 
 impl Shard {
     pub(super) fn admit(&mut self, turn: &mut Turn, request: Request) {
@@ -40,7 +41,8 @@ impl Shard {
             return turn.answer(request, reply);
         }
         if request.key.maker == Maker::Client && self.keys.client_count() >= self.options.bounds.keys_max {
-            return turn.refuse(request, answers::busy("idempotency keys"));
+            let refusal = answers::too_many_keys(self.keys.client_count());
+            return turn.refuse_for(Queue::Keys, request, refusal);
         }
         let is_known = match &request.act {
             // More commands on a case that waits are bounded by themselves.
@@ -48,7 +50,7 @@ impl Shard {
             Asked::Create { .. } | Asked::Register(_) | Asked::Move(..) => false,
         };
         if !is_known && self.parked.len() + self.asked_business.len() >= QUESTIONS_MAX {
-            return turn.refuse(request, answers::busy("open questions"));
+            return turn.refuse_for(Queue::Helper, request, answers::busy("open questions"));
         }
         match &request.act {
             Asked::Register(_) => self.register(turn, request),
@@ -74,7 +76,7 @@ impl Shard {
         let is_asked = self.asked_business.contains_key(&hash);
         let queue = self.asked_business.entry(hash).or_default();
         if queue.len() >= PARKED_COMMANDS_MAX {
-            return turn.refuse(request, answers::busy("creates under one business key"));
+            return turn.refuse_for(Queue::Parked, request, answers::busy("creates under one business key"));
         }
         self.waiting_keys.insert(request.key.hash);
         queue.push_back(request);
@@ -89,7 +91,7 @@ impl Shard {
         }
         if let Some(queue) = self.parked.get_mut(&case) {
             if queue.len() >= PARKED_COMMANDS_MAX {
-                return turn.refuse(request, answers::busy("commands of one parked case"));
+                return turn.refuse_for(Queue::Parked, request, answers::busy("commands of one parked case"));
             }
             self.waiting_keys.insert(request.key.hash);
             return queue.push_back(Work::of(request));

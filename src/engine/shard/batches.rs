@@ -16,6 +16,7 @@ use crate::engine::traced::Traced;
 use crate::engine::turn::Tally;
 use crate::id::{CaseId, Partition, Time};
 use crate::store::Entry;
+use crate::telemetry::metrics::labels::Queue;
 
 /// What a batch changed, to be undone when it does not become durable.
 #[derive(Debug, Default)]
@@ -45,6 +46,8 @@ pub(super) struct Turn {
     pub(super) jobs: VecDeque<Work>,
     /// Closed cases that were fetched only to be asked about.
     pub(super) visited: Vec<CaseId>,
+    /// Queues that had no room, one for each request that was refused because of that.
+    pub(super) overfull: Vec<Queue>,
 }
 
 impl Turn {
@@ -59,6 +62,7 @@ impl Turn {
             questions: Vec::new(),
             jobs: VecDeque::new(),
             visited: Vec::new(),
+            overfull: Vec::new(),
         }
     }
 
@@ -86,6 +90,12 @@ impl Turn {
 
     pub(super) fn refuse(&mut self, request: Request, refusal: Refusal) {
         self.answer(request, Reply::Refused(refusal));
+    }
+
+    /// Refuses because a queue has no room.
+    pub(super) fn refuse_for(&mut self, queue: Queue, request: Request, refusal: Refusal) {
+        self.overfull.push(queue);
+        self.refuse(request, refusal);
     }
 
     /// Returns the bytes of all that was staged.

@@ -10,6 +10,7 @@ use crate::engine::record::{Archived, Body, Record};
 use crate::engine::request::{Coming, Move, Reply, Request};
 use crate::engine::service::Refusal;
 use crate::id::CaseId;
+use crate::telemetry::metrics::labels::Queue;
 
 impl Shard {
     pub(super) fn admit_move(&mut self, turn: &mut Turn, request: Request, case: CaseId) {
@@ -18,7 +19,7 @@ impl Shard {
             return turn.refuse(request, answers::busy("changes of one case"));
         }
         if !is_parked && self.parked.len() + self.asked_business.len() >= QUESTIONS_MAX {
-            return turn.refuse(request, answers::busy("open questions"));
+            return turn.refuse_for(Queue::Helper, request, answers::busy("open questions"));
         }
         self.admit_case(turn, request, case);
     }

@@ -12,6 +12,7 @@ use crate::engine::service::Refusal;
 use crate::engine::turn::{Job, Rows, What};
 use crate::error::Kind;
 use crate::id::{CaseId, PARTITION_COUNT};
+use crate::telemetry::metrics::labels::Queue;
 
 impl Shard {
     pub(super) fn told(&mut self, turn: &mut Turn, told: Told) {
@@ -114,6 +115,7 @@ impl Shard {
         match work.client {
             Some(client) if queue.len() >= PARKED_COMMANDS_MAX => {
                 self.waiting_keys.remove(&client.key.hash);
+                turn.overfull.push(Queue::Parked);
                 turn.reply(client, Reply::Refused(answers::busy("commands of one parked case")));
             }
             client => queue.push_back(Work { client, ..work }),
