@@ -206,7 +206,7 @@ fn the_blocks_of_the_implementation_guide_do_what_it_says() {
 fn every_reason_of_health_in_the_reference_is_one_that_the_service_gives() {
     let text = page("reference/http.md");
     let section = text.split("\n## Health\n").nth(1).unwrap().split("\n## ").next().unwrap();
-    let sources = ["src/engine/client.rs", "src/engine/writer.rs", "src/api/mod.rs"];
+    let sources = ["src/engine/client.rs", "src/engine/shared.rs", "src/engine/writer.rs", "src/api/mod.rs"];
     let code: String = sources.iter().map(|file| fs::read_to_string(root().join(file)).unwrap()).collect();
     let reasons: Vec<&str> =
         section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
