@@ -95,6 +95,28 @@ fn every_alert_says_what_to_do_and_where_and_has_a_test() {
     }
 }
 
+/// No engine of the tests has images of the others; what can be read is that it names what is there.
+#[test]
+fn compose_names_files_that_are_there_and_the_image_of_this_version() {
+    let folder = root().join("image/container");
+    let text = fs::read_to_string(folder.join("compose.yaml")).unwrap();
+    assert!(text.contains(&format!("image: knhk:{}\n", env!("CARGO_PKG_VERSION"))));
+    let mounted = text.lines().filter_map(|line| line.trim().strip_prefix("- ../").map(|rest| ("../", rest)));
+    let mounted = mounted.map(|(up, rest)| format!("{up}{}", rest.split(':').next().unwrap()));
+    let secret = |path: &String| path.starts_with("secrets/");
+    let named: Vec<String> =
+        values(&text, "file").into_iter().filter(|path| !secret(path)).chain(mounted).collect();
+    assert!(named.len() >= 6, "{named:?}");
+    for path in named {
+        assert!(folder.join(&path).is_file(), "{path} is not there");
+    }
+    // The secrets are the operator's; the page beside it says how to make them.
+    let page = fs::read_to_string(folder.join("README.md")).unwrap();
+    for path in values(&text, "file").into_iter().filter(secret) {
+        assert!(page.contains(path.trim_start_matches("secrets/")), "{path} is not on the page");
+    }
+}
+
 #[test]
 fn promtool_finds_the_rules_right_and_every_alert_fires() {
     let Some(promtool) = prometheus::program("promtool") else { return wait::absent("promtool is not here") };
