@@ -8,6 +8,8 @@ use std::time::Instant;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use knhk::backup::EFFORT;
+use knhk::store::SEALED_COMPRESSION_LEVEL;
 use serde_json::{Value, json};
 
 use super::figures::{Spread, percentile};
@@ -15,11 +17,6 @@ use super::goals::Row;
 use super::growth::{SLOW_ROUNDS, bytes_of, forget, timed};
 use super::world::World;
 use super::{Outcome, Setup};
-
-/// The effort that `knhk backup create` packs with (src/backup/create.rs).
-const GZIP_EFFORT: u32 = 1;
-/// The level that archive files are packed with (src/store/sealed.rs).
-const ZSTD_LEVEL: i32 = 1;
 
 /// P10: `backup create`, which verifies what it wrote, against `tar` of the state alone. Both find the files out of the
 /// cache, as a backup at night does, and both end on stable storage.
@@ -29,7 +26,7 @@ pub(crate) fn backed_up(setup: &Setup, world: &World) -> Outcome<Row> {
     for round in 0..=SLOW_ROUNDS.min(setup.rounds) {
         forget(world)?;
         let tar = tar(world.place.path(), "state", &target, |out, packing| {
-            let mut out = GzEncoder::new(out, Compression::new(GZIP_EFFORT));
+            let mut out = GzEncoder::new(out, Compression::new(EFFORT));
             io::copy(packing, &mut out)?;
             out.finish()
         })?;
@@ -83,7 +80,7 @@ pub(crate) fn archived(setup: &Setup) -> Outcome<Row> {
         world.settle(setup)?;
         let target = world.place.path().join("journal.tar.zst");
         let tar = tar(world.place.path(), "state/journal", &target, |out, packing| {
-            let mut out = zstd::Encoder::new(out, ZSTD_LEVEL)?;
+            let mut out = zstd::Encoder::new(out, SEALED_COMPRESSION_LEVEL)?;
             io::copy(packing, &mut out)?;
             out.finish()
         })?;

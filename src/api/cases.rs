@@ -107,11 +107,10 @@ pub(super) fn list(service: &dyn Service, request: &Request) -> Result<Answered,
     let mut found = service.check_cases(&ids);
     let mut checked = Vec::new();
     for case in items {
-        match found.remove(&case.id) {
+        match found.remove(&case.id).expect("invariant: every case that was asked about is answered") {
             // It left the list just now.
-            Some(Err(refusal)) if refusal.kind == Kind::NotFound => {}
-            Some(damage) => checked.push((case, damage?)),
-            None => {}
+            Err(refusal) if refusal.kind == Kind::NotFound => {}
+            damage => checked.push((case, damage?)),
         }
     }
     let page = Page { items: checked, next };

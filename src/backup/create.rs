@@ -26,7 +26,7 @@ const TRIES_MAX: u32 = 2;
 /// How much is written at once.
 const BUFFER_BYTES: usize = 256 * 1024;
 /// What takes the most space is compressed already; the rest has long runs of zeros, for which the least effort does.
-const EFFORT: u32 = 1;
+pub const EFFORT: u32 = 1;
 
 /// Where a backup goes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -25,7 +25,7 @@ mod scratch;
 
 pub use case::case_history;
 pub use check::{Checked, check};
-pub use create::{Created, To, create};
+pub use create::{Created, EFFORT, To, create};
 pub use error::{Error, Finding};
 pub use list::{Listed, list, newest};
 pub use record::Verdict;

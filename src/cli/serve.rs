@@ -120,12 +120,11 @@ fn raise_file_limit() -> u64 {
 /// Returns how many connections there may be of `wanted`: all sides together at most half of all open files, so that
 /// they never keep the journal from opening its own. `side` is the key by which it is switched on.
 fn connections_for(side: &str, files: u64, sides: u64, wanted: usize) -> usize {
-    let share = usize::try_from(files / 2 / sides).unwrap_or(usize::MAX);
-    if share < wanted {
-        let connections = share;
+    let connections = usize::try_from(files / 2 / sides).unwrap_or(usize::MAX);
+    if connections < wanted {
         tracing::warn!(files, connections, "{}: {connections} of {wanted} on {side}", words::FEW_FILES);
     }
-    share.min(wanted)
+    connections.min(wanted)
 }
 
 /// Says in the log how other machines reach the service, and by what they know that it is this one.

@@ -185,15 +185,13 @@ impl<D: Disk, T: Tables> Service for Offline<D, T> {
 
     fn check_cases(&self, ids: &[CaseId]) -> BTreeMap<CaseId, Result<Option<String>, Refusal>> {
         let Looked { journal, follower, .. } = &self.looked;
-        let mut checked = proof::check_cases(journal, ids, &|id| {
+        let loss = |id: &CaseId| self.casualties.subjects.get(&id.0);
+        let whole: Vec<CaseId> = ids.iter().copied().filter(|id| loss(id).is_none()).collect();
+        let mut checked = proof::check_cases(journal, &whole, &|id| {
             self.index_head()?;
             queries::case_rows(follower, id).map_err(|why| answers::unreadable(&why))
         });
-        for id in ids {
-            if let Some(loss) = self.casualties.subjects.get(&id.0) {
-                checked.insert(*id, Ok(Some(loss.to_string())));
-            }
-        }
+        checked.extend(ids.iter().filter_map(|id| Some((*id, Ok(Some(loss(id)?.to_string()))))));
         checked
     }
 

@@ -84,7 +84,7 @@ pub use reader::JournalReader;
 pub use recall::recall;
 pub use repair::{Act, RepairReport, repair};
 pub use retention::{FileKind, FileRow, Trim, Until, When};
-pub use sealed::Moment;
+pub use sealed::{Moment, SEALED_COMPRESSION_LEVEL};
 pub use tables::{
     Change, Changes, Compacted, Counted, KEY_BYTES_MAX, Meta, Scrubbed, Sum, Sums, TABLE_COUNT_MAX, Table,
     Tables, VALUE_BYTES_MAX, Visit, VisitRow,

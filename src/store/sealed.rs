@@ -34,7 +34,7 @@ const BLOCK_COUNT_MAX: u32 = 1 << 20;
 /// Greatest length of an index in bytes.
 const INDEX_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// How hard blocks are compressed: the least, because speed counts and more saves little.
-const COMPRESSION_LEVEL: i32 = 1;
+pub const SEALED_COMPRESSION_LEVEL: i32 = 1;
 /// How much is written at once.
 const WRITE_BYTES: usize = 256 * 1024;
 /// How much is written between two syncs, so that the journal's own syncs never wait for a heap of dirty pages.
@@ -132,7 +132,7 @@ impl<D: Disk> Writer<D> {
         let checksum = crc32c::crc32c(&out);
         out.extend_from_slice(&checksum.to_le_bytes());
         let temporary = folder.join(format!("{name}{TEMPORARY}"));
-        let compressor = Compressor::new(COMPRESSION_LEVEL).map_err(Error::io("write", &temporary))?;
+        let compressor = Compressor::new(SEALED_COMPRESSION_LEVEL).map_err(Error::io("write", &temporary))?;
         let file = disk.create(&temporary).map_err(Error::io("create", &temporary))?;
         Ok(Self {
             disk: Arc::clone(disk),
