@@ -6,7 +6,7 @@ use super::header::{self, Media};
 use super::problem::Problem;
 use super::query::{Query, shorten};
 use super::{Error, Limits, Request, cases, fingerprint, items, nearest, show, traced};
-use crate::engine::service::{Answer, CaseAct, ItemAct, Once, Operation, Refusal, Service};
+use crate::engine::service::{Answer, Caller, CaseAct, ItemAct, Once, Operation, Refusal, Service};
 use crate::telemetry::traces::Context;
 
 /// Every operation of a batch line.
@@ -38,7 +38,8 @@ pub(super) fn run(
     let mut add = |(operation, once)| {
         operations.push((operation, Once { trace: traced::of_many(service, trace), ..once }));
     };
-    let read: Vec<Result<(), Error>> = lines.iter().map(|line| operation(line).map(&mut add)).collect();
+    let read: Vec<Result<(), Error>> =
+        lines.iter().map(|line| operation(line, request.caller).map(&mut add)).collect();
     let answers = if operations.is_empty() { Vec::new() } else { service.operate(operations) };
     Ok(Answered::new(200, OFFER_LINES.media_type, written(read, answers)))
 }
@@ -69,11 +70,15 @@ fn written(read: Vec<Result<(), Error>>, answers: Vec<Result<Answer, Refusal>>) 
 }
 
 /// Reads one line.
-fn operation(line: &[u8]) -> Result<(Operation, Once), Error> {
+fn operation(line: &[u8], caller: Caller) -> Result<(Operation, Once), Error> {
     let mut members = body::object(line, &MEMBERS)?;
     let op = members.need("op")?;
-    let once =
-        Once { key: members.key("key")?, request: fingerprint("POST", "/batch", "", line), trace: None };
+    let once = Once {
+        key: members.key("key")?,
+        request: fingerprint("POST", "/batch", "", line),
+        trace: None,
+        caller,
+    };
     let operation = match op.as_str() {
         "create" => Operation::Create {
             workflow: members.need("workflow")?,

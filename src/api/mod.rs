@@ -35,7 +35,7 @@ pub use listen::Listener;
 pub use query::duration_us;
 pub use server::Server;
 
-use crate::engine::service::{Answer, Maintenance, Once, Operation, Refusal, Service};
+use crate::engine::service::{Answer, Caller, Maintenance, Once, Operation, Refusal, Service};
 use crate::telemetry::metrics::labels::{Label, Route};
 use crate::telemetry::traces::Context;
 use answer::Answered;
@@ -82,6 +82,8 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// Body.
     pub body: Vec<u8>,
+    /// Who asks.
+    pub caller: Caller,
 }
 
 /// An answer, ready to be sent.
@@ -288,6 +290,7 @@ fn once(request: &Request) -> Result<Once, Error> {
         key: key.transpose()?,
         request: fingerprint(&request.method, &request.path, &request.query, &request.body),
         trace: None,
+        caller: request.caller,
     })
 }
 

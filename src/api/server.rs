@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::asking::{Asker, Asking};
 use super::listen::Listener;
 use super::{Error, Limits, Request, Response, refuse, respond_late};
-use crate::engine::service::Service;
+use crate::engine::service::{Caller, Service};
 use crate::engine::threads::give_own_memory_back;
 use crate::telemetry::metrics::labels::{Queue, Status};
 
@@ -177,6 +177,7 @@ fn request_of(mut incoming: tiny_http::Request) -> Request {
             .map(|header| (header.field.as_str().as_str().to_ascii_lowercase(), header.value.to_string()))
             .collect(),
         body: incoming.take_body(),
+        caller: Caller::Local,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::offline::{Beside, Offline};
 use crate::engine::running::{Engine, open_store};
-use crate::engine::service::Service;
+use crate::engine::service::{Caller, Service};
 use crate::engine::shared::Place;
 use crate::engine::threads::{become_owner, random_bytes};
 use crate::engine::{self, HotCores};
@@ -196,6 +196,7 @@ fn as_received(request: &Request<'_>) -> api::Request {
         query: query.to_owned(),
         headers,
         body: request.body.clone(),
+        caller: Caller::Local,
     }
 }
 

@@ -7,6 +7,7 @@
 mod answers;
 pub mod archiving;
 mod auto;
+pub mod budget;
 pub mod client;
 pub mod clock;
 mod cold;

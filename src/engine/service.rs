@@ -3,6 +3,7 @@
 //! `api` turns requests into these calls; the running engine and the simulator both implement them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::pending::{Again, Pending};
@@ -35,6 +36,20 @@ pub struct Refusal {
     pub mistakes: Vec<crate::spec::Mistake>,
 }
 
+/// Who asks. Shares of what is bounded are counted by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Caller {
+    /// A client on this machine of which no more is known, or the service itself.
+    #[default]
+    Local,
+    /// A user of this machine, by number.
+    User(u32),
+    /// The holder of a token: the first bytes of the token's hash.
+    Token(u64),
+    /// A client on another machine that has shown no token.
+    Address(IpAddr),
+}
+
 /// How a client wants a command carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Once {
@@ -44,6 +59,8 @@ pub struct Once {
     pub request: [u8; 32],
     /// The span that it belongs under, if it is traced.
     pub trace: Option<Context>,
+    /// Who asks.
+    pub caller: Caller,
 }
 
 /// One thing to be done.

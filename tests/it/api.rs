@@ -10,6 +10,7 @@ use std::fmt::Write;
 
 use expect_test::expect;
 use knhk::api::{Limits, Request, Response, respond};
+use knhk::engine::service::Caller;
 use serde_json::Value;
 
 use fake::{Fake, case_id};
@@ -30,6 +31,7 @@ pub(crate) fn request(method: &str, target: &str, headers: &[&str], body: impl A
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect(),
         body: body.as_ref().to_vec(),
+        caller: Caller::Local,
     }
 }
 

@@ -11,7 +11,8 @@ use knhk::api::server::{self, Server};
 use knhk::engine::clock::{Clock, SystemClock, deadline_in_us, until};
 use knhk::engine::running::{Engine, open_store};
 use knhk::engine::service::{
-    Answer, ArchiveOrder, CaseAct, CaseFilter, ItemAct, ItemFilter, Once, Operation, PageOf, Refusal, Service,
+    Answer, ArchiveOrder, Caller, CaseAct, CaseFilter, ItemAct, ItemFilter, Once, Operation, PageOf, Refusal,
+    Service,
 };
 use knhk::engine::shared::Place;
 use knhk::engine::tables::{CASES, case_key};
@@ -106,7 +107,7 @@ fn open_at(
 fn create(key: Option<&str>) -> (Operation, Once) {
     let operation =
         Operation::Create { workflow: "sequence".to_owned(), data: Vec::new(), business_key: None };
-    (operation, Once { key: key.map(str::to_owned), request: [1; 32], trace: None })
+    (operation, Once { key: key.map(str::to_owned), request: [1; 32], trace: None, caller: Caller::Local })
 }
 
 impl Running {

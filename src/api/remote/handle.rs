@@ -25,7 +25,7 @@ use crate::api::asking::{Asker, Asking};
 use crate::api::server::BODIES_MAX;
 use crate::api::{Error, Limits, Request, Response, check_encoding, refuse_on, route};
 use crate::engine::clock::Clock;
-use crate::engine::service::Service;
+use crate::engine::service::{Caller, Service};
 use crate::telemetry::metrics::labels::{Label, Remote as Refused, Route, Status};
 use crate::telemetry::words;
 
@@ -116,6 +116,8 @@ impl State {
             query: parts.uri.query().unwrap_or_default().to_owned(),
             headers: headers_of(&parts.headers),
             body,
+            // What needs no token has no share of anything.
+            caller: access.as_ref().map_or(Caller::Address(peer.ip()), Access::caller),
         };
         let response = match self.asker.ask(vec![request]).pop() {
             Some(asking) => when_answered(asking).await,

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Scope;
 use crate::api::Error;
+use crate::engine::service::Caller;
 use crate::engine::threads::random_bytes;
 use crate::id::Time;
 use crate::telemetry::words;
@@ -275,6 +276,21 @@ pub(super) struct Access {
     /// The token's name; `secret:read` and the like for those of the administrator.
     pub(super) name: Arc<str>,
     pub(super) scope: Scope,
+    /// The first bytes of the token's hash.
+    number: u64,
+}
+
+impl Access {
+    /// Returns by what shares of the token's holder are counted.
+    pub(super) fn caller(&self) -> Caller {
+        Caller::Token(self.number)
+    }
+}
+
+fn number_of(hash: &blake3::Hash) -> u64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash.as_bytes()[..8]);
+    u64::from_le_bytes(first)
 }
 
 /// Why somebody is not let in.
@@ -378,14 +394,15 @@ impl Known {
     fn entries(&self) -> Result<Vec<Entry>, Error> {
         let of_file = |token: Token| Entry {
             expires: token.expires(),
-            access: Access { name: token.name.into(), scope: token.scope },
+            access: Access { name: token.name.into(), scope: token.scope, number: number_of(&token.hash) },
             hash: token.hash,
         };
         let mut entries: Vec<Entry> = read(&self.files[0])?.into_iter().map(of_file).collect();
         for (name, scope) in SECRETS {
             let Some(dir) = &self.secrets_dir else { break };
             if let Some(hash) = read_secret(&dir.join(name))? {
-                let access = Access { name: format!("secret:{}", scope.word()).into(), scope };
+                let number = number_of(&hash);
+                let access = Access { name: format!("secret:{}", scope.word()).into(), scope, number };
                 entries.push(Entry { access, hash, expires: None });
             }
         }

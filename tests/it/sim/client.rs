@@ -4,7 +4,7 @@ use knhk::engine::loading::COMMAND_HEAD_BYTES;
 use knhk::engine::record::Hash16;
 use knhk::engine::request::Reply;
 use knhk::engine::service::{
-    Answer, CaseAct, Fragment, IsNew, ItemAct, Once, Operation, PageOf, Refusal, SpecificationView,
+    Answer, Caller, CaseAct, Fragment, IsNew, ItemAct, Once, Operation, PageOf, Refusal, SpecificationView,
 };
 use knhk::engine::ticket::Ticket;
 use knhk::engine::{prepare, queries};
@@ -115,7 +115,7 @@ impl Clients {
         let own = prepare::own_key(now, 1, self.counter);
         self.sent.push(Sent {
             asked,
-            once: Once { key, request, trace: None },
+            once: Once { key, request, trace: None, caller: Caller::Local },
             own,
             hash: [0; 16],
             at: now,
