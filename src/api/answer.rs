@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Error, Request, Response, header, show};
+use crate::engine::room::Room;
 use crate::telemetry::metrics::labels::Route;
 
 /// Content type of ordinary answers.
@@ -35,7 +36,7 @@ impl Answered {
 
     /// Returns the answer as it is sent.
     pub(super) fn into_response(self, route: Route) -> Response {
-        Response { status: self.status, headers: self.headers, body: self.body, route }
+        Response { status: self.status, headers: self.headers, body: self.body, route, room: Room::default() }
     }
 }
 

@@ -6,8 +6,9 @@ use super::answer::{Answered, accepts_json};
 use super::header::{self, Media};
 use super::problem::Problem;
 use super::query::{self, Query, duration_us, shorten};
-use super::{Error, Request, body, cases, show};
+use super::{Error, Request, body, cases};
 use crate::engine::archiving::CASES_MAX;
+use crate::engine::room::Room;
 use crate::engine::service::{ArchiveOrder, CaseState, RestoreOrder, Service};
 
 /// Longest text that says where a history comes from, in bytes.
@@ -55,7 +56,12 @@ fn closed_state(text: &str) -> Result<CaseState, Error> {
 }
 
 /// Brings a case back from its archive, or as the body has it.
-pub(super) fn restore(service: &dyn Service, request: &Request, text: &str) -> Result<Answered, Problem> {
+pub(super) fn restore(
+    service: &dyn Service,
+    request: &Request,
+    text: &str,
+    room: &Room,
+) -> Result<Answered, Problem> {
     accepts_json(request)?;
     let query = Query::read(&request.query, &["force", "from"])?;
     let types = "application/json or application/octet-stream";
@@ -76,5 +82,5 @@ pub(super) fn restore(service: &dyn Service, request: &Request, text: &str) -> R
         from: from.to_owned(),
         is_forced: query.flag("force")?,
     };
-    Ok(Answered::json(200, &show::case(&service.restore(order)?)))
+    Ok(cases::answer(&service.restore(order, room)?, room))
 }

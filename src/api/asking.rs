@@ -11,6 +11,7 @@ use super::{
     Asks, Error, Limits, Request, Response, finish, operated, read, refuse, respond_early, serve, traced,
 };
 use crate::engine::pending::{Pending, Settled};
+use crate::engine::room::{Room, SMALL_BYTES};
 use crate::engine::service::{Answer, Begun, Once, Refusal, Service};
 use crate::engine::ticket::Ticket;
 use crate::telemetry::metrics::labels::Route;
@@ -47,6 +48,7 @@ impl Asker {
         let mut answers = Vec::with_capacity(requests.len());
         let mut operations = Vec::with_capacity(requests.len());
         let mut places = Vec::with_capacity(requests.len());
+        let mut rooms = Vec::with_capacity(requests.len());
         for (at, request) in requests.into_iter().enumerate() {
             let (route, asks) = read(&request, &self.limits);
             let traced = traced::begin(&**service, &request, route).map(Box::new);
@@ -54,7 +56,9 @@ impl Asker {
             let stage = match asks {
                 Asks::Wrong(problem) => Stage::answered(finish(&request.method, route, Err(problem))),
                 Asks::Operation(operation, once) => {
-                    operations.push((operation, Once { trace, ..once }));
+                    let room = service.answers().room(request.caller);
+                    rooms.push(room.clone());
+                    operations.push((operation, Once { trace, room, ..once }));
                     places.push(at);
                     Stage::Taken
                 }
@@ -69,11 +73,12 @@ impl Asker {
                     }))
                 }
             };
-            answers.push(Asking { asker: Arc::clone(self), route, stage, traced });
+            answers.push(Asking { asker: Arc::clone(self), route, stage, traced, room: Room::default() });
         }
         if !operations.is_empty() {
-            for (at, begun) in places.into_iter().zip(service.begin(operations)) {
-                answers[at].stage = self.begun(service, answers[at].route, begun);
+            for ((at, room), begun) in places.into_iter().zip(rooms).zip(service.begin(operations)) {
+                answers[at].stage = self.begun(service, answers[at].route, begun, &room);
+                answers[at].room = room;
             }
         }
         answers
@@ -82,43 +87,56 @@ impl Asker {
     fn early(self: &Arc<Self>, request: &Request) -> Asking {
         let response = respond_early(request, &self.limits);
         let route = response.route;
-        Asking { asker: Arc::clone(self), route, stage: Stage::answered(response), traced: None }
+        Asking {
+            asker: Arc::clone(self),
+            route,
+            stage: Stage::answered(response),
+            traced: None,
+            room: Room::default(),
+        }
     }
 
     fn on_a_thread(&self, job: Job) -> Stage {
         Stage::OnAThread(self.workers.ask(job))
     }
 
-    fn begun(&self, service: &Arc<dyn Service>, route: Route, begun: Begun) -> Stage {
+    fn begun(&self, service: &Arc<dyn Service>, route: Route, begun: Begun, room: &Room) -> Stage {
         match begun {
-            Begun::Refused(refusal) => Stage::answered(answer(route, Some(Err(refusal)))),
+            Begun::Refused(refusal) => Stage::answered(answer(route, Some(Err(refusal)), room)),
             Begun::Pending(pending) => Stage::Pending(pending),
             Begun::Blocks(operation, once) => {
-                let service = Arc::clone(service);
+                let (service, room) = (Arc::clone(service), room.clone());
                 self.on_a_thread(Box::new(move || {
-                    answer(route, service.operate(vec![(operation, once)]).pop())
+                    answer(route, service.operate(vec![(operation, once)]).pop(), &room)
                 }))
             }
         }
     }
 
-    fn settled(&self, route: Route, settled: Settled) -> Stage {
+    fn settled(&self, route: Route, settled: Settled, room: &Room) -> Stage {
         match settled {
-            Settled::Done(done) => Stage::answered(answer(route, Some(Ok(done)))),
-            Settled::Refused(refusal) => Stage::answered(answer(route, Some(Err(refusal)))),
+            // Writing what is large takes long; the thread that serves all connections does not wait for it.
+            Settled::Done(done) if room.taken_bytes() > SMALL_BYTES => {
+                let room = room.clone();
+                self.on_a_thread(Box::new(move || answer(route, Some(Ok(done)), &room)))
+            }
+            Settled::Done(done) => Stage::answered(answer(route, Some(Ok(done)), room)),
+            Settled::Refused(refusal) => Stage::answered(answer(route, Some(Err(refusal)), room)),
             // No registration is begun this way.
-            Settled::Registered(_) => Stage::answered(answer(route, None)),
+            Settled::Registered(_) => Stage::answered(answer(route, None, room)),
             Settled::Again(again) => {
-                let service = self.service().map(Arc::clone);
-                self.on_a_thread(Box::new(move || answer(route, service.map(|service| service.again(again)))))
+                let (service, room) = (self.service().map(Arc::clone), room.clone());
+                self.on_a_thread(Box::new(move || {
+                    answer(route, service.map(|service| service.again(again)), &room)
+                }))
             }
         }
     }
 }
 
 /// Returns what the client gets for one operation.
-fn answer(route: Route, answer: Option<Result<Answer, Refusal>>) -> Response {
-    finish("POST", route, operated(answer))
+fn answer(route: Route, answer: Option<Result<Answer, Refusal>>, room: &Room) -> Response {
+    finish("POST", route, operated(answer, room)).held_in(room.clone())
 }
 
 enum Stage {
@@ -143,6 +161,8 @@ pub(super) struct Asking {
     route: Route,
     stage: Stage,
     traced: Option<Box<Traced>>,
+    /// Room for the answer to an operation; what else is asked has its own.
+    room: Room,
 }
 
 impl Asking {
@@ -179,7 +199,7 @@ impl Future for Asking {
                         asking.stage = Stage::Pending(pending);
                         return Poll::Pending;
                     }
-                    Poll::Ready(settled) => asking.asker.settled(asking.route, settled),
+                    Poll::Ready(settled) => asking.asker.settled(asking.route, settled, &asking.room),
                 },
                 Stage::OnAThread(waits) => match waits.poll_with(context) {
                     Poll::Pending => {

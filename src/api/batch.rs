@@ -6,7 +6,9 @@ use super::header::{self, Media};
 use super::problem::Problem;
 use super::query::{Query, shorten};
 use super::{Error, Limits, Request, cases, fingerprint, items, nearest, show, traced};
+use crate::engine::room::Room;
 use crate::engine::service::{Answer, Caller, CaseAct, ItemAct, Once, Operation, Refusal, Service};
+use crate::telemetry::metrics::labels::Queue;
 use crate::telemetry::traces::Context;
 
 /// Every operation of a batch line.
@@ -20,7 +22,7 @@ pub(super) fn run(
     service: &dyn Service,
     request: &Request,
     limits: &Limits,
-    trace: Option<Context>,
+    (trace, room): (Option<Context>, &Room),
 ) -> Result<Answered, Problem> {
     choose(request, &[OFFER_LINES])?;
     Query::read(&request.query, &[])?;
@@ -34,39 +36,64 @@ pub(super) fn run(
         return Err(Error::BatchTooLong { limit: limits.batch_lines_max }.into());
     }
 
-    let mut operations = Vec::with_capacity(lines.len());
-    let mut add = |(operation, once)| {
-        operations.push((operation, Once { trace: traced::of_many(service, trace), ..once }));
+    // A line for whose answer there is no room is not begun.
+    let begun = room.take_lines(lines.len());
+    let mut operations = Vec::with_capacity(begun);
+    let mut add = |(operation, once): (Operation, Once)| {
+        let trace = traced::of_many(service, trace);
+        operations.push((operation, Once { trace, room: room.clone(), ..once }));
     };
-    let read: Vec<Result<(), Error>> =
-        lines.iter().map(|line| operation(line, request.caller).map(&mut add)).collect();
+    let read: Vec<Line> =
+        lines.iter().take(begun).map(|line| operation(line, request.caller).map(&mut add)).collect();
+    if begun < lines.len() {
+        service.metrics().queue_refused.of(Queue::Answers).increment();
+    }
     let answers = if operations.is_empty() { Vec::new() } else { service.operate(operations) };
-    Ok(Answered::new(200, OFFER_LINES.media_type, written(read, answers)))
+    let not_begun = lines.len() - begun;
+    Ok(Answered::new(200, OFFER_LINES.media_type, written(read, answers, (not_begun, room))))
 }
 
-/// Writes one line an operation, in the order of the request.
-fn written(read: Vec<Result<(), Error>>, answers: Vec<Result<Answer, Refusal>>) -> Vec<u8> {
+/// What came of reading a line.
+type Line = Result<(), Error>;
+
+/// Writes one line an operation, in the order of the request, and one for each that was not begun.
+fn written(
+    read: Vec<Line>,
+    answers: Vec<Result<Answer, Refusal>>,
+    (not_begun, room): (usize, &Room),
+) -> Vec<u8> {
     let mut answers = answers.into_iter();
-    let mut out = Vec::with_capacity(read.len() * show::DOCUMENT_BYTES);
+    let mut out = Vec::with_capacity((read.len() + not_begun) * show::DOCUMENT_BYTES);
     for line in read {
-        let answer = match line {
-            Err(error) => Err(error.into()),
-            Ok(()) => match answers.next() {
-                None => Err(Error::NoAnswer.into()),
-                Some(answer) => answer.map_err(Problem::from),
-            },
-        };
+        let answer = line.map_err(Problem::from).and_then(|()| match answers.next() {
+            None => Err(Error::NoAnswer.into()),
+            Some(answer) => answer.map_err(Problem::from),
+        });
         let status = answer.as_ref().map_or_else(Problem::status, cases::status);
-        out.extend_from_slice(b"{\"status\":");
-        show::write(&mut out, &status);
-        out.extend_from_slice(b",\"body\":");
+        begin_line(&mut out, status);
         match answer {
-            Ok(answer) => show::answer(&mut out, &answer),
-            Err(problem) => show::write(&mut out, &problem.document()),
+            Ok(answer) => show::answer(&mut out, &answer, room),
+            Err(problem) => problem.write(&mut out, room),
         }
         out.extend_from_slice(b"}\n");
     }
+    let mut last = Vec::new();
+    if not_begun > 0 {
+        let problem = Problem::from(Refusal::no_room_for_line());
+        begin_line(&mut last, problem.status());
+        problem.write_brief(&mut last);
+        last.extend_from_slice(b"}\n");
+    }
+    for _ in 0..not_begun {
+        out.extend_from_slice(&last);
+    }
     out
+}
+
+fn begin_line(out: &mut Vec<u8>, status: u16) {
+    out.extend_from_slice(b"{\"status\":");
+    show::write(out, &status);
+    out.extend_from_slice(b",\"body\":");
 }
 
 /// Reads one line.
@@ -78,6 +105,7 @@ fn operation(line: &[u8], caller: Caller) -> Result<(Operation, Once), Error> {
         request: fingerprint("POST", "/batch", "", line),
         trace: None,
         caller,
+        room: Room::default(),
     };
     let operation = match op.as_str() {
         "create" => Operation::Create {

@@ -3,18 +3,31 @@
 //! [`object`] refuses what nests too deep, names a member twice or has members that mean nothing; [`Members`]
 //! then hands out what the route knows.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
-use serde_json::Value;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::{Error, JSON_DEPTH_MAX, REASON_BYTES_MAX, data, header, nearest};
-use crate::engine::service::Fragment;
+use crate::engine::service::{Fragment, json};
 
 /// The members of a body's one object, in their order.
 #[derive(Debug)]
-pub(super) struct Members(Vec<(&'static str, Value)>);
+pub(super) struct Members(Vec<(&'static str, Member)>);
+
+/// The value of a member, as far as any route wants to know it: nothing is held of what none reads.
+#[derive(Debug)]
+enum Member {
+    Null,
+    Text(String),
+    Number(String),
+    Flag(bool),
+    /// The members of `data`.
+    Data(data::Parameters),
+    /// An array or object.
+    Other,
+}
 
 /// Reads a body as one JSON object with no other members than `known`; an empty body is an empty object.
 pub(super) fn object(body: &[u8], known: &[&'static str]) -> Result<Members, Error> {
@@ -24,7 +37,7 @@ pub(super) fn object(body: &[u8], known: &[&'static str]) -> Result<Members, Err
     }
     check_shape(body)?;
     if !text.starts_with(b"{") {
-        serde_json::from_slice::<Value>(body).map_err(|error| no_json(&error))?;
+        serde_json::from_slice::<IgnoredAny>(body).map_err(|error| no_json(&error))?;
         return Err(Error::Json { line: 1, column: 1, message: "expected an object".to_owned() });
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
@@ -57,19 +70,15 @@ impl<'de> Visitor<'de> for Object<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members: Vec<(&'static str, Value)> = Vec::new();
+        let mut members = Vec::new();
         let mut unknown = None;
         while let Some(name) = map.next_key_seed(Name(self.0))? {
-            let value = map.next_value()?;
             match name {
                 Err(name) => {
+                    map.next_value::<IgnoredAny>()?;
                     unknown.get_or_insert(name);
                 }
-                // Twice only when one of them is written with escapes.
-                Ok(name) => match members.iter_mut().find(|member| member.0 == name) {
-                    Some(member) => member.1 = value,
-                    None => members.push((name, value)),
-                },
+                Ok(name) => members.push((name, map.next_value_seed(ValueOf(name))?)),
             }
         }
         Ok((Members(members), unknown))
@@ -99,6 +108,61 @@ impl Visitor<'_> for Name<'_> {
     }
 }
 
+/// Reads the value of the member of this name.
+struct ValueOf(&'static str);
+
+impl<'de> DeserializeSeed<'de> for ValueOf {
+    type Value = Member;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Member, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ValueOf {
+    type Value = Member;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Member, E> {
+        Ok(Member::Null)
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Member, E> {
+        Ok(Member::Flag(flag))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Member, E> {
+        Ok(Member::Text(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Member, E> {
+        Ok(Member::Text(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Member, A::Error> {
+        while sequence.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Member::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Member, A::Error> {
+        if self.0 == "data" {
+            return data::from_map(map).map(Member::Data);
+        }
+        match map.next_key::<String>()? {
+            Some(name) if name == json::NUMBER => map.next_value().map(Member::Number),
+            None => Ok(Member::Other),
+            Some(_) => {
+                map.next_value::<IgnoredAny>()?;
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Member::Other)
+            }
+        }
+    }
+}
+
 /// Returns what is wrong with JSON, and where.
 fn no_json(error: &serde_json::Error) -> Error {
     let text = error.to_string();
@@ -108,36 +172,36 @@ fn no_json(error: &serde_json::Error) -> Error {
 }
 
 impl Members {
-    fn take(&mut self, member: &str) -> Option<Value> {
-        let at = self.0.iter().position(|entry| entry.0 == member)?;
-        Some(self.0.remove(at).1)
+    fn take(&mut self, member: &str) -> Member {
+        let at = self.0.iter().position(|entry| entry.0 == member);
+        at.map_or(Member::Null, |at| self.0.remove(at).1)
     }
 
     /// Returns a text that may be missing.
     pub(super) fn text(&mut self, member: &'static str) -> Result<Option<String>, Error> {
         match self.take(member) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Error::Member { member, wanted: "a string".to_owned() }),
+            Member::Null => Ok(None),
+            Member::Text(text) => Ok(Some(text)),
+            _ => Err(Error::Member { member, wanted: "a string".to_owned() }),
         }
     }
 
     /// Returns a number from 1 to `most` that may be missing.
     pub(super) fn number(&mut self, member: &'static str, most: u32) -> Result<Option<u32>, Error> {
-        let Some(value) = self.take(member).filter(|value| !value.is_null()) else { return Ok(None) };
-        let number = value
-            .as_u64()
-            .and_then(|number| u32::try_from(number).ok())
-            .filter(|number| (1..=most).contains(number));
+        let number = match self.take(member) {
+            Member::Null => return Ok(None),
+            Member::Number(text) => text.parse().ok().filter(|number| (1..=most).contains(number)),
+            _ => None,
+        };
         number.map(Some).ok_or_else(|| Error::Member { member, wanted: format!("a number from 1 to {most}") })
     }
 
     /// Returns a member that is true or false, and false when it is missing.
     pub(super) fn flag(&mut self, member: &'static str) -> Result<bool, Error> {
         match self.take(member) {
-            None | Some(Value::Null) => Ok(false),
-            Some(Value::Bool(flag)) => Ok(flag),
-            Some(_) => Err(Error::Member { member, wanted: "true or false".to_owned() }),
+            Member::Null => Ok(false),
+            Member::Flag(flag) => Ok(flag),
+            _ => Err(Error::Member { member, wanted: "true or false".to_owned() }),
         }
     }
 
@@ -180,9 +244,9 @@ impl Members {
     /// Returns case data: one value a parameter.
     pub(super) fn data(&mut self) -> Result<Vec<(String, Fragment)>, Error> {
         match self.take("data") {
-            None | Some(Value::Null) => Ok(Vec::new()),
-            Some(Value::Object(members)) => data::from_json(members),
-            Some(_) => Err(Error::Member {
+            Member::Null => Ok(Vec::new()),
+            Member::Data(data) => data,
+            _ => Err(Error::Member {
                 member: "data",
                 wanted: "an object with a member a parameter".to_owned(),
             }),
@@ -228,8 +292,8 @@ impl<'a> Scan<'a> {
 /// The names in an object: few are compared one by one, more are looked up.
 #[derive(Default)]
 struct Names<'a> {
-    few: Vec<&'a [u8]>,
-    many: BTreeSet<&'a [u8]>,
+    few: Vec<Cow<'a, [u8]>>,
+    many: BTreeSet<Cow<'a, [u8]>>,
 }
 
 /// Most names of an object that are compared one by one.
@@ -237,7 +301,7 @@ const FEW_NAMES_MAX: usize = 16;
 
 impl<'a> Names<'a> {
     /// Adds a name; tells whether it is new.
-    fn add(&mut self, name: &'a [u8]) -> bool {
+    fn add(&mut self, name: Cow<'a, [u8]>) -> bool {
         if self.few.contains(&name) {
             return false;
         }
@@ -249,8 +313,17 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Checks depth and that no object names a member twice (as written: escapes are not resolved). Anything else
-/// that is wrong is left to the parser, which says it better.
+/// Returns a name without its escapes; one that is no JSON string stays as it is, for the parser to say.
+fn unescape(name: &[u8]) -> Cow<'_, [u8]> {
+    if !name.contains(&b'\\') {
+        return name.into();
+    }
+    let quoted = [b"\"", name, b"\""].concat();
+    serde_json::from_slice::<String>(&quoted).map_or(name.into(), |text| text.into_bytes().into())
+}
+
+/// Checks depth and that no object names a member twice, escapes resolved. Anything else that is wrong is left to the
+/// parser, which says it better.
 fn check_shape(body: &[u8]) -> Result<(), Error> {
     let mut scan = Scan { body, at: 0, line: 1, line_start: 0 };
     let mut open: Vec<Names<'_>> = Vec::new();
@@ -274,9 +347,9 @@ fn check_shape(body: &[u8]) -> Result<(), Error> {
                 let (line, column) = (scan.line, scan.column());
                 let name = scan.string();
                 if let Some(names) = open.last_mut().filter(|_| scan.colon_follows())
-                    && !names.add(name)
+                    && !names.add(unescape(name))
                 {
-                    let member = super::query::shorten(&String::from_utf8_lossy(name));
+                    let member = super::query::shorten(&String::from_utf8_lossy(&unescape(name)));
                     return Err(Error::JsonTwice { member, line, column });
                 }
             }
@@ -303,6 +376,10 @@ mod tests {
                 let is_found =
                     matches!(&error, Some(Error::JsonTwice { member, .. }) if *member == format!("m{again}"));
                 assert!(is_found, "{count} {again}: {error:?}");
+                let escaped = members[again].replacen('m', "\\u006d", 1);
+                let error = object(body(&[&members[..], &[escaped]].concat()).as_bytes(), &["data"]).err();
+                let is_found = matches!(&error, Some(Error::JsonTwice { .. }));
+                assert!(is_found, "{count} {again}, with an escape: {error:?}");
             }
         }
     }

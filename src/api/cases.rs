@@ -5,7 +5,11 @@ use super::header::{self, Media};
 use super::problem::Problem;
 use super::query::{Query, shorten};
 use super::{Error, Request, body, data, show};
-use crate::engine::service::{Answer, CaseAct, CaseFilter, IsNew, Operation, Page, PageOf, Service};
+use crate::engine::cost;
+use crate::engine::room::Room;
+use crate::engine::service::{
+    Answer, Brief, CaseAct, CaseFilter, CaseSummary, IsNew, Operation, Page, PageOf, Service,
+};
 use crate::error::Kind;
 use crate::id::CaseId;
 use crate::telemetry::metrics::labels::Route;
@@ -69,22 +73,27 @@ pub(super) fn act(request: &Request, route: Route, text: &str) -> Result<Operati
 
 /// Returns the status of what the engine answers.
 pub(super) fn status(answer: &Answer) -> u16 {
-    if matches!(answer, Answer::Created(_, IsNew::Yes)) { 201 } else { 200 }
-}
-
-/// Turns what the engine answers into what the client gets.
-pub(super) fn answer(answer: &Answer) -> Answered {
-    let mut document = Vec::with_capacity(show::DOCUMENT_BYTES);
-    show::answer(&mut document, answer);
-    let answered = Answered::new(status(answer), JSON, document);
     match answer {
-        Answer::Created(case, IsNew::Yes) => answered.with("location", format!("/cases/{}", case.id)),
-        _ => answered,
+        Answer::Created(_, IsNew::Yes) | Answer::Brief(Brief::Created(_, _, IsNew::Yes)) => 201,
+        _ => 200,
     }
 }
 
+/// Turns what the engine answers into what the client gets.
+pub(super) fn answer(answer: &Answer, room: &Room) -> Answered {
+    let mut document = Vec::with_capacity(show::DOCUMENT_BYTES);
+    show::answer(&mut document, answer, room);
+    let answered = Answered::new(status(answer), JSON, document);
+    let made = match answer {
+        Answer::Created(case, IsNew::Yes) => case.id,
+        Answer::Brief(Brief::Created(case, _, IsNew::Yes)) => *case,
+        _ => return answered,
+    };
+    answered.with("location", format!("/cases/{made}"))
+}
+
 /// Lists cases.
-pub(super) fn list(service: &dyn Service, request: &Request) -> Result<Answered, Problem> {
+pub(super) fn list(service: &dyn Service, request: &Request, room: &Room) -> Result<Answered, Problem> {
     accepts_json(request)?;
     let query = Query::read(
         &request.query,
@@ -98,11 +107,15 @@ pub(super) fn list(service: &dyn Service, request: &Request) -> Result<Answered,
     };
     let page_of = query.page()?;
     if !query.flag("verify")? {
-        let page = service.cases(&filter, &page_of)?;
-        return Ok(Answered::json(200, &show::page(&page, show::summary)));
+        let page = service.cases(&filter, &page_of, room)?;
+        return Ok(Answered::new(
+            200,
+            JSON,
+            show::page(&page, |out, case| show::write(out, &show::summary(case))),
+        ));
     }
     let page_of = PageOf { limit: page_of.limit.min(VERIFIED_CASES_MAX), ..page_of };
-    let Page { items, next } = service.cases(&filter, &page_of)?;
+    let Page { items, next } = service.cases(&filter, &page_of, room)?;
     let ids: Vec<CaseId> = items.iter().map(|case| case.id).collect();
     let mut found = service.check_cases(&ids);
     let mut checked = Vec::new();
@@ -114,36 +127,61 @@ pub(super) fn list(service: &dyn Service, request: &Request) -> Result<Answered,
         }
     }
     let page = Page { items: checked, next };
-    Ok(Answered::json(200, &show::page(&page, |(case, damage)| show::checked(case, damage.as_deref()))))
+    let line = |out: &mut Vec<u8>, (case, damage): &(CaseSummary, Option<String>)| {
+        show::write(out, &show::checked(case, damage.as_deref()));
+    };
+    Ok(Answered::new(200, JSON, show::page(&page, line)))
 }
 
 /// Shows one case, or its data as XML.
-pub(super) fn get(service: &dyn Service, request: &Request, text: &str) -> Result<Answered, Problem> {
+pub(super) fn get(
+    service: &dyn Service,
+    request: &Request,
+    text: &str,
+    room: &Room,
+) -> Result<Answered, Problem> {
     let chosen = choose(request, &[OFFER_JSON, OFFER_XML])?;
     Query::read(&request.query, &[])?;
-    let case = service.case(id(text)?)?;
+    let case = service.case(id(text)?, room)?;
     Ok(match chosen {
-        0 => Answered::json(200, &show::case(&case)),
+        0 => {
+            let _work = show::work(room, cost::largest_value(&case)).map_err(|full| full.refusal(room))?;
+            let mut document = Vec::with_capacity(show::DOCUMENT_BYTES);
+            show::case(&mut document, &case);
+            Answered::new(200, JSON, document)
+        }
         _ => Answered::new(200, OFFER_XML.media_type, data::to_xml(&case.root.data)),
     }
     .with("vary", "accept".to_owned()))
 }
 
 /// Draws the root net of a case with its tokens.
-pub(super) fn picture(service: &dyn Service, request: &Request, text: &str) -> Result<Answered, Problem> {
+pub(super) fn picture(
+    service: &dyn Service,
+    request: &Request,
+    text: &str,
+    room: &Room,
+) -> Result<Answered, Problem> {
     choose(request, &[OFFER_SVG])?;
     Query::read(&request.query, &[])?;
     let id = id(text)?;
     let nets = service.nets_of(id)?;
-    let case = service.case(id)?;
+    let case = service.case(id, room)?;
     super::picture::answer(&nets, Some(&case.root))
 }
 
 /// Shows what happened in a case.
-pub(super) fn history(service: &dyn Service, request: &Request, text: &str) -> Result<Answered, Problem> {
+pub(super) fn history(
+    service: &dyn Service,
+    request: &Request,
+    text: &str,
+    room: &Room,
+) -> Result<Answered, Problem> {
     accepts_json(request)?;
     let query = Query::read(&request.query, &["after", "limit"])?;
     let case = id(text)?;
-    let page = service.history(case, &query.page()?)?;
-    Ok(Answered::json(200, &show::page(&page, |event| show::event(event, case))))
+    let page = service.history(case, &query.page()?, room)?;
+    let largest = page.items.iter().map(cost::largest_of_event).max().unwrap_or(0);
+    let _work = show::work(room, largest).map_err(|full| full.refusal(room))?;
+    Ok(Answered::new(200, JSON, show::page(&page, |out, event| show::event(out, event, case))))
 }

@@ -2,29 +2,38 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value as Json};
+use serde::de::MapAccess;
 
 use super::Error;
 use crate::engine::service::{Fragment, Value, ValueKind, json};
+use crate::expr;
+
+/// Values by parameter, or what is wrong with the first that is wrong.
+pub(super) type Parameters = Result<Vec<(String, Fragment)>, Error>;
 
 /// Reads one value a parameter.
-pub(super) fn from_json(members: Map<String, Json>) -> Result<Vec<(String, Fragment)>, Error> {
-    let mut data = Vec::with_capacity(members.len());
-    for (name, value) in members {
-        match json::from_json(&value) {
-            Ok(fragment) => data.push((name, fragment)),
-            Err(error) => {
-                return Err(Error::Data {
-                    name: super::query::shorten(&name),
-                    code: error.code(),
-                    kind: error.kind(),
-                    message: error.to_string(),
-                    hint: error.hint(),
-                });
+pub(super) fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Parameters, A::Error> {
+    let mut data = Ok(Vec::new());
+    while let Some(name) = map.next_key::<String>()? {
+        let value = map.next_value_seed(json::Content)?;
+        if let Ok(read) = &mut data {
+            match value {
+                Ok(value) => read.push((name, value)),
+                Err(error) => data = Err(wrong(&name, &error)),
             }
         }
     }
     Ok(data)
+}
+
+fn wrong(name: &str, error: &expr::Error) -> Error {
+    Error::Data {
+        name: super::query::shorten(name),
+        code: error.code(),
+        kind: error.kind(),
+        message: error.to_string(),
+        hint: error.hint(),
+    }
 }
 
 /// Reads an XML document: one root element of any name, one child element a parameter.
@@ -36,13 +45,7 @@ pub(super) fn from_xml(body: &[u8]) -> Result<Vec<(String, Fragment)>, Error> {
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    let whole = Fragment::parse(text).map_err(|error| Error::Data {
-        name: "the body".to_owned(),
-        code: error.code(),
-        kind: error.kind(),
-        message: error.to_string(),
-        hint: error.hint(),
-    })?;
+    let whole = Fragment::parse(text).map_err(|error| wrong("the body", &error))?;
     let mut roots = whole.children();
     let outside = Fragment::from_children(&roots) != whole;
     let Some((_, root)) = roots.pop().filter(|_| roots.is_empty() && !outside) else {
@@ -59,18 +62,14 @@ pub(super) fn from_xml(body: &[u8]) -> Result<Vec<(String, Fragment)>, Error> {
     Ok(parameters)
 }
 
-/// Returns values as a JSON object in their order.
-pub(super) fn to_json(values: &[Value]) -> Json {
-    Json::Object(values.iter().map(|value| (value.name.clone(), json_of(value))).collect())
-}
-
-fn json_of(value: &Value) -> Json {
+/// Writes a value as JSON.
+pub(super) fn write(out: &mut Vec<u8>, value: &Value) {
     let kind = match value.kind {
         ValueKind::Text => json::Kind::Text,
         ValueKind::Number => json::Kind::Number,
         ValueKind::Boolean => json::Kind::Boolean,
     };
-    json::to_json(&value.value, kind)
+    json::write(out, &value.value, kind);
 }
 
 /// Returns values as an XML document whose root is `data`.

@@ -1,10 +1,12 @@
 //! Routes of work items.
 
-use super::answer::{Answered, OFFER_JSON, OFFER_XML, accepts_json, choose};
+use super::answer::{Answered, JSON, OFFER_JSON, OFFER_XML, accepts_json, choose};
 use super::header::{self, Media};
 use super::problem::Problem;
 use super::query::{Query, shorten, wrong};
 use super::{Error, Request, body, cases, data, show};
+use crate::engine::cost;
+use crate::engine::room::Room;
 use crate::engine::service::{ItemAct, ItemFilter, Operation, Service};
 use crate::id::ItemId;
 use crate::telemetry::metrics::labels::Route;
@@ -18,7 +20,7 @@ pub(super) fn id(text: &str) -> Result<ItemId, Error> {
 }
 
 /// Lists live work items.
-pub(super) fn list(service: &dyn Service, request: &Request) -> Result<Answered, Problem> {
+pub(super) fn list(service: &dyn Service, request: &Request, room: &Room) -> Result<Answered, Problem> {
     accepts_json(request)?;
     let query = Query::read(&request.query, &["case", "workflow", "task", "state", "after", "limit"])?;
     let state = query.get("state").map(str::to_owned);
@@ -33,17 +35,29 @@ pub(super) fn list(service: &dyn Service, request: &Request) -> Result<Answered,
         task: query.get("task").map(str::to_owned),
         state,
     };
-    let page = service.items(&filter, &query.page()?)?;
-    Ok(Answered::json(200, &show::page(&page, show::item)))
+    let page = service.items(&filter, &query.page()?, room)?;
+    let largest = page.items.iter().map(|item| cost::largest(&item.data)).max().unwrap_or(0);
+    let _work = show::work(room, largest).map_err(|full| full.refusal(room))?;
+    Ok(Answered::new(200, JSON, show::page(&page, show::item)))
 }
 
 /// Shows one work item, or its data as XML.
-pub(super) fn get(service: &dyn Service, request: &Request, text: &str) -> Result<Answered, Problem> {
+pub(super) fn get(
+    service: &dyn Service,
+    request: &Request,
+    text: &str,
+    room: &Room,
+) -> Result<Answered, Problem> {
     let chosen = choose(request, &[OFFER_JSON, OFFER_XML])?;
     Query::read(&request.query, &[])?;
-    let item = service.item(id(text)?)?;
+    let item = service.item(id(text)?, room)?;
     Ok(match chosen {
-        0 => Answered::json(200, &show::item(&item)),
+        0 => {
+            let _work = show::work(room, cost::largest(&item.data)).map_err(|full| full.refusal(room))?;
+            let mut document = Vec::with_capacity(show::DOCUMENT_BYTES);
+            show::item(&mut document, &item);
+            Answered::new(200, JSON, document)
+        }
         _ => Answered::new(200, OFFER_XML.media_type, data::to_xml(&item.data)),
     }
     .with("vary", "accept".to_owned()))

@@ -35,6 +35,7 @@ pub use listen::Listener;
 pub use query::duration_us;
 pub use server::Server;
 
+use crate::engine::room::Room;
 use crate::engine::service::{Answer, Caller, Maintenance, Once, Operation, Refusal, Service};
 use crate::telemetry::metrics::labels::{Label, Route};
 use crate::telemetry::traces::Context;
@@ -97,6 +98,21 @@ pub struct Response {
     pub body: Vec<u8>,
     /// Which route it came from.
     pub route: Route,
+    /// Room that the body takes until it is sent.
+    pub room: Room,
+}
+
+impl Response {
+    /// Holds the room that the body takes. An answer for which there is none becomes a refusal; those to what was done
+    /// took theirs before.
+    fn held_in(mut self, room: Room) -> Self {
+        if let Err(full) = room.made(self.body.len()) {
+            let refusal = full.refusal(&room);
+            return Problem::from(refusal).into_response(self.route);
+        }
+        self.room = room;
+        self
+    }
 }
 
 /// What a request turns out to ask, before the service hears of it.
@@ -117,8 +133,10 @@ pub fn respond(service: &dyn Service, request: &Request, limits: &Limits) -> Res
     let mut response = match asks {
         Asks::Wrong(problem) => finish(&request.method, route, Err(problem)),
         Asks::Operation(operation, once) => {
-            let answer = service.operate(vec![(operation, Once { trace, ..once })]).pop();
-            finish(&request.method, route, operated(answer))
+            let room = service.answers().room(request.caller);
+            let once = Once { trace, room: room.clone(), ..once };
+            let answer = service.operate(vec![(operation, once)]).pop();
+            finish(&request.method, route, operated(answer, &room)).held_in(room)
         }
         Asks::Other(id) => serve(service, request, limits, (route, trace), &id),
     };
@@ -220,8 +238,8 @@ fn asks(request: &Request, route: Route, id: String) -> Result<Asks, Problem> {
 }
 
 /// Returns what the client gets for one operation; `None` is that the service gave no answer.
-fn operated(answer: Option<Result<Answer, Refusal>>) -> Result<Answered, Problem> {
-    Ok(cases::answer(&answer.ok_or(Error::NoAnswer)??))
+fn operated(answer: Option<Result<Answer, Refusal>>, room: &Room) -> Result<Answered, Problem> {
+    Ok(cases::answer(&answer.ok_or(Error::NoAnswer)??, room))
 }
 
 /// Answers whatever is no single operation.
@@ -232,28 +250,29 @@ fn serve(
     (route, trace): (Route, Option<Context>),
     id: &str,
 ) -> Response {
+    let room = &service.answers().room(request.caller);
     let answered = match route {
         Route::Health => service_routes::health(service, request),
         Route::HealthLive => service_routes::live(request),
         Route::Metrics => service_routes::metrics(service, request),
         Route::OpenApi => service_routes::openapi(request),
         Route::WorkflowRegister => workflows::register(service, request, trace),
-        Route::WorkflowList => workflows::list(service, request),
+        Route::WorkflowList => workflows::list(service, request, room),
         Route::WorkflowGet => workflows::get(service, request, id),
         Route::WorkflowSvg => workflows::picture(service, request, id),
-        Route::CaseList => cases::list(service, request),
-        Route::CaseGet => cases::get(service, request, id),
-        Route::CaseSvg => cases::picture(service, request, id),
-        Route::CaseHistory => cases::history(service, request, id),
-        Route::ItemList => items::list(service, request),
-        Route::ItemGet => items::get(service, request, id),
+        Route::CaseList => cases::list(service, request, room),
+        Route::CaseGet => cases::get(service, request, id, room),
+        Route::CaseSvg => cases::picture(service, request, id, room),
+        Route::CaseHistory => cases::history(service, request, id, room),
+        Route::ItemList => items::list(service, request, room),
+        Route::ItemGet => items::get(service, request, id, room),
         Route::ServiceReload => service_routes::reload(service, request),
         Route::StateSnapshot => service_routes::maintain(service, request, Maintenance::Snapshot),
         Route::StateTrim => service_routes::maintain(service, request, Maintenance::Trim),
         Route::StateUpgrade => service_routes::maintain(service, request, Maintenance::Upgrade),
         Route::Archive => archives::archive(service, request),
-        Route::CaseRestore => archives::restore(service, request, id),
-        Route::Batch => batch::run(service, request, limits, trace),
+        Route::CaseRestore => archives::restore(service, request, id, room),
+        Route::Batch => batch::run(service, request, limits, (trace, room)),
         // Those that are one operation are read as such.
         Route::CaseCreate
         | Route::CaseCancel
@@ -268,7 +287,7 @@ fn serve(
         | Route::Console
         | Route::Other => Err(Error::NoRoute { path: request.path.clone() }.into()),
     };
-    finish(&request.method, route, answered)
+    finish(&request.method, route, answered).held_in(room.clone())
 }
 
 fn finish(method: &str, route: Route, answered: Result<Answered, Problem>) -> Response {
@@ -291,6 +310,7 @@ fn once(request: &Request) -> Result<Once, Error> {
         request: fingerprint(&request.method, &request.path, &request.query, &request.body),
         trace: None,
         caller: request.caller,
+        room: Room::default(),
     })
 }
 

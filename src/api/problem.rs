@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Error, RETRY_AFTER_SECONDS, Response};
+use super::{Error, RETRY_AFTER_SECONDS, Response, show};
+use crate::engine::room::{Cost, Room, SHORT_BYTES};
 use crate::engine::service::{Health, Refusal};
 use crate::error::{Code, Kind};
 use crate::spec::{Mistake, Severity};
@@ -100,6 +101,28 @@ impl Problem {
         self.0.status
     }
 
+    /// Writes the document without what may be long: for a line of a batch for which there is no more room.
+    pub(super) fn write_brief(&self, out: &mut Vec<u8>) {
+        let (status, code) = (self.0.status, self.0.code);
+        let document = json!({
+            "type": format!("urn:knhk:error:{code}"),
+            "title": title(status, self.0.kind, code),
+            "status": status,
+            "code": code.to_string(),
+            "short": true,
+        });
+        show::write(out, &document);
+    }
+
+    /// Writes the document into a line of a batch, as far as there is room for more than its short form.
+    pub(super) fn write(self, out: &mut Vec<u8>, room: &Room) {
+        let mut brief = Vec::new();
+        self.write_brief(&mut brief);
+        let whole = show::text(&self.document());
+        let cost = Cost { text_bytes: whole.len().saturating_sub(SHORT_BYTES), held_bytes: 0 };
+        out.extend_from_slice(if room.take(cost).is_ok() { &whole } else { &brief });
+    }
+
     /// Returns the document.
     pub(super) fn document(self) -> Value {
         let mut document = Map::new();
@@ -129,7 +152,13 @@ impl Problem {
         if status == 503 {
             headers.push(("retry-after", RETRY_AFTER_SECONDS.to_string()));
         }
-        Response { status, headers, body: self.document().to_string().into_bytes(), route }
+        Response {
+            status,
+            headers,
+            body: self.document().to_string().into_bytes(),
+            route,
+            room: Room::default(),
+        }
     }
 }
 

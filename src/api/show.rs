@@ -1,14 +1,14 @@
 //! The JSON forms of what the service shows.
 
-use std::fmt::Display;
-
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
 use super::data;
+use crate::engine::cost;
+use crate::engine::room::{Full, Room, Work};
 use crate::engine::service::{
-    Answer, CaseState, CaseSummary, CaseView, Detail, HistoryView, IncidentView, ItemView, NetView, Page,
-    SpecificationView,
+    Answer, Brief, CaseState, CaseSummary, CaseView, Detail, HistoryView, IncidentView, ItemView, NetView,
+    Page, SpecificationView, Value,
 };
 use crate::id::{CaseId, ItemId, Time};
 use crate::net::{Net, Task, TaskKind};
@@ -25,56 +25,124 @@ pub(super) fn time(time: Time) -> String {
     time.rfc3339()
 }
 
-/// Returns a page of a list.
-pub(super) fn page<'a, T, S: Serialize>(page: &'a Page<T>, item: impl Fn(&'a T) -> S) -> impl Serialize {
-    PageOf { items: page.items.iter().map(item).collect(), next: page.next.as_deref() }
+/// Memory that writing a value takes, as a multiple of its text: for each element its shape, and the names of those side by
+/// side in a hash set that grows. Elements with names of three letters, all different, take the most: 58 bytes for 6.
+const WRITE_FACTOR: usize = 12;
+
+/// An object in the making: its members are written one after the other.
+struct Object<'a> {
+    out: &'a mut Vec<u8>,
+    is_first: bool,
 }
 
-#[derive(Serialize)]
-struct PageOf<'a, S> {
-    items: Vec<S>,
-    next: Option<&'a str>,
-}
-
-/// Returns a whole case.
-pub(super) fn case(case: &CaseView) -> Json {
-    let mut out = Map::new();
-    out.insert("id".into(), case.id.to_string().into());
-    out.insert("workflow".into(), case.workflow.clone().into());
-    out.insert("version".into(), case.version.into());
-    out.insert("state".into(), case.state.name().into());
-    net_members(&mut out, &case.root);
-    out.insert("incidents".into(), case.incidents.iter().map(incident).collect());
-    out.insert("events".into(), case.event_count.into());
-    out.insert("created".into(), time(case.created).into());
-    out.insert("changed".into(), time(case.changed).into());
-    out.insert("key".into(), case.business_key.clone().into());
-    add_archive(&mut out, case.archived.as_deref());
-    Json::Object(out)
-}
-
-/// Adds what a root net and a net below it have in common.
-fn net_members(out: &mut Map<String, Json>, net: &NetView) {
-    let marking: Map<_, _> =
-        net.marking.iter().map(|(name, count)| (name.clone(), (*count).into())).collect();
-    out.insert("net".into(), net.net.clone().into());
-    out.insert("instance".into(), net.number.into());
-    out.insert("marking".into(), marking.into());
-    out.insert("busy".into(), net.busy.clone().into());
-    out.insert("enabled".into(), net.enabled.clone().into());
-    out.insert("data".into(), data::to_json(&net.data));
-    let mut children = Map::new();
-    for (task, nets) in &net.children {
-        children.insert(task.clone(), nets.iter().map(child).collect());
+impl<'a> Object<'a> {
+    fn open(out: &'a mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out, is_first: true }
     }
-    out.insert("children".into(), children.into());
+
+    /// Writes the name of a member, and returns where its value goes.
+    fn name(&mut self, name: &str) -> &mut Vec<u8> {
+        if !std::mem::take(&mut self.is_first) {
+            self.out.push(b',');
+        }
+        write(self.out, &name);
+        self.out.push(b':');
+        self.out
+    }
+
+    fn add(&mut self, name: &str, value: &impl Serialize) {
+        write(self.name(name), value);
+    }
+
+    fn close(self) {
+        self.out.push(b'}');
+    }
+}
+
+/// Writes an array, item by item.
+fn array<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, item: impl Fn(&mut Vec<u8>, T)) {
+    out.push(b'[');
+    for (at, one) in items.into_iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        item(out, one);
+    }
+    out.push(b']');
+}
+
+/// Returns a page of a list.
+pub(super) fn page<T>(page: &Page<T>, item: impl Fn(&mut Vec<u8>, &T)) -> Vec<u8> {
+    let mut out = Vec::with_capacity(DOCUMENT_BYTES);
+    let mut object = Object::open(&mut out);
+    array(object.name("items"), &page.items, item);
+    object.add("next", &page.next);
+    object.close();
+    out
+}
+
+/// Takes the memory that writing values takes, of which the largest has so many bytes.
+///
+/// # Errors
+/// It is not to be had.
+pub(super) fn work(room: &Room, largest_bytes: usize) -> Result<Work, Full> {
+    room.work(largest_bytes.saturating_mul(WRITE_FACTOR)).ok_or(Full::All)
+}
+
+/// Writes values as an object, in their order.
+fn values(out: &mut Vec<u8>, values: &[Value]) {
+    let mut object = Object::open(out);
+    for value in values {
+        data::write(object.name(&value.name), value);
+    }
+    object.close();
+}
+
+/// Writes a whole case.
+pub(super) fn case(out: &mut Vec<u8>, case: &CaseView) {
+    let mut object = Object::open(out);
+    object.add("id", &case.id.to_string());
+    object.add("workflow", &case.workflow);
+    object.add("version", &case.version);
+    object.add("state", &case.state.name());
+    net_members(&mut object, &case.root);
+    array(object.name("incidents"), &case.incidents, |out, one| write(out, &incident(one)));
+    object.add("events", &case.event_count);
+    object.add("created", &time(case.created));
+    object.add("changed", &time(case.changed));
+    object.add("key", &case.business_key);
+    if let Some(file) = &case.archived {
+        object.add("archived", &true);
+        object.add("archive", file);
+    }
+    object.close();
+}
+
+/// Writes what a root net and a net below it have in common.
+fn net_members(object: &mut Object<'_>, net: &NetView) {
+    object.add("net", &net.net);
+    object.add("instance", &net.number);
+    let mut marking = Object::open(object.name("marking"));
+    for (name, count) in &net.marking {
+        marking.add(name, count);
+    }
+    marking.close();
+    object.add("busy", &net.busy);
+    object.add("enabled", &net.enabled);
+    values(object.name("data"), &net.data);
+    let mut children = Object::open(object.name("children"));
+    for (task, nets) in &net.children {
+        array(children.name(task), nets, child);
+    }
+    children.close();
 }
 
 /// Recursion ends where nets do: their nesting has a limit of its own in `case`.
-fn child(net: &NetView) -> Json {
-    let mut out = Map::new();
-    net_members(&mut out, net);
-    Json::Object(out)
+fn child(out: &mut Vec<u8>, net: &NetView) {
+    let mut object = Object::open(out);
+    net_members(&mut object, net);
+    object.close();
 }
 
 fn incident(incident: &IncidentView) -> Json {
@@ -122,44 +190,23 @@ pub(super) fn checked(case: &CaseSummary, damage: Option<&str>) -> Json {
     out
 }
 
-/// A work item.
-#[derive(Serialize)]
-pub(super) struct Item<'a> {
-    #[serde(serialize_with = "displayed")]
-    id: ItemId,
-    #[serde(serialize_with = "displayed")]
-    case: CaseId,
-    workflow: &'a str,
-    task: &'a str,
-    name: Option<&'a str>,
-    instance: u32,
-    state: &'static str,
-    since: String,
-    data: Json,
-    outputs: &'a [String],
-    reason: Option<&'a str>,
+/// Writes a work item.
+pub(super) fn item(out: &mut Vec<u8>, item: &ItemView) {
+    item_members(out, item);
+    out.push(b'}');
 }
 
-/// Returns a work item.
-pub(super) fn item(item: &ItemView) -> Item<'_> {
-    Item {
-        id: item.id,
-        case: item.id.case,
-        workflow: &item.workflow,
-        task: &item.task,
-        name: item.name.as_deref(),
-        instance: item.instance,
-        state: item.state,
-        since: time(item.since),
-        data: data::to_json(&item.data),
-        outputs: &item.outputs,
-        reason: item.reason.as_deref(),
-    }
+/// Writes a work item with the state of its case: the answer to what was done to it.
+fn item_done(out: &mut Vec<u8>, item: &ItemView, state: CaseState) {
+    item_members(out, item);
+    out.extend_from_slice(b",\"case_state\":\"");
+    out.extend_from_slice(state.name().as_bytes());
+    out.extend_from_slice(b"\"}");
 }
 
-/// Writes a work item with the state of its case: the answer to what was done to it. It is [`item`] and one member more,
-/// piece by piece: most answers of a busy service are this, and a serializer takes several times as long.
-fn write_item_done(out: &mut Vec<u8>, view: &ItemView, state: CaseState) {
+/// Writes a work item without its last brace, piece by piece: most answers of a busy service are this, and a serializer
+/// takes several times as long.
+fn item_members(out: &mut Vec<u8>, view: &ItemView) {
     let case = view.id.case.letters();
     out.extend_from_slice(b"{\"id\":\"");
     out.extend_from_slice(&case);
@@ -180,30 +227,51 @@ fn write_item_done(out: &mut Vec<u8>, view: &ItemView, state: CaseState) {
     out.extend_from_slice(b"\",\"since\":\"");
     view.since.write_rfc3339(out);
     out.extend_from_slice(b"\",\"data\":");
-    if view.data.is_empty() {
-        out.extend_from_slice(b"{}");
-    } else {
-        write(out, &data::to_json(&view.data));
-    }
+    values(out, &view.data);
     out.extend_from_slice(b",\"outputs\":");
     write(out, &view.outputs);
     out.extend_from_slice(b",\"reason\":");
     write(out, &view.reason);
-    out.extend_from_slice(b",\"case_state\":\"");
-    out.extend_from_slice(state.name().as_bytes());
-    out.extend_from_slice(b"\"}");
 }
 
-fn displayed<S: Serializer>(shown: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(shown)
-}
-
-/// Writes what the engine answers to an operation.
-pub(super) fn answer(out: &mut Vec<u8>, answer: &Answer) {
+/// Writes what the engine answers to an operation; the short form where there is no room for what writing takes.
+pub(super) fn answer(out: &mut Vec<u8>, answer: &Answer, room: &Room) {
+    let of_item = |item: &ItemView| cost::largest(&item.data);
     match answer {
-        Answer::Created(view, _) | Answer::Case(view) => write(out, &case(view)),
-        Answer::Item(item, state) => write_item_done(out, item, *state),
+        Answer::Created(view, is_new) => match work(room, cost::largest_value(view)) {
+            Ok(_work) => case(out, view),
+            Err(_) => brief(out, Brief::Created(view.id, view.state, *is_new)),
+        },
+        Answer::Case(view) => match work(room, cost::largest_value(view)) {
+            Ok(_work) => case(out, view),
+            Err(_) => brief(out, Brief::Case(view.id, view.state)),
+        },
+        Answer::Item(item, state) => match work(room, of_item(item)) {
+            Ok(_work) => item_done(out, item, *state),
+            Err(_) => brief(out, Brief::Item(item.id, item.state, *state)),
+        },
+        Answer::Brief(what) => brief(out, *what),
     }
+}
+
+/// Writes what an answer is about and how that is now, and that there was no room for more. At most
+/// [`SHORT_BYTES`](crate::engine::room::SHORT_BYTES) with the status around it.
+fn brief(out: &mut Vec<u8>, what: Brief) {
+    let mut object = Object::open(out);
+    match what {
+        Brief::Created(case, state, _) | Brief::Case(case, state) => {
+            object.add("id", &case.to_string());
+            object.add("state", &state.name());
+        }
+        Brief::Item(item, word, state) => {
+            object.add("id", &item.to_string());
+            object.add("case", &item.case.to_string());
+            object.add("state", &word);
+            object.add("case_state", &state.name());
+        }
+    }
+    object.add("short", &true);
+    object.close();
 }
 
 /// Writes a document as text.
@@ -218,26 +286,25 @@ pub(super) fn text(document: &impl Serialize) -> Vec<u8> {
     out
 }
 
-/// Returns one line of a case's history; items by their whole ids, as everywhere else.
-pub(super) fn event(event: &HistoryView, case: CaseId) -> Json {
-    let mut out = Map::new();
-    out.insert("seq".into(), event.seq.into());
-    out.insert("time".into(), time(event.time).into());
-    out.insert("event".into(), event.event.into());
+/// Writes one line of a case's history; items by their whole ids, as everywhere else.
+pub(super) fn event(out: &mut Vec<u8>, event: &HistoryView, case: CaseId) {
+    let mut object = Object::open(out);
+    object.add("seq", &event.seq);
+    object.add("time", &time(event.time));
+    object.add("event", &event.event);
     for (name, detail) in &event.details {
-        let value = match detail {
-            Detail::Text(text) => text.clone().into(),
+        match detail {
+            Detail::Text(text) => object.add(name, text),
             Detail::Number(number) if *name == "item" => match u32::try_from(*number) {
-                Ok(number) => ItemId { case, number }.to_string().into(),
-                Err(_) => (*number).into(),
+                Ok(number) => object.add(name, &ItemId { case, number }.to_string()),
+                Err(_) => object.add(name, number),
             },
-            Detail::Number(number) => (*number).into(),
-            Detail::List(names) => names.clone().into(),
-            Detail::Data(values) => data::to_json(values),
-        };
-        out.insert((*name).to_owned(), value);
+            Detail::Number(number) => object.add(name, number),
+            Detail::List(names) => object.add(name, names),
+            Detail::Data(data) => values(object.name(name), data),
+        }
     }
-    Json::Object(out)
+    object.close();
 }
 
 /// Returns what a registration answers.
@@ -360,7 +427,7 @@ mod tests {
     use crate::engine::service::{Fragment, Value, ValueKind};
 
     #[test]
-    fn an_item_written_piece_by_piece_is_the_item_with_the_state_of_its_case() {
+    fn an_item_with_the_state_of_its_case_is_the_item_and_one_member_more() {
         let value = |name: &str, text: &str, kind| {
             let value = Fragment::parse(text).unwrap();
             Value { name: name.to_owned(), kind, value }
@@ -395,8 +462,10 @@ mod tests {
         for view in [plain, full] {
             for state in CaseState::ALL {
                 let mut out = b"before".to_vec();
-                write_item_done(&mut out, &view, state);
-                let mut form = serde_json::to_value(item(&view)).unwrap();
+                item_done(&mut out, &view, state);
+                let mut alone = Vec::new();
+                item(&mut alone, &view);
+                let mut form: Json = serde_json::from_slice(&alone).unwrap();
                 form["case_state"] = state.name().into();
                 assert_eq!(String::from_utf8(out).unwrap(), format!("before{form}"));
             }

@@ -1,11 +1,12 @@
 //! Routes of specifications.
 
-use super::answer::{Answered, OFFER_SVG, accepts_json, choose};
+use super::answer::{Answered, JSON, OFFER_SVG, accepts_json, choose};
 use super::header::{self, Media};
 use super::problem::Problem;
 use super::query::Query;
 use super::{Request, encode_segment, once, show};
-use crate::engine::service::{Once, Service};
+use crate::engine::room::Room;
+use crate::engine::service::{Once, Service, SpecificationView};
 use crate::telemetry::traces::Context;
 
 /// Registers the specification in the body.
@@ -26,11 +27,12 @@ pub(super) fn register(
 }
 
 /// Lists specifications.
-pub(super) fn list(service: &dyn Service, request: &Request) -> Result<Answered, Problem> {
+pub(super) fn list(service: &dyn Service, request: &Request, room: &Room) -> Result<Answered, Problem> {
     accepts_json(request)?;
     let query = Query::read(&request.query, &["after", "limit"])?;
-    let page = service.specifications(&query.page()?)?;
-    Ok(Answered::json(200, &show::page(&page, show::specification)))
+    let page = service.specifications(&query.page()?, room)?;
+    let line = |out: &mut Vec<u8>, view: &SpecificationView| show::write(out, &show::specification(view));
+    Ok(Answered::new(200, JSON, show::page(&page, line)))
 }
 
 /// Shows one specification and its nets.

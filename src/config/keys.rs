@@ -119,6 +119,10 @@ keys! {
         "Largest body of an HTTP request; not more than frame_bytes_max.";
     batch_lines_max: u64 = integer(10_000), Rule::Integer(1, 1_000_000), "0.1.0",
         "Most lines of one POST /batch.";
+    answer_bytes_max: u64 = integer(16 * MIB), Rule::Integer(MIB, GIB), "0.1.0", Reload,
+        "Largest answer; lists end early, and what was done is told in short, where more would be needed.";
+    answers_bytes_max: u64 = integer(128 * MIB), Rule::Integer(16 * MIB, 64 * GIB), "0.1.0", Reload,
+        "Memory of all answers under way, with what they are made of; beyond it answers are short, or busy.";
     client_timeout_ms: u64 = integer(30_000), Rule::Integer(100, 3_600_000), "0.1.0", Command,
         "Longest time that a command of the command line waits for the service.";
 

@@ -24,6 +24,10 @@ impl Config {
             bulk_us_max: self.bulk_timeout_ms * 1_000,
             automated_steps_max: number(self.automated_steps_max),
             frame_bytes_max: number(self.frame_bytes_max),
+            answers: engine::room::Limits {
+                answer_bytes_max: number(self.answer_bytes_max),
+                answers_bytes_max: number(self.answers_bytes_max),
+            },
             shard_requests_max: number(self.shard_requests_max),
             follower_lag_max: self.follower_lag_frames_max,
             key_us: self.idempotency_hours * HOUR_US,

@@ -1,15 +1,18 @@
 //! Answers and refusals. Shards and those who repeat an old answer make them here, from the same facts, so that
 //! they are the same.
 
+use super::cost;
 use super::record::Act;
 use super::registry::Registered;
-use super::service::{Answer, CaseView, IsNew, ItemView, Nets, Refusal, SpecificationView};
-use crate::case::event::{Event, ItemNumber};
+use super::room::{Full, Room};
+use super::service::{Answer, Brief, CaseView, IsNew, ItemView, Nets, Refusal, SpecificationView};
+use crate::case::event::{Event, ItemNumber, PlaceNumber};
 use crate::case::row::ItemRow;
-use crate::case::state::Case;
+use crate::case::state::{Case, Instance};
 use crate::case::{self, view};
 use crate::error::{Code, Kind};
 use crate::id::{ItemId, Time};
+use crate::net::Workflow;
 
 /// Where an item stood before a command, because afterwards it may be gone.
 #[derive(Debug, Clone)]
@@ -28,36 +31,63 @@ impl ItemPlace {
     }
 }
 
-/// Returns the answer to a command: what it named, as the command left it. `place` is where a named item stood.
-pub(super) fn answer(
-    case: &Case,
-    spec: &Registered,
+/// A case as a command left it, and what it runs.
+pub(super) struct Left<'a, M> {
+    pub(super) case: &'a Case,
+    pub(super) workflow: &'a Workflow,
+    pub(super) version: u32,
+    /// Reads the marking of an instance.
+    pub(super) tokens: M,
+}
+
+/// Returns the answer to a command: what it named, as the command left it, as far as there is room. `place` is where a
+/// named item stood before; `None` is that the item never was.
+pub(super) fn answer<M: Fn(&Instance) -> Vec<(PlaceNumber, u16)>>(
+    left: &Left<'_, M>,
     act: Act,
     place: Option<&ItemPlace>,
-    events: &[Event],
-    now: Time,
-) -> Answer {
-    let state = view::state(case.existing());
-    match (act, place) {
-        (Act::Item(number), Some(place)) => {
-            let live = view::live_item(case, &spec.workflow, number);
-            let item = live.unwrap_or_else(|| gone_item(case, spec, place, events, now));
-            Answer::Item(Box::new(item), state)
-        }
-        (Act::Create, _) => Answer::Created(Box::new(case_view(case, spec)), IsNew::Yes),
-        _ => Answer::Case(Box::new(case_view(case, spec))),
+    (events, now): (&[Event], Time),
+    room: &Room,
+) -> Option<Answer> {
+    let Act::Item(number) = act else {
+        let view = view::case(left.case, left.workflow, left.version, &left.tokens);
+        return Some(case_answer(view, (act == Act::Create).then_some(IsNew::Yes), room));
+    };
+    let live = view::live_item(left.case, left.workflow, number);
+    let item = live.or_else(|| place.map(|place| gone_item(left.case, left.workflow, place, events, now)))?;
+    let state = view::state(left.case.existing());
+    Some(match room.take(cost::item(&item)) {
+        Ok(()) => Answer::Item(Box::new(item), state),
+        Err(_) => Answer::Brief(Brief::Item(item.id, item.state, state)),
+    })
+}
+
+/// Returns the answer that shows a case, as far as there is room; `is_new` where it was to be created.
+pub(super) fn case_answer(view: CaseView, is_new: Option<IsNew>, room: &Room) -> Answer {
+    let has_room = room.take(cost::case(&view)).is_ok();
+    let (id, state) = (view.id, view.state);
+    match is_new {
+        Some(is_new) if has_room => Answer::Created(Box::new(view), is_new),
+        Some(is_new) => Answer::Brief(Brief::Created(id, state, is_new)),
+        None if has_room => Answer::Case(Box::new(view)),
+        None => Answer::Brief(Brief::Case(id, state)),
     }
 }
 
-fn gone_item(case: &Case, spec: &Registered, place: &ItemPlace, events: &[Event], now: Time) -> ItemView {
-    let net = &spec.workflow.nets[usize::from(place.net)];
+fn gone_item(case: &Case, workflow: &Workflow, place: &ItemPlace, events: &[Event], now: Time) -> ItemView {
+    let net = &workflow.nets[usize::from(place.net)];
     let id = ItemId { case: case.id, number: place.number };
-    view::gone_item(id, &place.row, net, &spec.workflow.uri, events, now)
+    view::gone_item(id, &place.row, net, &workflow.uri, events, now)
 }
 
 /// Returns the view of a case whose markings lie in its rows.
 pub(super) fn case_view(case: &Case, spec: &Registered) -> CaseView {
-    view::case(case, &spec.workflow, spec.version, |instance| instance.row.tokens.clone())
+    view::case(case, &spec.workflow, spec.version, marking_in_row)
+}
+
+/// Returns the marking of an instance whose row holds it.
+pub(super) fn marking_in_row(instance: &Instance) -> Vec<(PlaceNumber, u16)> {
+    instance.row.tokens.clone()
 }
 
 /// Returns the view of a specification.
@@ -79,6 +109,9 @@ pub(super) fn nets(spec: &Registered) -> Nets {
     Nets { all: spec.workflow.nets.clone(), root: spec.workflow.root }
 }
 
+/// Longest message of a refusal, in bytes: what clients gave is repeated in some.
+pub(super) const MESSAGE_BYTES_MAX: usize = 2 * 1024;
+
 fn refuse(code: u16, kind: Kind, message: String, hint: &str) -> Refusal {
     Refusal { code: Code(code), kind, message, hint: Some(hint.to_owned()), key: None, mistakes: Vec::new() }
 }
@@ -88,11 +121,46 @@ pub(super) fn refusal(error: &case::Error) -> Refusal {
     Refusal {
         code: error.code(),
         kind: error.kind(),
-        message: error.to_string(),
+        message: shorten(error.to_string()),
         hint: None,
         key: None,
         mistakes: Vec::new(),
     }
+}
+
+/// Returns a message, cut where it is longer than [`MESSAGE_BYTES_MAX`].
+fn shorten(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        let fits = |at: &usize| message.is_char_boundary(*at);
+        message.truncate((0..=MESSAGE_BYTES_MAX).rev().find(fits).unwrap_or(0));
+        message.push_str("...");
+        message.shrink_to_fit();
+    }
+    message
+}
+
+/// Returns why there is no room for what was asked to be shown.
+pub(super) fn no_room(full: Full, room: &Room) -> Refusal {
+    match full {
+        Full::One => {
+            let limit = room.one_bytes_max();
+            let message = format!("the answer would take more than answer_bytes_max, which is {limit} bytes");
+            let hint = "ask for less: limit in a list, Accept: application/xml for the data of a case alone; or raise answer_bytes_max";
+            refuse(309, Kind::TooLarge, message, hint)
+        }
+        Full::All => busy("bytes of answers under way"),
+    }
+}
+
+/// Returns that a line of a batch was not begun, because there was no room for its answer.
+pub(super) fn not_begun() -> Refusal {
+    let message = "not done: there was no room for the answer to this line".to_owned();
+    refuse(
+        313,
+        Kind::Busy,
+        message,
+        "send it again, with the same key; fewer lines in a batch take less room",
+    )
 }
 
 /// Returns that a bounded queue is full.

@@ -16,6 +16,7 @@ use super::queries::{PAGE_ROWS_MAX, bad_token};
 use super::record::{Archived, Maker, hash16};
 use super::registry::Registry;
 use super::request::{Asked, Key, Move, Reply, Request};
+use super::room::Room;
 use super::service::{ArchiveOrder, ArchivedSlice, Refusal};
 use super::shared::Shared;
 use super::tables;
@@ -352,6 +353,7 @@ fn ask<D: Disk, T: Tables>(
             key,
             answerer,
             traced: None,
+            room: Room::default(),
         });
         tickets.push(Some(waits));
     }

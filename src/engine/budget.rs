@@ -24,7 +24,7 @@ impl Budget {
 
     /// Takes bytes until the returned value is dropped; `None` when fewer are left.
     pub fn take(self: &Arc<Self>, bytes: usize) -> Option<Taken> {
-        let mut taken = Taken { budget: Arc::clone(self), bytes: 0 };
+        let mut taken = Taken::none(self);
         taken.grow_to(bytes).then_some(taken)
     }
 
@@ -57,6 +57,11 @@ pub struct Taken {
 }
 
 impl Taken {
+    /// Returns no bytes of a budget, to grow from.
+    pub fn none(budget: &Arc<Budget>) -> Self {
+        Self { budget: Arc::clone(budget), bytes: 0 }
+    }
+
     /// Returns how many bytes these are.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -64,8 +69,14 @@ impl Taken {
 
     /// Takes more until these are `bytes`; returns false, and takes nothing, when fewer are left.
     pub fn grow_to(&mut self, bytes: usize) -> bool {
+        self.grow_leaving(bytes, 0)
+    }
+
+    /// Takes more until these are `bytes`; returns false, and takes nothing, when fewer than `left_bytes` would be left
+    /// for others.
+    pub fn grow_leaving(&mut self, bytes: usize, left_bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
-        let limit = self.budget.limit_bytes();
+        let limit = self.budget.limit_bytes().saturating_sub(left_bytes);
         let grown = self.budget.taken_bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
             taken.checked_add(more).filter(|sum| *sum <= limit || more == 0)
         });
@@ -104,9 +115,10 @@ mod tests {
         let second = budget.take(4).expect("exactly the rest");
         assert!(!first.grow_to(7));
         drop(second);
+        assert!(!first.grow_leaving(9, 2) && first.grow_leaving(8, 2));
         assert!(first.grow_to(10) && first.bytes() == 10);
         first.shrink_to(3);
-        assert_eq!((budget.taken_bytes(), budget.refused_count()), (3, 2));
+        assert_eq!((budget.taken_bytes(), budget.refused_count()), (3, 3));
         drop(first);
         assert_eq!(budget.taken_bytes(), 0);
     }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{LazyLock, PoisonError};
+use std::sync::{Arc, LazyLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::answers;
 use super::archiving;
 use super::clock::deadline_in_us;
+use super::cost;
 use super::keeping::Asked;
 use super::loading::{COMMAND_HEAD_BYTES, shard_of};
 use super::pending::{Again, Pending, Settled};
@@ -17,6 +18,7 @@ use super::proof;
 use super::queries::{self, Repeated};
 use super::request::Request;
 use super::restoring;
+use super::room::{Answers, Room};
 use super::running::Engine;
 use super::service::{
     Answer, ArchiveOrder, ArchivedSlice, Begun, CaseFilter, CaseSummary, CaseView, Health, HistoryView,
@@ -111,11 +113,11 @@ impl<D: Disk, T: Tables> Engine<D, T> {
                     asked.push(Err(refusal));
                     shards.push(None);
                 }
-                Ok(Prepared { act, key, text, traced }) => {
+                Ok(Prepared { act, key, text, traced, room }) => {
                     let shard = shard_of(act.partition(), shared.inboxes.len());
                     let (waits, answerer) = ticket();
-                    by_shard[shard].push(Request { act, key, answerer, traced });
-                    asked.push(Ok(Pending::new(waits, key.request, text, deadline)));
+                    by_shard[shard].push(Request { act, key, answerer, traced, room: room.clone() });
+                    asked.push(Ok(Pending::new(waits, key.request, text, deadline, room)));
                     shards.push(Some(shard));
                 }
             }
@@ -146,16 +148,17 @@ impl<D: Disk, T: Tables> Engine<D, T> {
     fn look_up(&self, again: Again) -> Result<Waited, Refusal> {
         let shared = self.shared();
         let follower = shared.read(again.deadline)?;
-        let repeated = queries::repeat(&follower, &shared.registry, again.repeat, &again.request)?;
+        let Again { repeat, request, room, .. } = again;
+        let repeated = queries::repeat(&follower, &shared.registry, repeat, &request, &room)?;
         drop(follower);
         Ok(match repeated {
             Repeated::Answer(answer) => Waited::Answer(answer),
             Repeated::Entry(row) => {
-                Waited::Answer(queries::answer_at(&shared.reader, &shared.registry, &row)?)
+                Waited::Answer(queries::answer_at(&shared.reader, &shared.registry, &row, &room)?)
             }
             Repeated::Archived(id, row) => {
                 let view = queries::archived::view(&shared.reader, &shared.registry, id, &row)?;
-                Waited::Answer(Answer::Created(Box::new(view), IsNew::No))
+                Waited::Answer(answers::case_answer(view, Some(IsNew::No), &room))
             }
             Repeated::Specification(number) => Waited::Specification(self.known(number, IsNew::Yes)?),
         })
@@ -236,6 +239,20 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         cache(Cache::ChangedRows, changed, CHANGED_BYTES_MAX);
     }
 
+    /// Returns a case, live or archived.
+    fn find_case(&self, id: CaseId) -> Result<CaseView, Refusal> {
+        let shared = self.shared();
+        let follower = shared.read(self.reading())?;
+        let refusal = match queries::case(&follower, &shared.registry, id) {
+            Err(refusal) if refusal.kind == Kind::NotFound => refusal,
+            found => return found,
+        };
+        let row = queries::archived::row(&follower, id).map_err(|reason| answers::unreadable(&reason))?;
+        drop(follower);
+        let row = row.ok_or(refusal)?;
+        queries::archived::view(&shared.reader, &shared.registry, id, &row)
+    }
+
     fn reading(&self) -> Instant {
         deadline_in_us(self.shared().options().bulk_us_max)
     }
@@ -297,28 +314,25 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         asked.into_iter().map(|pending| self.wait(pending)?.into_answer()).collect()
     }
 
-    fn case(&self, id: CaseId) -> Result<CaseView, Refusal> {
-        let shared = self.shared();
-        let follower = shared.read(self.reading())?;
-        let refusal = match queries::case(&follower, &shared.registry, id) {
-            Err(refusal) if refusal.kind == Kind::NotFound => refusal,
-            found => return found,
-        };
-        let row = queries::archived::row(&follower, id).map_err(|reason| answers::unreadable(&reason))?;
-        drop(follower);
-        let row = row.ok_or(refusal)?;
-        queries::archived::view(&shared.reader, &shared.registry, id, &row)
+    fn answers(&self) -> &Arc<Answers> {
+        &self.shared().answers
     }
 
-    fn item(&self, id: ItemId) -> Result<ItemView, Refusal> {
-        let shared = self.shared();
-        queries::item(&*shared.read(self.reading())?, &shared.registry, id)
+    fn case(&self, id: CaseId, room: &Room) -> Result<CaseView, Refusal> {
+        let view = self.find_case(id)?;
+        room.take(cost::case(&view)).map_err(|full| answers::no_room(full, room))?;
+        Ok(view)
     }
 
-    fn cases(&self, filter: &CaseFilter, page: &PageOf) -> Result<Page<CaseSummary>, Refusal> {
+    fn item(&self, id: ItemId, room: &Room) -> Result<ItemView, Refusal> {
+        let shared = self.shared();
+        queries::item(shared.read(self.reading())?, &shared.registry, id, room)
+    }
+
+    fn cases(&self, filter: &CaseFilter, page: &PageOf, room: &Room) -> Result<Page<CaseSummary>, Refusal> {
         let shared = self.shared();
         let now = shared.clock.now();
-        queries::cases(&*shared.read(self.reading())?, &shared.registry, filter, page, now)
+        queries::cases(&*shared.read(self.reading())?, &shared.registry, filter, page, (now, room))
     }
 
     fn check_cases(&self, ids: &[CaseId]) -> BTreeMap<CaseId, Result<Option<String>, Refusal>> {
@@ -328,19 +342,20 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         })
     }
 
-    fn items(&self, filter: &ItemFilter, page: &PageOf) -> Result<Page<ItemView>, Refusal> {
+    fn items(&self, filter: &ItemFilter, page: &PageOf, room: &Room) -> Result<Page<ItemView>, Refusal> {
         let shared = self.shared();
-        queries::items(&*shared.read(self.reading())?, &shared.registry, filter, page)
+        let deadline = self.reading();
+        queries::items(&|| shared.read(deadline), &shared.registry, filter, page, room)
     }
 
-    fn history(&self, id: CaseId, page: &PageOf) -> Result<Page<HistoryView>, Refusal> {
+    fn history(&self, id: CaseId, page: &PageOf, room: &Room) -> Result<Page<HistoryView>, Refusal> {
         let shared = self.shared();
         let place = queries::place(&*shared.read(self.reading())?, id)?;
-        queries::history(&shared.reader, &shared.registry, id, place, page)
+        queries::history(&shared.reader, &shared.registry, id, place, (page, room))
     }
 
-    fn specifications(&self, page: &PageOf) -> Result<Page<SpecificationView>, Refusal> {
-        queries::specifications(&self.shared().registry, page)
+    fn specifications(&self, page: &PageOf, room: &Room) -> Result<Page<SpecificationView>, Refusal> {
+        queries::specifications(&self.shared().registry, page, room)
     }
 
     fn specification(&self, id: &str) -> Result<SpecificationView, Refusal> {
@@ -374,7 +389,7 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         archiving::slice(self.shared(), order, self.shared().options().bulk_us_max)
     }
 
-    fn restore(&self, order: RestoreOrder) -> Result<CaseView, Refusal> {
+    fn restore(&self, order: RestoreOrder, room: &Room) -> Result<Answer, Refusal> {
         self.refuses_changes()?;
         let case = order.case;
         let register = |source: &[u8]| {
@@ -382,7 +397,7 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
             self.register(source, &once).map(drop)
         };
         restoring::restore(self.shared(), order, &register, self.shared().options().bulk_us_max)?;
-        self.case(case)
+        Ok(answers::case_answer(self.find_case(case)?, None, room))
     }
 
     fn health(&self) -> Health {

@@ -11,6 +11,7 @@ pub mod budget;
 pub mod client;
 pub mod clock;
 mod cold;
+pub mod cost;
 pub mod fold;
 pub mod keeping;
 pub mod loading;
@@ -27,6 +28,7 @@ pub mod record;
 pub mod registry;
 pub mod request;
 pub mod restoring;
+pub mod room;
 pub mod running;
 mod scrub;
 pub mod service;
@@ -59,6 +61,8 @@ pub struct Options {
     pub automated_steps_max: u32,
     /// Most bytes of one frame of the journal.
     pub frame_bytes_max: usize,
+    /// Bounds on answers.
+    pub answers: room::Limits,
     /// Most requests that wait for one shard.
     pub shard_requests_max: usize,
     /// Most durable frames that the follower may lag behind before requests are answered Busy.

@@ -6,12 +6,14 @@ use std::sync::{Arc, OnceLock};
 
 use super::answers;
 use super::clock::Clock;
+use super::cost;
 use super::fold::EngineFold;
 use super::loading;
 use super::pending::Again;
 use super::proof;
 use super::queries;
 use super::registry::Registry;
+use super::room::{self, Answers, Room};
 use super::running::Error;
 use super::service::{
     Answer, ArchiveOrder, ArchivedSlice, CaseFilter, CaseSummary, CaseView, Health, HistoryView, IsNew,
@@ -36,6 +38,7 @@ pub struct Offline<D: Disk, T: Tables> {
     registry: Registry,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
+    answers: Arc<Answers>,
     /// Whether the journal's head could be indexed; empty before somebody asked for a history.
     indexed: OnceLock<Result<(), String>>,
     /// Cases that damage concerns, if the store is damaged.
@@ -83,7 +86,10 @@ impl<D: Disk, T: Tables> Offline<D, T> {
         loading::specifications(&looked.follower, &registry)
             .map_err(|error| Error::State(error.to_string()))?;
         let (metrics, indexed, casualties) = (Metrics::new(), OnceLock::new(), Casualties::default());
-        Ok(Self { looked, registry, clock, metrics, indexed, casualties, unlisted_count: 0 })
+        // One command is its only client.
+        let answers =
+            Answers::new(room::Limits { answer_bytes_max: usize::MAX, answers_bytes_max: usize::MAX });
+        Ok(Self { looked, registry, clock, metrics, answers, indexed, casualties, unlisted_count: 0 })
     }
 
     /// Looks at a store that cannot be opened, as far as its journal is good, or its newest snapshot where nothing of the
@@ -167,20 +173,28 @@ impl<D: Disk, T: Tables> Service for Offline<D, T> {
         operations.iter().map(|_| Err(answers::read_only(WHY))).collect()
     }
 
-    fn case(&self, id: CaseId) -> Result<CaseView, Refusal> {
+    fn answers(&self) -> &Arc<Answers> {
+        &self.answers
+    }
+
+    fn case(&self, id: CaseId, room: &Room) -> Result<CaseView, Refusal> {
         let Looked { journal, follower, .. } = &self.looked;
-        match queries::archived::row(follower, id).map_err(|reason| answers::unreadable(&reason))? {
-            Some(row) => queries::archived::view(journal, &self.registry, id, &row),
-            None => queries::case(follower, &self.registry, id),
-        }
+        let view =
+            match queries::archived::row(follower, id).map_err(|reason| answers::unreadable(&reason))? {
+                Some(row) => queries::archived::view(journal, &self.registry, id, &row),
+                None => queries::case(follower, &self.registry, id),
+            }?;
+        room.take(cost::case(&view)).map_err(|full| answers::no_room(full, room))?;
+        Ok(view)
     }
 
-    fn item(&self, id: ItemId) -> Result<ItemView, Refusal> {
-        queries::item(&self.looked.follower, &self.registry, id)
+    fn item(&self, id: ItemId, room: &Room) -> Result<ItemView, Refusal> {
+        queries::item(&self.looked.follower, &self.registry, id, room)
     }
 
-    fn cases(&self, filter: &CaseFilter, page: &PageOf) -> Result<Page<CaseSummary>, Refusal> {
-        queries::cases(&self.looked.follower, &self.registry, filter, page, self.clock.now())
+    fn cases(&self, filter: &CaseFilter, page: &PageOf, room: &Room) -> Result<Page<CaseSummary>, Refusal> {
+        let now = self.clock.now();
+        queries::cases(&self.looked.follower, &self.registry, filter, page, (now, room))
     }
 
     fn check_cases(&self, ids: &[CaseId]) -> BTreeMap<CaseId, Result<Option<String>, Refusal>> {
@@ -195,19 +209,19 @@ impl<D: Disk, T: Tables> Service for Offline<D, T> {
         checked
     }
 
-    fn items(&self, filter: &ItemFilter, page: &PageOf) -> Result<Page<ItemView>, Refusal> {
-        queries::items(&self.looked.follower, &self.registry, filter, page)
+    fn items(&self, filter: &ItemFilter, page: &PageOf, room: &Room) -> Result<Page<ItemView>, Refusal> {
+        queries::items(&|| Ok(&self.looked.follower), &self.registry, filter, page, room)
     }
 
-    fn history(&self, id: CaseId, page: &PageOf) -> Result<Page<HistoryView>, Refusal> {
+    fn history(&self, id: CaseId, page: &PageOf, room: &Room) -> Result<Page<HistoryView>, Refusal> {
         let Looked { journal, follower, .. } = &self.looked;
         self.index_head()?;
         let place = queries::place(follower, id)?;
-        queries::history(journal, &self.registry, id, place, page)
+        queries::history(journal, &self.registry, id, place, (page, room))
     }
 
-    fn specifications(&self, page: &PageOf) -> Result<Page<SpecificationView>, Refusal> {
-        queries::specifications(&self.registry, page)
+    fn specifications(&self, page: &PageOf, room: &Room) -> Result<Page<SpecificationView>, Refusal> {
+        queries::specifications(&self.registry, page, room)
     }
 
     fn specification(&self, id: &str) -> Result<SpecificationView, Refusal> {
@@ -227,7 +241,7 @@ impl<D: Disk, T: Tables> Service for Offline<D, T> {
         Err(answers::read_only(WHY))
     }
 
-    fn restore(&self, _order: RestoreOrder) -> Result<CaseView, Refusal> {
+    fn restore(&self, _order: RestoreOrder, _room: &Room) -> Result<Answer, Refusal> {
         Err(answers::read_only(WHY))
     }
 

@@ -8,6 +8,7 @@ use super::fold::business_hash;
 use super::record::{Maker, Registration, hash16};
 use super::registry::Registry;
 use super::request::{Asked, Key, NewSpecification};
+use super::room::Room;
 use super::service::{CaseAct, Fragment, ItemAct, Once, Operation, Refusal};
 use super::tables;
 use super::traced::Traced;
@@ -27,6 +28,8 @@ pub struct Prepared {
     pub text: String,
     /// What its spans will say, if it is traced.
     pub traced: Option<Box<Traced>>,
+    /// Room for the answer.
+    pub room: Room,
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -103,7 +106,7 @@ pub fn operation(
             (Asked::Item(item.case, item.number, command), key(once, &scope, own))
         }
     };
-    Ok(Prepared { act, key, text, traced: None })
+    Ok(Prepared { act, key, text, traced: None, room: once.room.clone() })
 }
 
 /// Prepares a registration. `bytes_max` bounds what its record takes in the journal.
@@ -122,7 +125,7 @@ pub fn registration(
         return Err(answers::too_large(bytes, bytes_max));
     }
     let (key, text) = key(once, b"register", own);
-    Ok(Prepared { act: Asked::Register(Box::new(new)), key, text, traced: None })
+    Ok(Prepared { act: Asked::Register(Box::new(new)), key, text, traced: None, room: once.room.clone() })
 }
 
 /// Reads, checks and compiles a specification.

@@ -3,11 +3,15 @@
 
 pub mod archived;
 
+use std::ops::Deref;
+
 use super::answers::{self, ItemPlace};
+use super::cost;
 use super::past::Past;
 use super::record::{Act, Body, Hash16, Record};
 use super::registry::Registry;
 use super::request::{Found, Question, Repeat, Told};
+use super::room::{Cost, Room};
 use super::service::{
     Answer, CaseFilter, CaseSummary, CaseView, HistoryView, IsNew, ItemFilter, ItemView, Nets, Page, PageOf,
     Refusal,
@@ -174,16 +178,24 @@ pub fn case<T: Tables>(follower: &Follower<T>, registry: &Registry, id: CaseId) 
     Ok(answers::case_view(&case_of_rows(id, rows), &spec))
 }
 
-/// Returns the view of a live item.
+/// Returns the view of a live item. The follower is let go before the item's input is worked out, which may take long.
 ///
 /// # Errors
-/// There is none, or its rows cannot be read.
-pub fn item<T: Tables>(follower: &Follower<T>, registry: &Registry, id: ItemId) -> Result<ItemView, Refusal> {
-    let rows = case_rows(follower, id.case).map_err(|reason| answers::unreadable(&reason))?;
+/// There is none, its rows cannot be read, or there is no room for it.
+pub fn item<T: Tables, F: Deref<Target = Follower<T>>>(
+    follower: F,
+    registry: &Registry,
+    id: ItemId,
+    room: &Room,
+) -> Result<ItemView, Refusal> {
+    let rows = case_rows(&follower, id.case).map_err(|reason| answers::unreadable(&reason))?;
     let rows = rows.ok_or_else(|| answers::refusal(&crate::case::Error::NoItem))?;
+    drop(follower);
     let spec = known(registry, rows.case.spec)?;
-    view::live_item(&case_of_rows(id.case, rows), &spec.workflow, id.number)
-        .ok_or_else(|| answers::refusal(&crate::case::Error::NoItem))
+    let view = view::live_item(&case_of_rows(id.case, rows), &spec.workflow, id.number)
+        .ok_or_else(|| answers::refusal(&crate::case::Error::NoItem))?;
+    room.take(cost::item(&view)).map_err(|full| answers::no_room(full, room))?;
+    Ok(view)
 }
 
 /// Lists cases in order of their ids.
@@ -195,10 +207,10 @@ pub fn cases<T: Tables>(
     registry: &Registry,
     filter: &CaseFilter,
     page: &PageOf,
-    now: Time,
+    (now, room): (Time, &Room),
 ) -> Result<Page<CaseSummary>, Refusal> {
     if filter.is_archived {
-        return archived::list(follower, registry, filter, page, now);
+        return archived::list(follower, registry, filter, page, (now, room));
     }
     let after = page.after.as_deref().map(|text| CaseId::parse(text).ok_or_else(|| bad_token(text)));
     let from = after.transpose()?.map_or(CaseId(0), |id| CaseId(id.0 + 1));
@@ -230,8 +242,24 @@ pub fn cases<T: Tables>(
     items.retain(|item| end.is_none_or(|end| item.id <= end));
     let is_cut = items.len() > limit;
     items.truncate(limit);
-    let next = if is_cut { items.last().map(|item| item.id) } else { end };
+    let is_short = fit(&mut items, cost::summary, room)?;
+    let next = if is_cut || is_short { items.last().map(|item| item.id) } else { end };
     Ok(Page { items, next: next.map(|id| id.to_string()) })
+}
+
+/// Ends a page where the room for it does, and returns whether it does; there is always room for one item, or none at all.
+fn fit<T>(items: &mut Vec<T>, cost: impl Fn(&T) -> Cost, room: &Room) -> Result<bool, Refusal> {
+    for at in 0..items.len() {
+        match room.take(cost(&items[at])) {
+            Ok(()) => {}
+            Err(full) if at == 0 => return Err(answers::no_room(full, room)),
+            Err(_) => {
+                items.truncate(at);
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Rows that were wanted, and the last row looked at when the table goes on behind it.
@@ -296,15 +324,17 @@ fn summary(registry: &Registry, id: CaseId, row: &CaseRow) -> Result<CaseSummary
     })
 }
 
-/// Lists live items in order of their ids.
+/// Lists live items in order of their ids. `read` gives the follower; it is asked for each case and held only while that
+/// case's rows are read, because working out the inputs of items may take long. A page ends early when the room is full.
 ///
 /// # Errors
-/// A bad token, or rows that cannot be read.
-pub fn items<T: Tables>(
-    follower: &Follower<T>,
+/// A bad token, rows that cannot be read, or no room for the first item.
+pub fn items<T: Tables, F: Deref<Target = Follower<T>>>(
+    read: &dyn Fn() -> Result<F, Refusal>,
     registry: &Registry,
     filter: &ItemFilter,
     page: &PageOf,
+    room: &Room,
 ) -> Result<Page<ItemView>, Refusal> {
     let after = page.after.as_deref().map(|text| ItemId::parse(text).ok_or_else(|| bad_token(text)));
     let after = after.transpose()?;
@@ -312,18 +342,13 @@ pub fn items<T: Tables>(
     let mut from = after.map_or(first, |id| ItemId { number: id.number.saturating_add(1), ..id }.max(first));
     let specs = filter.workflow.as_deref().map(|text| registry.numbers(text));
     let limit = page.limit as usize;
-    let mut views = Vec::new();
+    let mut views: Vec<ItemView> = Vec::new();
     let mut visited = 0;
     loop {
-        let Some(case) = next_case_with_items(follower, from)? else {
+        let Some((case, rows)) = next_case_with_items(&*read()?, from, filter.case)? else {
             return Ok(Page { items: views, next: None });
         };
-        if filter.case.is_some_and(|wanted| wanted != case) {
-            return Ok(Page { items: views, next: None });
-        }
         let first = if case == from.case { from.number } else { 0 };
-        let rows = case_rows(follower, case).map_err(|reason| answers::unreadable(&reason))?;
-        let rows = rows.ok_or_else(|| answers::unreadable("a work item without its case"))?;
         let spec = known(registry, rows.case.spec)?;
         let is_wanted = specs.as_ref().is_none_or(|specs| specs.contains(&rows.case.spec));
         let case_in_memory = case_of_rows(case, rows);
@@ -333,11 +358,16 @@ pub fn items<T: Tables>(
             if filter.task.as_ref().is_none_or(|task| *task == view.task)
                 && filter.state.as_ref().is_none_or(|state| state == view.state)
             {
-                if views.len() == limit {
-                    let next = views.last().map(|last: &ItemView| last.id.to_string());
-                    return Ok(Page { items: views, next });
+                let is_full = views.len() == limit;
+                let taken = if is_full { Err(None) } else { room.take(cost::item(&view)).map_err(Some) };
+                match (taken, views.last()) {
+                    (Ok(()), _) => views.push(view),
+                    (Err(Some(full)), None) => return Err(answers::no_room(full, room)),
+                    (Err(_), last) => {
+                        let next = last.map(|last| last.id.to_string());
+                        return Ok(Page { items: views, next });
+                    }
                 }
-                views.push(view);
             }
         }
         visited += 1;
@@ -350,14 +380,22 @@ pub fn items<T: Tables>(
     }
 }
 
-fn next_case_with_items<T: Tables>(follower: &Follower<T>, from: ItemId) -> Result<Option<CaseId>, Refusal> {
+/// Returns the first case from an item on that has live items, with its rows; `None` when there is none, or not `only`.
+fn next_case_with_items<T: Tables>(
+    follower: &Follower<T>,
+    from: ItemId,
+    only: Option<CaseId>,
+) -> Result<Option<(CaseId, Rows)>, Refusal> {
     let mut found = None;
     let visited = follower.scan(tables::ITEMS, &tables::part_key(from.case, from.number), &mut |key, _| {
         found = tables::case_of(key);
         false
     });
     visited.map_err(|error| answers::unreadable(&text(error)))?;
-    Ok(found)
+    let Some(case) = found.filter(|case| only.is_none_or(|only| only == *case)) else { return Ok(None) };
+    let rows = case_rows(follower, case).map_err(|reason| answers::unreadable(&reason))?;
+    let rows = rows.ok_or_else(|| answers::unreadable("a work item without its case"))?;
+    Ok(Some((case, rows)))
 }
 
 /// Where what happened in a case is found.
@@ -392,28 +430,34 @@ pub fn history<D: Disk>(
     registry: &Registry,
     id: CaseId,
     place: Place,
-    page: &PageOf,
+    (page, room): (&PageOf, &Room),
 ) -> Result<Page<HistoryView>, Refusal> {
     let after = page.after.as_deref().map(|text| text.parse::<u32>().map_err(|_| bad_token(text)));
     let after = after.transpose()?.unwrap_or(0);
     let spec = known(registry, place.spec)?;
     let mut historian = view::Historian::new(&spec.workflow);
-    let mut page_of = Page { items: Vec::new(), next: None };
+    let mut page_of: Page<HistoryView> = Page { items: Vec::new(), next: None };
+    let mut no_room = None;
     let visited = entries(journal, id, place.last, &mut |entry| {
         for view in lines(&mut historian, entry)? {
             if view.seq <= after {
                 continue;
             }
-            if page_of.items.len() == page.limit as usize {
-                page_of.next = Some((view.seq - 1).to_string());
-                return Ok(false);
+            let is_full = page_of.items.len() == page.limit as usize;
+            let taken = if is_full { Err(None) } else { room.take(cost::event(&view)).map_err(Some) };
+            match taken {
+                Ok(()) => page_of.items.push(view),
+                Err(full) => {
+                    no_room = full.filter(|_| page_of.items.is_empty());
+                    page_of.next = Some((view.seq - 1).to_string());
+                    return Ok(false);
+                }
             }
-            page_of.items.push(view);
         }
         Ok(true)
     });
     visited.map_err(|reason| answers::unreadable(&reason))?;
-    Ok(page_of)
+    no_room.map_or(Ok(page_of), |full| Err(answers::no_room(full, room)))
 }
 
 /// Tells an entry of a case.
@@ -444,6 +488,7 @@ pub fn repeat<T: Tables>(
     registry: &Registry,
     repeat: Repeat,
     request: &super::record::Hash16,
+    room: &Room,
 ) -> Result<Repeated, Refusal> {
     let row = match repeat {
         Repeat::Business(id) => {
@@ -452,7 +497,7 @@ pub fn repeat<T: Tables>(
                 return Ok(Repeated::Archived(id, Box::new(row)));
             }
             let view = case(follower, registry, id)?;
-            return Ok(Repeated::Answer(Answer::Created(Box::new(view), IsNew::No)));
+            return Ok(Repeated::Answer(answers::case_answer(view, Some(IsNew::No), room)));
         }
         Repeat::Service(_, row) => row,
         Repeat::Client(partition, at, key) => {
@@ -504,14 +549,16 @@ pub fn answer_at<D: Disk>(
     journal: &JournalReader<D>,
     registry: &Registry,
     earlier: &Earlier,
+    room: &Room,
 ) -> Result<Answer, Refusal> {
-    fold_to(journal, registry, earlier).map_err(|reason| answers::unreadable(&reason))
+    fold_to(journal, registry, earlier, room).map_err(|reason| answers::unreadable(&reason))
 }
 
 fn fold_to<D: Disk>(
     journal: &JournalReader<D>,
     registry: &Registry,
     earlier: &Earlier,
+    room: &Room,
 ) -> Result<Answer, String> {
     let Earlier { row, archived } = earlier;
     let last = match archived {
@@ -533,7 +580,10 @@ fn fold_to<D: Disk>(
         return Err(format!("journal entry {} is missing", row.n));
     }
     let spec = registry.get(past.case.existing().spec).ok_or("its specification is not registered")?;
-    Ok(answers::answer(&past.case, &spec, row.act, place.as_ref(), &past.last.1, past.last.0))
+    let (workflow, version) = (&spec.workflow, spec.version);
+    let left = answers::Left { case: &past.case, workflow, version, tokens: answers::marking_in_row };
+    let answer = answers::answer(&left, row.act, place.as_ref(), (&past.last.1, past.last.0), room);
+    answer.ok_or_else(|| format!("journal entry {} is about a work item that never was", row.n))
 }
 
 fn known(
@@ -587,6 +637,7 @@ fn other_request() -> Refusal {
 pub fn specifications(
     registry: &Registry,
     page: &PageOf,
+    room: &Room,
 ) -> Result<Page<super::service::SpecificationView>, Refusal> {
     let after = page.after.as_deref().map(|token| {
         let (version, uri) = token.split_once('@').ok_or_else(|| bad_token(token))?;
@@ -596,8 +647,10 @@ pub fn specifications(
     let mut found = registry.list(after.transpose()?.as_ref(), limit + 1);
     let is_cut = found.len() > limit;
     found.truncate(limit);
-    let next = found.last().filter(|_| is_cut).map(|last| format!("{}@{}", last.version, last.workflow.uri));
-    let items = found.iter().map(|spec| answers::specification(spec, IsNew::No)).collect();
+    let mut items: Vec<_> = found.iter().map(|spec| answers::specification(spec, IsNew::No)).collect();
+    let is_short = fit(&mut items, cost::specification, room)?;
+    let last = items.last().filter(|_| is_cut || is_short);
+    let next = last.map(|last| format!("{}@{}", last.version, last.id));
     Ok(Page { items, next })
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::record::{Act, Archived, Hash16, KeyFact, Maker, Registration, Restored};
 use super::registry::Registered;
+use super::room::Room;
 use super::service::{Answer, Refusal, SpecificationView};
 use super::shard::Bounds;
 use super::tables::{ArchivedRow, KeyRow};
@@ -28,6 +29,8 @@ pub struct Request {
     pub answerer: Answerer<Reply>,
     /// What its spans will say, if it is traced.
     pub traced: Option<Box<Traced>>,
+    /// Room for the answer.
+    pub room: Room,
 }
 
 /// The key a request comes under.

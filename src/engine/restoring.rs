@@ -16,6 +16,7 @@ use super::queries::{
 use super::record::{self, Body, Hash16, Record, Registration, Restored};
 use super::registry::{Registered, Registry};
 use super::request::{Asked, Coming, FRAME_HEAD_BYTES, Found, Move, Reply, Request, entry_bytes};
+use super::room::Room;
 use super::service::{Refusal, RestoreOrder};
 use super::shared::Shared;
 use super::tables::{self, ArchivedRow};
@@ -93,7 +94,7 @@ pub(super) fn restore<D: Disk, T: Tables>(
     };
     let (waits, answerer) = ticket();
     let act = Asked::Move(case, Box::new(Move::Come(Box::new(coming))));
-    let request = Request { act, key: key_of(case), answerer, traced: None };
+    let request = Request { act, key: key_of(case), answerer, traced: None, room: Room::default() };
     let inbox = &shared.inboxes[shard_of(case.partition(), shared.inboxes.len())];
     if inbox.put(vec![request], shared.options().shard_requests_max).is_err() {
         return Err(answers::busy("requests"));

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::pending::{Again, Pending};
+use super::room::{Answers, Room};
 
 pub use crate::case::view::{
     CaseState, CaseView, Detail, HistoryView, IncidentView, ItemView, NetView, Value, ValueKind,
@@ -36,6 +37,13 @@ pub struct Refusal {
     pub mistakes: Vec<crate::spec::Mistake>,
 }
 
+impl Refusal {
+    /// Returns that a line of a batch was not begun, because there was no room for its answer.
+    pub fn no_room_for_line() -> Self {
+        super::answers::not_begun()
+    }
+}
+
 /// Who asks. Shares of what is bounded are counted by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Caller {
@@ -61,6 +69,8 @@ pub struct Once {
     pub trace: Option<Context>,
     /// Who asks.
     pub caller: Caller,
+    /// Room for the answer.
+    pub room: Room,
 }
 
 /// One thing to be done.
@@ -127,6 +137,19 @@ pub enum Answer {
     Case(Box<CaseView>),
     /// The item as it is now, or as it went, and the state of its case.
     Item(Box<ItemView>, CaseState),
+    /// It was done, and there was no room to show what came of it.
+    Brief(Brief),
+}
+
+/// What an answer is about, and how that is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Brief {
+    /// A case that was created, or was there already.
+    Created(CaseId, CaseState, IsNew),
+    /// A case.
+    Case(CaseId, CaseState),
+    /// A work item in the state of this word, and the state of its case.
+    Item(ItemId, &'static str, CaseState),
 }
 
 /// Whether a create made something.
@@ -374,40 +397,42 @@ pub trait Service: Send + Sync {
     fn again(&self, again: Again) -> Result<Answer, Refusal>;
     /// Carries out operations, all in one group commit, each by itself; answers come in order.
     fn operate(&self, operations: Vec<(Operation, Once)>) -> Vec<Result<Answer, Refusal>>;
+    /// Returns the room of all answers.
+    fn answers(&self) -> &Arc<Answers>;
     /// Returns a case.
     ///
     /// # Errors
-    /// There is none, or the service cannot say now.
-    fn case(&self, id: CaseId) -> Result<CaseView, Refusal>;
+    /// There is none, the room is full, or the service cannot say now.
+    fn case(&self, id: CaseId, room: &Room) -> Result<CaseView, Refusal>;
     /// Returns a live work item.
     ///
     /// # Errors
-    /// There is none, or the service cannot say now.
-    fn item(&self, id: ItemId) -> Result<ItemView, Refusal>;
-    /// Lists cases in order of their ids.
+    /// There is none, the room is full, or the service cannot say now.
+    fn item(&self, id: ItemId, room: &Room) -> Result<ItemView, Refusal>;
+    /// Lists cases in order of their ids. A page ends early when the room is full.
     ///
     /// # Errors
-    /// A bad token, or the service cannot say now.
-    fn cases(&self, filter: &CaseFilter, page: &PageOf) -> Result<Page<CaseSummary>, Refusal>;
+    /// A bad token, no room for the first one, or the service cannot say now.
+    fn cases(&self, filter: &CaseFilter, page: &PageOf, room: &Room) -> Result<Page<CaseSummary>, Refusal>;
     /// Follows the histories of cases back by their own chains, and says of each what is wrong if folding it does not give
     /// the case; `None` when all is well. Takes as long as the histories are. Refused for a case: there is none, or the
     /// service cannot say now.
     fn check_cases(&self, ids: &[CaseId]) -> BTreeMap<CaseId, Result<Option<String>, Refusal>>;
-    /// Lists live work items in order of their ids.
+    /// Lists live work items in order of their ids. A page ends early when the room is full.
     ///
     /// # Errors
-    /// A bad token, or the service cannot say now.
-    fn items(&self, filter: &ItemFilter, page: &PageOf) -> Result<Page<ItemView>, Refusal>;
-    /// Returns what happened in a case, oldest first.
+    /// A bad token, no room for the first one, or the service cannot say now.
+    fn items(&self, filter: &ItemFilter, page: &PageOf, room: &Room) -> Result<Page<ItemView>, Refusal>;
+    /// Returns what happened in a case, oldest first. A page ends early when the room is full.
     ///
     /// # Errors
-    /// There is no such case, or its history cannot be read.
-    fn history(&self, id: CaseId, page: &PageOf) -> Result<Page<HistoryView>, Refusal>;
-    /// Lists registered specifications: every version, by uri.
+    /// There is no such case, no room for the first event, or its history cannot be read.
+    fn history(&self, id: CaseId, page: &PageOf, room: &Room) -> Result<Page<HistoryView>, Refusal>;
+    /// Lists registered specifications: every version, by uri. A page ends early when the room is full.
     ///
     /// # Errors
-    /// A bad token, or the service cannot say now.
-    fn specifications(&self, page: &PageOf) -> Result<Page<SpecificationView>, Refusal>;
+    /// A bad token, no room for the first one, or the service cannot say now.
+    fn specifications(&self, page: &PageOf, room: &Room) -> Result<Page<SpecificationView>, Refusal>;
     /// Returns a specification: `uri` (newest version) or `uri@version`.
     ///
     /// # Errors
@@ -436,12 +461,12 @@ pub trait Service: Send + Sync {
     /// # Errors
     /// It could not be done, or the service cannot say whether it was.
     fn archive(&self, order: &ArchiveOrder) -> Result<ArchivedSlice, Refusal>;
-    /// Brings a case back from its archive, or as it is given; returns it as it is then.
+    /// Brings a case back from its archive, or as it is given; returns it as it is then, as far as there is room.
     ///
     /// # Errors
     /// There is nothing to restore it from, what is given is damaged, the case here is newer or another, or the service
     /// cannot say now.
-    fn restore(&self, order: RestoreOrder) -> Result<CaseView, Refusal>;
+    fn restore(&self, order: RestoreOrder, room: &Room) -> Result<Answer, Refusal>;
     /// Tells whether the service can do its work.
     fn health(&self) -> Health;
     /// Returns the service's figures. Every request counts in them, so this costs nothing.

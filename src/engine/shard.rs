@@ -22,13 +22,12 @@ use std::sync::{Arc, Mutex};
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use super::answers;
-use super::record::{Act, Body, Hash16, Maker, Record};
+use super::record::{Body, Hash16, Maker, Record};
 use super::registry::{Registered, Registry};
 use super::request::{Key, Message, Question, Reply, Request, Staged};
-use super::service::{Answer, IsNew};
 use super::tables::KeyRow;
 use super::traced::Traced;
-use super::turn::{self, Cases, Limits, Outcome, Timer};
+use super::turn::{Cases, Limits, Outcome, Timer};
 use crate::case;
 use crate::case::encode::Payload;
 use crate::case::event::InstanceNumber;
@@ -438,13 +437,8 @@ impl Shard {
         }
         if let Some(client) = client {
             self.waiting_keys.remove(&client.key.hash);
-            let reply = match (done.answer, client.act) {
-                (turn::Answer::Case(view), Act::Create) => Reply::Done(Answer::Created(view, IsNew::Yes)),
-                (turn::Answer::Case(view), _) => Reply::Done(Answer::Case(view)),
-                (turn::Answer::Item(view), _) => Reply::Done(Answer::Item(view, done.state)),
-                (turn::Answer::Nothing, _) => Reply::Refused(answers::refusal(&case::Error::NoItem)),
-            };
-            turn.reply(client, reply);
+            let none = || Reply::Refused(answers::refusal(&case::Error::NoItem));
+            turn.reply(client, done.answer.map_or_else(none, Reply::Done));
         }
         if let Some(question) = done.parked {
             self.parked.entry(case).or_default();

@@ -15,6 +15,7 @@ use super::clock::{Clock, JUMP_LASTS_US, Skew, until};
 use super::keeping::Asked;
 use super::registry::Registry;
 use super::request::{Message, Question, Request};
+use super::room::Answers;
 use super::service::Refusal;
 use super::shard::{Bounds, Held};
 use super::ticket;
@@ -280,6 +281,8 @@ pub struct Shared<D: Disk, T: Tables> {
     is_folded: Condvar,
     environment: Mutex<()>,
     tracer: OnceLock<Arc<Tracer>>,
+    /// Room of all answers.
+    pub answers: Arc<Answers>,
     /// Held by who archives: one at a time.
     pub archiving: Mutex<()>,
 }
@@ -300,6 +303,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
         place: Place<D>,
     ) -> Self {
         let folded = Mutex::new(follower.seq());
+        let answers = Answers::new(options.answers);
         Self {
             clock,
             registry,
@@ -319,6 +323,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
             is_folded: Condvar::new(),
             environment: Mutex::new(()),
             tracer: OnceLock::new(),
+            answers,
             archiving: Mutex::new(()),
         }
     }
@@ -332,6 +337,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
     pub(super) fn retune(&self, options: &Options, grace_us: u64) {
         *self.options.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(options.clone());
         self.grace_us.store(grace_us, Ordering::Release);
+        self.answers.set_limits(options.answers);
         for inbox in &self.inboxes {
             inbox.tell(Message::Bounds(Bounds::of(options, self.inboxes.len())));
         }

@@ -24,6 +24,8 @@ use crate::case::event::{End, Event, InstanceNumber, ItemNumber};
 use crate::case::row::{CaseRow, InstanceRow, ItemRow, ItemState, Link};
 use crate::case::state::{Case, Instance};
 use crate::case::view::{self, CaseState, CaseView, ItemView};
+use crate::engine::room::Room;
+use crate::engine::service::Answer;
 use crate::id::{CaseId, SpecNumber, Time};
 use crate::kernel::Region;
 use crate::net::orjoin::Judgement;
@@ -72,6 +74,8 @@ pub struct Job {
     pub registered: Option<Registered>,
     /// What.
     pub what: What,
+    /// Room for the answer.
+    pub room: Room,
 }
 
 /// What is to be done to a case.
@@ -122,8 +126,8 @@ pub struct Done {
     pub events: Vec<Event>,
     /// The same in their stored form.
     pub payload: Payload,
-    /// What the client is to see once they are durable.
-    pub answer: Answer,
+    /// What the client is to see once they are durable; `None` where no client asked, or for an item that never was.
+    pub answer: Option<Answer>,
     /// State of the case after it.
     pub state: CaseState,
     /// The case waits for an answer to this.
@@ -132,17 +136,6 @@ pub struct Done {
     pub unfinished: bool,
     /// What there is to count.
     pub tally: Tally,
-}
-
-/// What a client sees of a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// Nobody asked.
-    Nothing,
-    /// The case.
-    Case(Box<CaseView>),
-    /// The work item as it is, or as it went.
-    Item(Box<ItemView>),
 }
 
 /// Numbers for the metrics.

@@ -42,8 +42,6 @@ pub(super) struct Bounds {
 impl Bounds {
     /// What new data must keep to.
     pub(super) const DATA: Self = Self { bytes: RESULT_BYTES_MAX, depth: ELEMENT_DEPTH_MAX };
-    /// For data that is there already.
-    pub(super) const NONE: Self = Self { bytes: usize::MAX, depth: u32::MAX };
 }
 
 /// Several trees in one table.
@@ -80,21 +78,12 @@ impl<'a> Tree<'a> {
 
     /// Adds canonical content below a node.
     pub(super) fn fragment(&mut self, parent: NodeIndex, canonical: &'a str) {
-        self.grow(parent, canonical, Cow::Borrowed);
-    }
-
-    /// Adds canonical content below a node, copied from text that does not live as long.
-    pub(super) fn fragment_copy(&mut self, parent: NodeIndex, canonical: &str) {
-        self.grow(parent, canonical, |text| Cow::Owned(text.to_owned()));
-    }
-
-    fn grow<'t>(&mut self, parent: NodeIndex, canonical: &'t str, keep: impl Fn(&'t str) -> Cow<'a, str>) {
         let mut here = parent;
         for event in Scanner::new(canonical) {
             match event {
-                Event::Open(name) => here = self.element(here, keep(name)),
+                Event::Open(name) => here = self.element(here, name),
                 Event::Empty(name) => {
-                    self.element(here, keep(name));
+                    self.element(here, name);
                 }
                 Event::Close(_) if here != parent => here = self.at(here).parent,
                 Event::Close(_) => return,
@@ -103,7 +92,7 @@ impl<'a> Tree<'a> {
                     xml::unescape_into(&mut text, escaped);
                     self.text(here, text.into());
                 }
-                Event::Text(plain) => self.text(here, keep(plain)),
+                Event::Text(plain) => self.text(here, plain.into()),
             }
         }
     }

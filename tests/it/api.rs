@@ -4,6 +4,7 @@ pub(crate) mod fake;
 mod generated;
 mod openapi;
 mod refusals;
+mod room;
 mod shown;
 
 use std::fmt::Write;

@@ -1,5 +1,6 @@
 //! The engine with its real threads: over a real folder, a disk layer that fails or hangs on demand, and rows in memory.
 
+mod answers;
 mod disk;
 mod health;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 use knhk::api::Listener;
 use knhk::api::server::{self, Server};
 use knhk::engine::clock::{Clock, SystemClock, deadline_in_us, until};
+use knhk::engine::room::{self, Room};
 use knhk::engine::running::{Engine, open_store};
 use knhk::engine::service::{
     Answer, ArchiveOrder, Caller, CaseAct, CaseFilter, ItemAct, ItemFilter, Once, Operation, PageOf, Refusal,
@@ -46,6 +48,7 @@ fn options() -> Options {
         bulk_us_max: 20_000_000,
         automated_steps_max: 10_000,
         frame_bytes_max: 1024 * 1024,
+        answers: room::Limits { answer_bytes_max: 16 << 20, answers_bytes_max: 128 << 20 },
         shard_requests_max: 64,
         follower_lag_max: 65_536,
         cache_bytes: 64 << 20,
@@ -107,7 +110,16 @@ fn open_at(
 fn create(key: Option<&str>) -> (Operation, Once) {
     let operation =
         Operation::Create { workflow: "sequence".to_owned(), data: Vec::new(), business_key: None };
-    (operation, Once { key: key.map(str::to_owned), request: [1; 32], trace: None, caller: Caller::Local })
+    (
+        operation,
+        Once {
+            key: key.map(str::to_owned),
+            request: [1; 32],
+            trace: None,
+            caller: Caller::Local,
+            room: Room::default(),
+        },
+    )
 }
 
 impl Running {
@@ -130,7 +142,7 @@ impl Running {
         let mut count = 0;
         let mut page = PageOf { after: None, limit: 1_000 };
         loop {
-            let found = self.engine.cases(&CaseFilter::default(), &page).unwrap();
+            let found = self.engine.cases(&CaseFilter::default(), &page, &Room::default()).unwrap();
             count += found.items.len();
             match found.next {
                 Some(next) => page.after = Some(next),
@@ -173,7 +185,7 @@ fn when_the_disk_fails_the_service_is_read_only_says_so_and_goes_on_by_itself() 
     let health = service.engine.health();
     assert_eq!(health.failing, ["the journal cannot be written: told to fail"]);
     assert!(refusal.to_string().contains("the journal cannot be written: told to fail"), "{refusal}");
-    assert_eq!(service.engine.case(before).unwrap().id, before, "reads go on");
+    assert_eq!(service.engine.case(before, &Room::default()).unwrap().id, before, "reads go on");
     service.disk.fail(false);
     wait_for(|| service.engine.health().failing.is_empty());
     let during = service.create(Some("during")).unwrap();
@@ -255,7 +267,11 @@ fn of_several_who_complete_one_item_one_wins() {
     for _ in 0..CREATES {
         let case = service.create(None).unwrap();
         let filter = ItemFilter { case: Some(case), ..ItemFilter::default() };
-        let items = service.engine.items(&filter, &PageOf { after: None, limit: 10 }).unwrap().items;
+        let items = service
+            .engine
+            .items(&filter, &PageOf { after: None, limit: 10 }, &Room::default())
+            .unwrap()
+            .items;
         let won = std::sync::atomic::AtomicU32::new(0);
         together(THREADS, |_| match service.complete(items[0].id) {
             Ok(_) => {
@@ -274,17 +290,22 @@ fn everyone_reads_what_was_acknowledged_while_others_write() {
     together(THREADS, |number| {
         for round in 0..CREATES {
             let case = service.create(None).unwrap();
-            let view = service.engine.case(case).unwrap();
+            let view = service.engine.case(case, &Room::default()).unwrap();
             assert_eq!(view.id, case);
             let filter = ItemFilter { case: Some(case), ..ItemFilter::default() };
-            let items = service.engine.items(&filter, &PageOf { after: None, limit: 10 }).unwrap().items;
+            let items = service
+                .engine
+                .items(&filter, &PageOf { after: None, limit: 10 }, &Room::default())
+                .unwrap()
+                .items;
             service.complete(items[0].id).unwrap();
-            let history = service.engine.history(case, &PageOf { after: None, limit: 100 }).unwrap();
+            let history =
+                service.engine.history(case, &PageOf { after: None, limit: 100 }, &Room::default()).unwrap();
             assert!(history.items.len() >= 3, "{history:?}");
             if (number + round) % 5 == 0 {
                 let cancel = Operation::Case(case, CaseAct::Cancel { reason: String::new() });
                 service.operate((cancel, Once::default())).unwrap();
-                assert!(service.engine.case(case).unwrap().state.is_closed());
+                assert!(service.engine.case(case, &Room::default()).unwrap().state.is_closed());
             }
         }
     });
@@ -331,7 +352,7 @@ fn rows_that_are_missing_from_the_environment_are_made_anew_at_the_start() {
     drop(engine);
     tables.lose();
     let engine = open(options(), &SwitchDisk::default(), tables, store_in(&folder));
-    assert_eq!(engine.case(case).unwrap().id, case);
+    assert_eq!(engine.case(case, &Room::default()).unwrap().id, case);
     assert!(engine.stop().is_empty());
 }
 
@@ -346,7 +367,7 @@ fn rows_that_are_missing_where_nobody_looked_are_found_by_the_scrub_and_made_ane
     tables.remove_unseen(CASES, &case_key(case));
     let engine = open(options(), &SwitchDisk::default(), tables, store_in(&folder));
     wait_for(|| !engine.health().degraded.iter().any(|why| why == "scrub running"));
-    assert_eq!(engine.case(case).unwrap().id, case);
+    assert_eq!(engine.case(case, &Room::default()).unwrap().id, case);
     let suspend = (Operation::Case(case, CaseAct::Suspend), Once::default());
     engine.operate(vec![suspend]).remove(0).unwrap();
     assert_eq!(engine.metrics().workflow_errors.get(), 1, "nobody was told");
@@ -375,11 +396,14 @@ fn old_cases_are_archived_without_being_asked_and_those_that_run_stay() {
         cancel(&service, *id);
     }
     wait_for(|| {
-        let found = service.engine.cases(&archived(), &page()).unwrap().items;
+        let found = service.engine.cases(&archived(), &page(), &Room::default()).unwrap().items;
         found.iter().map(|case| case.id).collect::<Vec<_>>() == closed
     });
-    assert_eq!(service.engine.case(closed[0]).unwrap().state, knhk::case::view::CaseState::Cancelled);
-    assert!(service.engine.case(running).unwrap().archived.is_none());
+    assert_eq!(
+        service.engine.case(closed[0], &Room::default()).unwrap().state,
+        knhk::case::view::CaseState::Cancelled
+    );
+    assert!(service.engine.case(running, &Room::default()).unwrap().archived.is_none());
     service.stop();
 }
 
@@ -418,7 +442,8 @@ fn a_list_of_old_cases_does_not_look_at_those_that_were_made_since() {
     let older_than = |older_than_us| {
         let filter = CaseFilter { older_than_us, ..CaseFilter::default() };
         tables.looked_at();
-        let found = service.engine.cases(&filter, &PageOf { after: None, limit: 1_000 }).unwrap();
+        let found =
+            service.engine.cases(&filter, &PageOf { after: None, limit: 1_000 }, &Room::default()).unwrap();
         (found.items.len(), tables.looked_at())
     };
     // Once a checkpoint has written them.

@@ -1,12 +1,14 @@
 //! What archives answer, and the one way back through the entries of a case: from its newest on, into the archive that one
 //! names or the history that one holds.
 
-use super::{HISTORY_ENTRIES_MAX, PAGE_ROWS_MAX, bad_token, known, text};
+use super::{HISTORY_ENTRIES_MAX, PAGE_ROWS_MAX, bad_token, fit, known, text};
 use crate::case::row::Link;
 use crate::engine::answers;
+use crate::engine::cost;
 use crate::engine::past::{self, Past, VisitEntry};
 use crate::engine::record::{self, Body, Record};
 use crate::engine::registry::Registry;
+use crate::engine::room::Room;
 use crate::engine::service::{CaseFilter, CaseSummary, CaseView, Page, PageOf, Refusal};
 use crate::engine::tables::{self, ArchivedRow};
 use crate::id::{CaseId, Time};
@@ -53,7 +55,7 @@ pub fn list<T: Tables>(
     registry: &Registry,
     filter: &CaseFilter,
     page: &PageOf,
-    now: Time,
+    (now, room): (Time, &Room),
 ) -> Result<Page<CaseSummary>, Refusal> {
     let after = page.after.as_deref().map(|text| CaseId::parse(text).ok_or_else(|| bad_token(text)));
     let from = after.transpose()?.map_or(CaseId(0), |id| CaseId(id.0 + 1));
@@ -87,7 +89,11 @@ pub fn list<T: Tables>(
         return Err(answers::unreadable(&reason));
     }
     let summaries = found.into_iter().map(|(id, row)| summary(registry, id, row));
-    Ok(Page { items: summaries.collect::<Result<_, _>>()?, next: next.map(|id| id.to_string()) })
+    let mut items = summaries.collect::<Result<Vec<_>, _>>()?;
+    if fit(&mut items, cost::summary, room)? {
+        next = items.last().map(|item| item.id);
+    }
+    Ok(Page { items, next: next.map(|id| id.to_string()) })
 }
 
 fn summary(registry: &Registry, id: CaseId, row: ArchivedRow) -> Result<CaseSummary, Refusal> {

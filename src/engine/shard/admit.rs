@@ -112,7 +112,7 @@ impl Shard {
     }
 
     pub(super) fn begin(&mut self, turn: &mut Turn, request: Request) {
-        let Request { act, key, answerer, traced } = request;
+        let Request { act, key, answerer, traced, room } = request;
         let Asked::Create { partition, spec, data, business_key } = act else {
             unreachable!("invariant: only creates come here")
         };
@@ -123,14 +123,14 @@ impl Shard {
         let business_key = business_key.map(|entry| entry.0);
         let command = Command::Create { spec: spec.number, business_key, data };
         turn.jobs.push_back(Work {
-            job: Job { case, registered: Some(spec.run()), what: What::Command(command) },
+            job: Job { case, registered: Some(spec.run()), what: What::Command(command), room },
             moves: None,
             client: Some(Client { key, act: Act::Create, business, answerer, traced }),
         });
     }
 
     pub(super) fn register(&mut self, turn: &mut Turn, request: Request) {
-        let Request { act: Asked::Register(new), key, answerer, traced } = request else {
+        let Request { act: Asked::Register(new), key, answerer, traced, .. } = request else {
             unreachable!("invariant: only registrations come here")
         };
         let client = Client { key, act: Act::Register, business: None, answerer, traced };

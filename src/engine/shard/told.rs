@@ -8,6 +8,7 @@ use crate::case::row::Link;
 use crate::engine::answers;
 use crate::engine::record::Hash16;
 use crate::engine::request::{Found, Question, Repeat, Reply, Request, Told};
+use crate::engine::room::Room;
 use crate::engine::service::Refusal;
 use crate::engine::turn::{Job, Rows, What};
 use crate::error::Kind;
@@ -42,7 +43,12 @@ impl Shard {
                     self.parked.insert(case, queue);
                     return turn.questions.push(Question::Load(case));
                 }
-                let job = Job { case, registered: None, what: What::Judged(*question, judgement) };
+                let job = Job {
+                    case,
+                    registered: None,
+                    what: What::Judged(*question, judgement),
+                    room: Room::default(),
+                };
                 turn.jobs.push_back(Work { job, client: None, moves: None });
                 turn.jobs.extend(queue);
             }

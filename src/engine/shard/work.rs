@@ -1,8 +1,8 @@
 //! A job on its way through a shard, and who waits for it.
 
-use crate::case::Command;
 use crate::engine::record::{Act, Hash16};
 use crate::engine::request::{Asked, Key, Move, Reply, Request};
+use crate::engine::room::Room;
 use crate::engine::ticket::Answerer;
 use crate::engine::traced::Traced;
 use crate::engine::turn::{Job, What};
@@ -28,7 +28,7 @@ pub(super) struct Client {
 impl Work {
     /// Returns the work of a request that names a case.
     pub(super) fn of(request: Request) -> Self {
-        let Request { act, key, answerer, traced } = request;
+        let Request { act, key, answerer, traced, room } = request;
         let (case, command, act) = match act {
             Asked::Move(case, moves) => {
                 let client = Client { key, act: Act::Case, business: None, answerer, traced };
@@ -40,15 +40,14 @@ impl Work {
                 unreachable!("invariant: only what names a case comes here")
             }
         };
-        Self::on(case, command, Some(Client { key, act, business: None, answerer, traced }))
+        let client = Client { key, act, business: None, answerer, traced };
+        let job = Job { case, registered: None, what: What::Command(command), room };
+        Self { job, client: Some(client), moves: None }
     }
 
     /// Returns what lets a case go on by itself.
     pub(super) fn go_on(case: CaseId) -> Self {
-        Self { job: Job { case, registered: None, what: What::Continue }, client: None, moves: None }
-    }
-
-    fn on(case: CaseId, command: Command, client: Option<Client>) -> Self {
-        Self { job: Job { case, registered: None, what: What::Command(command) }, client, moves: None }
+        let job = Job { case, registered: None, what: What::Continue, room: Room::default() };
+        Self { job, client: None, moves: None }
     }
 }

@@ -4,18 +4,21 @@ use std::collections::VecDeque;
 
 use super::judgements::{Join, Judgements};
 use super::slabs::{Fired, Slabs};
-use super::{Answer, Done, Entry, Job, Limits, Outcome, Question, Tally, What};
+use super::{Done, Entry, Job, Limits, Outcome, Question, Registered, Tally, What};
 use crate::case::command::{Command, Error};
 use crate::case::duty::{Duty, Markings, Touched, duty, incident};
 use crate::case::encode::Payload;
-use crate::case::event::{Event, IncidentKind, InstanceNumber, ItemNumber, TaskNumber};
+use crate::case::event::{Event, IncidentKind, InstanceNumber, TaskNumber};
 use crate::case::fold::fold;
 use crate::case::plan::{Plan, Step, facts_bytes, plan};
-use crate::case::row::ItemRow;
 use crate::case::settle::settle;
 use crate::case::state::{Instance, Live};
 use crate::case::view;
-use crate::id::{ItemId, SpecNumber, Time};
+use crate::engine::answers::{self, ItemPlace};
+use crate::engine::record::Act;
+use crate::engine::room::Room;
+use crate::engine::service::Answer;
+use crate::id::{SpecNumber, Time};
 use crate::net::Net;
 use crate::net::orjoin::Judgement;
 
@@ -53,23 +56,15 @@ pub(super) enum Advanced {
 struct Work {
     /// Its place among the jobs of the turn.
     at: usize,
-    asked: Asked,
+    /// What was asked; `None` where no client did.
+    asked: Option<Act>,
+    /// Where an item that was asked for stood before.
+    place: Option<ItemPlace>,
+    /// Room for the answer.
+    room: Room,
     events: Vec<Event>,
     payload: Payload,
     touched: Touched,
-}
-
-/// Who asked, and for what.
-enum Asked {
-    Nobody,
-    ForCase,
-    ForItem(ItemNumber, Option<Before>),
-}
-
-/// An item as it was, and the net that it lived in.
-struct Before {
-    row: ItemRow,
-    net: u16,
 }
 
 /// A step that the kernel is to take.
@@ -142,7 +137,9 @@ impl Line {
     fn begin(&mut self, at: usize, job: Job, turn: &mut Turn<'_>) {
         let mut work = Work {
             at,
-            asked: Asked::Nobody,
+            asked: None,
+            place: None,
+            room: job.room.clone(),
             events: Vec::new(),
             payload: Payload::with_room(),
             touched: Touched::default(),
@@ -170,7 +167,8 @@ impl Line {
             turn.outcomes[at] = Some(Outcome::Held(Job { what: What::Command(command), ..job }));
             return;
         }
-        work.asked = self.asked(&command);
+        let (act, place) = self.asked(&command);
+        (work.asked, work.place) = (Some(act), place);
         self.entry.chain = 0;
         if !self.entry.is_settled || matches!(command, Command::Execute) {
             work.touched = Touched::all(&self.entry.case);
@@ -192,24 +190,17 @@ impl Line {
         }
     }
 
-    fn asked(&self, command: &Command) -> Asked {
+    /// Returns what a command names, and where that stands.
+    fn asked(&self, command: &Command) -> (Act, Option<ItemPlace>) {
         match command {
             Command::Start(item)
             | Command::Complete(item, _)
             | Command::Fail(item, _)
-            | Command::Skip(item, _) => {
-                let before = self.entry.case.item(*item).and_then(|row| {
-                    let net = self.entry.case.instance(row.instance)?.row.net;
-                    Some(Before { row: row.clone(), net })
-                });
-                Asked::ForItem(*item, before)
+            | Command::Skip(item, _) => (Act::Item(*item), ItemPlace::of(&self.entry.case, *item)),
+            Command::Create { .. } => (Act::Create, None),
+            Command::Cancel(_) | Command::Suspend | Command::Resume | Command::Retry | Command::Execute => {
+                (Act::Case, None)
             }
-            Command::Create { .. }
-            | Command::Cancel(_)
-            | Command::Suspend
-            | Command::Resume
-            | Command::Retry
-            | Command::Execute => Asked::ForCase,
         }
     }
 
@@ -321,21 +312,11 @@ impl Line {
         })));
     }
 
-    fn answer(&self, work: &Work, turn: &Turn<'_>) -> Answer {
-        let Entry { case, registered, .. } = &*self.entry;
-        let (number, before) = match &work.asked {
-            Asked::Nobody => return Answer::Nothing,
-            Asked::ForCase => return Answer::Case(Box::new(self.entry.view(turn.slabs))),
-            Asked::ForItem(number, before) => (*number, before),
-        };
-        if let Some(item) = view::live_item(case, &registered.workflow, number) {
-            return Answer::Item(Box::new(item));
-        }
-        let Some(Before { row, net }) = before else { return Answer::Nothing };
-        let id = ItemId { case: case.id, number };
-        let net = &registered.workflow.nets[usize::from(*net)];
-        let uri = &registered.workflow.uri;
-        Answer::Item(Box::new(view::gone_item(id, row, net, uri, &work.events, turn.now)))
+    fn answer(&self, work: &Work, turn: &Turn<'_>) -> Option<Answer> {
+        let Registered { workflow, version, .. } = &self.entry.registered;
+        let tokens = |instance: &Instance| turn.slabs.tokens(instance.slot);
+        let left = answers::Left { case: &self.entry.case, workflow, version: *version, tokens };
+        answers::answer(&left, work.asked?, work.place.as_ref(), (&work.events, turn.now), &work.room)
     }
 
     fn question(&self, instance: InstanceNumber, task: TaskNumber, turn: &Turn<'_>) -> Question {

@@ -109,6 +109,8 @@ closed_set! {
     Queries = "queries",
     /// Requests that are being answered or wait for it.
     Http = "http",
+    /// Bytes of answers under way, with what they are made of.
+    Answers = "answers",
     /// Spans for the collector.
     Spans = "spans",
     /// Idempotency keys of clients that are remembered.

@@ -7,9 +7,11 @@ use knhk::case::row::Status;
 use knhk::case::view::{
     CaseState, CaseView, Detail, HistoryView, IncidentView, ItemView, NetView, Value, ValueKind,
 };
+use knhk::engine::cost;
 use knhk::engine::pending::Again;
+use knhk::engine::room::{Answers, Limits, Room};
 use knhk::engine::service::{
-    Answer, ArchiveOrder, ArchivedSlice, CaseFilter, CaseSummary, Fragment, Health, IsNew, ItemFilter,
+    Answer, ArchiveOrder, ArchivedSlice, Brief, CaseFilter, CaseSummary, Fragment, Health, IsNew, ItemFilter,
     Maintained, Maintenance, Nets, Once, Operation, Page, PageOf, Refusal, RestoreOrder, Service,
     SpecificationView,
 };
@@ -27,6 +29,9 @@ pub(crate) fn case_id() -> CaseId {
     CaseId::next(NOW, Partition(7), None)
 }
 
+/// Room for everything that the tests ask.
+pub(crate) const ROOMY: Limits = Limits { answer_bytes_max: 16 << 20, answers_bytes_max: 128 << 20 };
+
 pub(crate) struct Fake {
     /// What was asked, a line each.
     pub(crate) calls: Mutex<Vec<String>>,
@@ -34,6 +39,7 @@ pub(crate) struct Fake {
     pub(crate) requests: Mutex<Vec<[u8; 32]>>,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
+    pub(crate) answers: Arc<Answers>,
     /// Called at the beginning of `case`: a test may wait there.
     pub(crate) before_case: Box<dyn Fn() + Send + Sync>,
     /// Text of the variable `note`.
@@ -47,6 +53,7 @@ impl Fake {
             requests: Mutex::default(),
             health: Health::default(),
             metrics: Metrics::new(),
+            answers: Answers::new(ROOMY),
             before_case: Box::new(|| {}),
             note: "a < b".to_owned(),
         }
@@ -60,7 +67,7 @@ impl Fake {
         std::mem::take(&mut self.calls.lock().unwrap())
     }
 
-    fn view(&self, id: CaseId) -> CaseView {
+    pub(crate) fn view(&self, id: CaseId) -> CaseView {
         let child = NetView {
             number: 2,
             net: "Sub".to_owned(),
@@ -111,7 +118,21 @@ impl Fake {
         ]
     }
 
-    fn item_view(&self, id: ItemId) -> ItemView {
+    pub(crate) fn event_view(&self) -> HistoryView {
+        HistoryView {
+            seq: 1,
+            time: NOW,
+            event: "created",
+            details: vec![
+                ("task", Detail::Text("A".to_owned())),
+                ("instance", Detail::Number(1)),
+                ("put", Detail::List(vec!["c{A_B}".to_owned()])),
+                ("data", Detail::Data(self.values())),
+            ],
+        }
+    }
+
+    pub(crate) fn item_view(&self, id: ItemId) -> ItemView {
         ItemView {
             id,
             workflow: "urn:x:order".to_owned(),
@@ -194,7 +215,13 @@ impl Service for Fake {
                     Ok(Answer::Created(Box::new(self.view(case_id())), is_new))
                 }
                 Operation::Case(id, _) if id != case_id() => Err(no_case()),
-                Operation::Case(id, _) => Ok(Answer::Case(Box::new(self.view(id)))),
+                Operation::Case(id, _) => {
+                    let view = self.view(id);
+                    Ok(match once.room.take(cost::case(&view)) {
+                        Ok(()) => Answer::Case(Box::new(view)),
+                        Err(_) => Answer::Brief(Brief::Case(id, view.state)),
+                    })
+                }
                 Operation::Item(id, _) if id.number > 9 => {
                     Err(refusal(356, Kind::Conflict, "the work item is not enabled"))
                 }
@@ -204,16 +231,22 @@ impl Service for Fake {
         operations.into_iter().map(answer).collect()
     }
 
-    fn case(&self, id: CaseId) -> Result<CaseView, Refusal> {
-        (self.before_case)();
-        if id == case_id() { Ok(self.view(id)) } else { Err(no_case()) }
+    fn answers(&self) -> &Arc<Answers> {
+        &self.answers
     }
 
-    fn item(&self, id: ItemId) -> Result<ItemView, Refusal> {
+    fn case(&self, id: CaseId, room: &Room) -> Result<CaseView, Refusal> {
+        (self.before_case)();
+        let view = if id == case_id() { self.view(id) } else { return Err(no_case()) };
+        room.take(cost::case(&view)).map_err(|full| full.refusal(room))?;
+        Ok(view)
+    }
+
+    fn item(&self, id: ItemId, _: &Room) -> Result<ItemView, Refusal> {
         if id.case == case_id() { Ok(self.item_view(id)) } else { Err(no_case()) }
     }
 
-    fn cases(&self, filter: &CaseFilter, page: &PageOf) -> Result<Page<CaseSummary>, Refusal> {
+    fn cases(&self, filter: &CaseFilter, page: &PageOf, _: &Room) -> Result<Page<CaseSummary>, Refusal> {
         self.called(format!("{filter:?} {page:?}"));
         let case = self.view(case_id());
         let item = CaseSummary {
@@ -238,31 +271,20 @@ impl Service for Fake {
         ids.iter().map(check).collect()
     }
 
-    fn items(&self, filter: &ItemFilter, page: &PageOf) -> Result<Page<ItemView>, Refusal> {
+    fn items(&self, filter: &ItemFilter, page: &PageOf, _: &Room) -> Result<Page<ItemView>, Refusal> {
         self.called(format!("{filter:?} {page:?}"));
         Ok(Page { items: vec![self.item_view(ItemId { case: case_id(), number: 2 })], next: None })
     }
 
-    fn history(&self, id: CaseId, page: &PageOf) -> Result<Page<HistoryView>, Refusal> {
+    fn history(&self, id: CaseId, page: &PageOf, _: &Room) -> Result<Page<HistoryView>, Refusal> {
         self.called(format!("history {page:?}"));
         if id != case_id() {
             return Err(no_case());
         }
-        let event = HistoryView {
-            seq: 1,
-            time: NOW,
-            event: "created",
-            details: vec![
-                ("task", Detail::Text("A".to_owned())),
-                ("instance", Detail::Number(1)),
-                ("put", Detail::List(vec!["c{A_B}".to_owned()])),
-                ("data", Detail::Data(self.values())),
-            ],
-        };
-        Ok(Page { items: vec![event], next: None })
+        Ok(Page { items: vec![self.event_view()], next: None })
     }
 
-    fn specifications(&self, _: &PageOf) -> Result<Page<SpecificationView>, Refusal> {
+    fn specifications(&self, _: &PageOf, _: &Room) -> Result<Page<SpecificationView>, Refusal> {
         Ok(Page { items: vec![self.specification("urn:x:order")?], next: None })
     }
 
@@ -308,9 +330,13 @@ impl Service for Fake {
         })
     }
 
-    fn restore(&self, order: RestoreOrder) -> Result<CaseView, Refusal> {
+    fn restore(&self, order: RestoreOrder, _: &Room) -> Result<Answer, Refusal> {
         self.called(format!("{order:?}"));
-        if order.case == case_id() { Ok(self.view(order.case)) } else { Err(no_case()) }
+        if order.case == case_id() {
+            Ok(Answer::Case(Box::new(self.view(order.case))))
+        } else {
+            Err(no_case())
+        }
     }
 
     fn health(&self) -> Health {

@@ -3,6 +3,7 @@
 use expect_test::expect;
 use knhk::case::Command;
 use knhk::case::view::CaseState;
+use knhk::engine::room::Room;
 use knhk::engine::turn::{Cases, Job, Mix, Outcome, Registered, Timer, What};
 use knhk::expr::Fragment;
 use knhk::id::{CaseId, SpecNumber, Time};
@@ -498,6 +499,7 @@ fn cases_share_waves_and_answers_come_in_order() {
     let mut cases = Cases::new();
     let mut waves = Waves::default();
     let create = |id| Job {
+        room: Room::default(),
         case: CaseId(id),
         registered: Some(registered.clone()),
         what: What::Command(Command::Create {
@@ -507,6 +509,7 @@ fn cases_share_waves_and_answers_come_in_order() {
         }),
     };
     let complete = |id, item| Job {
+        room: Room::default(),
         case: CaseId(id),
         registered: None,
         what: What::Command(Command::Complete(item, Fragment::empty())),

@@ -1,8 +1,9 @@
 //! Case data as JSON: the documented form, read and written.
 
-use knhk::expr::json::{Kind, from_json, to_json};
+use knhk::expr::json::{Kind, read, write, written_bytes_max};
 use knhk::expr::{ELEMENT_DEPTH_MAX, Error, Fragment, RESULT_BYTES_MAX};
-use serde_json::{Value, json};
+use roxmltree::Node;
+use serde_json::{Map, Value, json};
 
 use super::ORDER;
 
@@ -55,7 +56,7 @@ fn json_is_read_in_its_documented_form() {
 
 #[test]
 fn json_is_written_by_declared_type() {
-    let write = |content: &str, kind| to_json(&Fragment::parse(content).unwrap(), kind).to_string();
+    let write = |content: &str, kind| written(&Fragment::parse(content).unwrap(), kind);
     assert_eq!(write("", Kind::Number), "null");
     assert_eq!(write("1.50", Kind::Number), "1.50");
     assert_eq!(write("1.50", Kind::Text), "\"1.50\"");
@@ -73,5 +74,85 @@ fn json_is_written_by_declared_type() {
     assert_eq!(write("x<a/>", Kind::Text), "{\"#content\":[\"x\",{\"a\":null}]}");
     let deep =
         (0..100).fold(Fragment::empty(), |inner, _| Fragment::from_children(&[("a".to_owned(), inner)]));
-    assert!(to_json(&deep, Kind::Text).to_string().contains("#xml"));
+    assert!(written(&deep, Kind::Text).contains("#xml"));
+    assert_eq!(written(&deep, Kind::Text), by_definition(&deep, Kind::Text).to_string());
+}
+
+#[test]
+fn content_that_takes_the_most_json_stays_within_its_bound() {
+    for piece in ["x<a/>", "<a/><b/>", "<a/>", "\"<a/>", "\n", "<a>\\</a>", "&lt;<a/>"] {
+        let fragment = Fragment::parse(&piece.repeat(1_000)).unwrap();
+        let bytes = written(&fragment, Kind::Text).len();
+        let limit = written_bytes_max(fragment.len_bytes());
+        assert!(bytes <= limit, "{piece}: {bytes} bytes of JSON, at most {limit}");
+    }
+}
+
+/// Reads a JSON document as content.
+pub(super) fn from_json(value: &Value) -> Result<Fragment, Error> {
+    let text = value.to_string();
+    read(&mut serde_json::Deserializer::from_str(&text)).unwrap()
+}
+
+/// Returns the JSON form as text.
+pub(super) fn written(fragment: &Fragment, kind: Kind) -> String {
+    let mut out = Vec::new();
+    write(&mut out, fragment, kind);
+    String::from_utf8(out).unwrap()
+}
+
+/// Returns the JSON form as the reference page defines it, made from another parser's tree.
+pub(super) fn by_definition(fragment: &Fragment, kind: Kind) -> Value {
+    let whole = format!("<content>{}</content>", fragment.as_xml());
+    let document = roxmltree::Document::parse(&whole).unwrap();
+    define(document.root_element(), &whole, kind, 0)
+}
+
+fn define(node: Node<'_, '_>, source: &str, kind: Kind, depth: u32) -> Value {
+    let children: Vec<Node<'_, '_>> = node.children().collect();
+    let name = |child: &Node<'_, '_>| child.tag_name().name().to_owned();
+    let below = |child: Node<'_, '_>| define(child, source, Kind::Text, depth + 1);
+    let text = |child: &Node<'_, '_>| child.text().unwrap().to_owned();
+    if children.is_empty() {
+        return Value::Null;
+    }
+    if depth > ELEMENT_DEPTH_MAX {
+        let inside = children[0].range().start..children[children.len() - 1].range().end;
+        return json!({ "#xml": source[inside] });
+    }
+    if children.len() == 1 && children[0].is_text() {
+        let text = text(&children[0]);
+        return match (kind, text.as_str()) {
+            (Kind::Boolean, "true") => Value::Bool(true),
+            (Kind::Boolean, "false") => Value::Bool(false),
+            (Kind::Number, number) => match serde_json::from_str::<serde_json::Number>(number) {
+                Ok(number) if number.to_string() == text => Value::Number(number),
+                _ => text.into(),
+            },
+            _ => text.into(),
+        };
+    }
+    let mut runs: Vec<(String, Vec<Value>)> = Vec::new();
+    for child in children.iter().filter(|child| child.is_element()) {
+        match runs.last_mut() {
+            Some((last, values)) if *last == name(child) => values.push(below(*child)),
+            _ => runs.push((name(child), vec![below(*child)])),
+        }
+    }
+    let names: std::collections::BTreeSet<&String> = runs.iter().map(|run| &run.0).collect();
+    if names.len() == runs.len() && children.iter().all(Node::is_element) {
+        let member = |(name, mut values): (String, Vec<Value>)| {
+            let value = if values.len() == 1 { values.remove(0) } else { Value::Array(values) };
+            (name, value)
+        };
+        return Value::Object(runs.into_iter().map(member).collect());
+    }
+    let pieces = children.iter().map(|child| {
+        if child.is_text() {
+            text(child).into()
+        } else {
+            Value::Object(Map::from_iter([(name(child), below(*child))]))
+        }
+    });
+    json!({ "#content": pieces.collect::<Vec<Value>>() })
 }

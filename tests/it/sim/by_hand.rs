@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use knhk::engine::prepare::{self, Prepared};
 use knhk::engine::registry::Registry;
 use knhk::engine::request::{Message, Reply, Staged};
+use knhk::engine::room::Room;
 use knhk::engine::service::{Answer, Caller, CaseAct, CaseState, Fragment, Once, Operation};
 use knhk::engine::shard::{NextTurn, Progress};
 use knhk::engine::ticket::{Ticket, ticket};
@@ -89,7 +90,13 @@ impl Bench {
 
     fn operate(&mut self, operation: Operation, key: Option<&str>) -> Ticket<Reply> {
         let request = *blake3::hash(format!("{operation:?}").as_bytes()).as_bytes();
-        let once = Once { key: key.map(str::to_owned), request, trace: None, caller: Caller::Local };
+        let once = Once {
+            key: key.map(str::to_owned),
+            request,
+            trace: None,
+            caller: Caller::Local,
+            room: Room::default(),
+        };
         let own = format!("own {}", self.now.0);
         self.now = self.now.plus_us(1);
         let prepared = prepare::operation(&self.node.registry, operation, &once, || own).unwrap();

@@ -8,7 +8,7 @@ use knhk::case::row::Status;
 use knhk::case::{encode, view};
 use knhk::engine::record::{self, Body, Hash16, Record};
 use knhk::engine::request::Found;
-use knhk::engine::service::{Answer, CaseView, IsNew};
+use knhk::engine::service::{Answer, Brief, CaseView, IsNew};
 use knhk::engine::{past, queries, tables};
 use knhk::id::{CaseId, Partition, Time};
 use knhk::net::Net;
@@ -166,10 +166,12 @@ impl Journal {
             }
             let must_be_there = match &sent.told {
                 Told::Done(answer) => match answer.as_ref() {
-                    Answer::Created(_, is_new) => *is_new == IsNew::Yes,
-                    Answer::Item(..) => true,
+                    Answer::Created(_, is_new) | Answer::Brief(Brief::Created(_, _, is_new)) => {
+                        *is_new == IsNew::Yes
+                    }
+                    Answer::Item(..) | Answer::Brief(Brief::Item(..)) => true,
                     // Without a key of the client's, an `execute` that found nothing to do leaves nothing behind.
-                    Answer::Case(_) => sent.once.key.is_some(),
+                    Answer::Case(_) | Answer::Brief(Brief::Case(..)) => sent.once.key.is_some(),
                 },
                 Told::Registered(view) => view.is_new,
                 Told::Unknown | Told::Refused => false,
@@ -177,11 +179,14 @@ impl Journal {
             if must_be_there && count == 0 {
                 return Err(format!("acknowledged and lost: {:?}", sent.asked));
             }
-            if let Told::Done(answer) = &sent.told
-                && let Answer::Created(view, _) = answer.as_ref()
-                && !created.contains(&view.id)
-            {
-                return Err(format!("case {} was acknowledged and is lost", view.id));
+            let Told::Done(answer) = &sent.told else { continue };
+            let case = match answer.as_ref() {
+                Answer::Created(view, _) => view.id,
+                Answer::Brief(Brief::Created(case, ..)) => *case,
+                _ => continue,
+            };
+            if !created.contains(&case) {
+                return Err(format!("case {case} was acknowledged and is lost"));
             }
         }
         Ok(())

@@ -3,11 +3,13 @@
 use knhk::engine::loading::COMMAND_HEAD_BYTES;
 use knhk::engine::record::Hash16;
 use knhk::engine::request::Reply;
+use knhk::engine::room::{self, Answers, Room};
 use knhk::engine::service::{
-    Answer, Caller, CaseAct, Fragment, IsNew, ItemAct, Once, Operation, PageOf, Refusal, SpecificationView,
+    Answer, Brief, Caller, CaseAct, Fragment, IsNew, ItemAct, ItemFilter, Once, Operation, PageOf, Refusal,
+    SpecificationView,
 };
 use knhk::engine::ticket::Ticket;
-use knhk::engine::{prepare, queries};
+use knhk::engine::{cost, prepare, queries};
 use knhk::error::{Code, Kind};
 use knhk::id::{CaseId, ItemId, Time};
 
@@ -110,12 +112,15 @@ impl Clients {
                 Asked::Operate(Operation::Item(item, act))
             }
         };
+        // Some answers are larger than they may be, so that they are short, also when they are made again.
+        let tiny = room::Limits { answer_bytes_max: 0, answers_bytes_max: 0 };
+        let room = if random.is_one_in(8) { Answers::new(tiny).room(Caller::Local) } else { Room::default() };
         let key = (!random.is_one_in(4)).then(|| format!("key {}", self.counter));
         let request = *blake3::hash(format!("{asked:?}").as_bytes()).as_bytes();
         let own = prepare::own_key(now, 1, self.counter);
         self.sent.push(Sent {
             asked,
-            once: Once { key, request, trace: None, caller: Caller::Local },
+            once: Once { key, request, trace: None, caller: Caller::Local, room },
             own,
             hash: [0; 16],
             at: now,
@@ -132,6 +137,7 @@ impl Clients {
             .filter_map(|sent| match &sent.told {
                 Told::Done(answer) => match answer.as_ref() {
                     Answer::Created(view, _) => Some(view.id),
+                    Answer::Brief(Brief::Created(case, ..)) => Some(*case),
                     _ => None,
                 },
                 _ => None,
@@ -207,7 +213,13 @@ impl Clients {
                 node.follow(usize::MAX)?;
                 let mut request = [0; 16];
                 request.copy_from_slice(&self.sent[at].once.request[..16]);
-                let repeated = queries::repeat(&node.follower, &node.registry, *repeat, &request);
+                let repeated = queries::repeat(
+                    &node.follower,
+                    &node.registry,
+                    *repeat,
+                    &request,
+                    &self.sent[at].once.room,
+                );
                 heard.repeated += 1;
                 let repeated = match repeated {
                     // The key came to its end between the shard's answer and now.
@@ -218,15 +230,20 @@ impl Clients {
                 };
                 match repeated {
                     queries::Repeated::Entry(row) => {
-                        let answer = queries::answer_at(&node.reader, &node.registry, &row)
-                            .map_err(|refusal| format!("an answer cannot be made again: {refusal}"))?;
+                        let answer =
+                            queries::answer_at(&node.reader, &node.registry, &row, &self.sent[at].once.room)
+                                .map_err(|refusal| format!("an answer cannot be made again: {refusal}"))?;
                         self.told(at, Told::Done(Box::new(answer)))
                     }
                     queries::Repeated::Answer(answer) => self.told(at, Told::Done(Box::new(answer))),
                     queries::Repeated::Archived(id, row) => {
                         let view = queries::archived::view(&node.reader, &node.registry, id, &row)
                             .map_err(|refusal| format!("an archived case is not shown: {refusal}"))?;
-                        self.told(at, Told::Done(Box::new(Answer::Created(Box::new(view), IsNew::No))))
+                        let room = &self.sent[at].once.room;
+                        let is_brief = room.take(cost::case(&view)).is_err();
+                        let brief = Answer::Brief(Brief::Created(view.id, view.state, IsNew::No));
+                        let whole = Answer::Created(Box::new(view), IsNew::No);
+                        self.told(at, Told::Done(Box::new(if is_brief { brief } else { whole })))
                     }
                     // A specification of that number is registered, or the repeat would have failed.
                     queries::Repeated::Specification(_) => Ok(()),
@@ -301,6 +318,9 @@ impl Clients {
 fn is_same(before: &Answer, now: &Answer) -> bool {
     match (before, now) {
         (Answer::Created(before, _), Answer::Created(now, IsNew::No)) => before.id == now.id,
+        (Answer::Brief(Brief::Created(before, ..)), Answer::Brief(Brief::Created(now, _, IsNew::No))) => {
+            before == now
+        }
         _ => before == now,
     }
 }
@@ -317,8 +337,13 @@ fn any_act(random: &mut Random) -> CaseAct {
 
 fn any_item(random: &mut Random, node: &Node, _now: Time) -> Option<(ItemId, ItemAct)> {
     let page = PageOf { after: None, limit: 50 };
-    let items =
-        queries::items(&node.follower, &node.registry, &knhk::engine::service::ItemFilter::default(), &page);
+    let items = queries::items(
+        &|| Ok(&node.follower),
+        &node.registry,
+        &ItemFilter::default(),
+        &page,
+        &Room::default(),
+    );
     let items = items.ok()?.items;
     let item = random.pick(&items)?;
     let value = |random: &mut Random| {

@@ -8,6 +8,7 @@ use knhk::engine::fold::EngineFold;
 use knhk::engine::loading::{self, shard_of};
 use knhk::engine::registry::Registry;
 use knhk::engine::request::{Asked, Found, Key, Message, Move, Question, Reply, Request, Staged};
+use knhk::engine::room::{self, Room};
 use knhk::engine::shard::{NextTurn, Progress, Shard};
 use knhk::engine::ticket::{Ticket, ticket};
 use knhk::engine::turn::NoTimer;
@@ -52,6 +53,7 @@ fn options(setting: Setting) -> Options {
         bulk_us_max: 1_000_000,
         automated_steps_max: 100,
         frame_bytes_max: setting.frame_bytes_max,
+        answers: room::Limits { answer_bytes_max: 16 << 20, answers_bytes_max: 128 << 20 },
         shard_requests_max: 1_000,
         follower_lag_max: 1_000,
         cache_bytes: setting.cache_bytes,
@@ -160,13 +162,14 @@ impl Node {
     pub(crate) fn ask(&mut self, prepared: Vec<prepare::Prepared>) -> Vec<(Ticket<Reply>, Key)> {
         let mut by_shard: Vec<Vec<Request>> = self.shards.iter().map(|_| Vec::new()).collect();
         let mut asked = Vec::new();
-        for prepare::Prepared { act, key, traced, .. } in prepared {
+        for prepare::Prepared { act, key, traced, room, .. } in prepared {
             let (waits, answerer) = ticket();
             by_shard[shard_of(act.partition(), self.shards.len())].push(Request {
                 act,
                 key,
                 answerer,
                 traced,
+                room,
             });
             asked.push((waits, key));
         }
@@ -279,6 +282,7 @@ impl Node {
                 key: archiving::key_of(case),
                 answerer,
                 traced: None,
+                room: Room::default(),
             };
             let shard = shard_of(case.partition(), self.shards.len());
             self.inboxes[shard].push_back(Message::Requests(vec![request]));

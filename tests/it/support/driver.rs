@@ -10,6 +10,7 @@ use knhk::case::fold::fold;
 use knhk::case::row::ItemState;
 use knhk::case::state::{Case, InRows, Live};
 use knhk::case::view::{CaseView, Detail, Historian, HistoryView, NetView, Value};
+use knhk::engine::room::Room;
 use knhk::engine::turn::{Cases, Job, Limits, NoTimer, Outcome, Question, Registered, Rows, What};
 use knhk::error::Code;
 use knhk::expr::Fragment;
@@ -106,7 +107,12 @@ impl Driver {
             .into_iter()
             .map(|what| {
                 let is_create = matches!(what, What::Command(Command::Create { .. }));
-                Job { case: self.id, registered: is_create.then(|| self.registered.clone()), what }
+                Job {
+                    case: self.id,
+                    registered: is_create.then(|| self.registered.clone()),
+                    what,
+                    room: Room::default(),
+                }
             })
             .collect();
         let outcomes = self.cases.turn(self.now, jobs, &self.limits, &mut NoTimer);

@@ -1,0 +1,355 @@
+//! Room for answers: how many bytes one may take, and all that are under way together.
+//!
+//! A request gets a [`Room`] before anything is done for it. Whatever its answer is made of takes room first: items of a
+//! list, so that the list ends early; a case or work item after a command, so that the answer is short instead; a line of
+//! a batch, so that it is not begun. The room is held until the answer is sent.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use foldhash::{HashMap, HashMapExt};
+
+use super::answers;
+use super::budget::{Budget, Taken};
+use super::service::{Caller, Refusal};
+
+/// Answers up to so many bytes are small: for them an eighth of all room is kept, and no caller's share is counted.
+pub const SMALL_BYTES: usize = 64 * 1024;
+/// The part of all room that only small answers may take: one of so many.
+const KEPT_SHARE: usize = 8;
+/// A caller's large answers may take so many times what they leave free: one caller alone three quarters of it.
+const SHARE_FACTOR: usize = 3;
+/// Bytes of a short answer in a batch: status, ids, state, or the code of a refusal.
+pub const SHORT_BYTES: usize = 512;
+/// Bytes of memory that a line of a batch takes until it is answered, its short answer and a refusal's text included.
+pub const LINE_BYTES: usize = 3 * 1024;
+
+/// Bounds on answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest answer, in bytes.
+    pub answer_bytes_max: usize,
+    /// Bytes of all answers under way, with what they are made of.
+    pub answers_bytes_max: usize,
+}
+
+/// The room of all answers.
+#[derive(Debug)]
+pub struct Answers {
+    budget: Arc<Budget>,
+    one_bytes_max: AtomicUsize,
+    /// Bytes of large answers by caller; who has none is not in it.
+    large: Mutex<HashMap<Caller, usize>>,
+}
+
+impl Answers {
+    /// Returns room of which nothing is taken.
+    pub fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            budget: Budget::new(limits.answers_bytes_max),
+            one_bytes_max: AtomicUsize::new(limits.answer_bytes_max),
+            large: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// Keeps to other bounds from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        self.budget.set_limit(limits.answers_bytes_max);
+        self.one_bytes_max.store(limits.answer_bytes_max, Ordering::Release);
+    }
+
+    /// Returns the bytes that all answers may take, those that they take, and how often they were refused more.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// Returns the largest size of an answer, in bytes.
+    pub fn one_bytes_max(&self) -> usize {
+        self.one_bytes_max.load(Ordering::Acquire)
+    }
+
+    /// Returns room for the answer to one request, nothing of it taken yet.
+    pub fn room(self: &Arc<Self>, caller: Caller) -> Room {
+        Room(Some(Arc::new(Inner {
+            answers: Arc::clone(self),
+            caller,
+            held: Mutex::new(Held { text_bytes: 0, taken: None }),
+        })))
+    }
+
+    fn large(&self) -> MutexGuard<'_, HashMap<Caller, usize>> {
+        self.large.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Room for the answer to one request; what is taken is given back when the last copy is dropped. The default has no
+/// bounds: for what is answered to no client.
+#[derive(Debug, Clone, Default)]
+pub struct Room(Option<Arc<Inner>>);
+
+/// Two rooms are never told apart: they are no part of what is asked or answered.
+impl PartialEq for Room {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Room {}
+
+#[derive(Debug)]
+struct Inner {
+    answers: Arc<Answers>,
+    caller: Caller,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    /// Bytes of text that were promised, short answers of lines among them.
+    text_bytes: usize,
+    taken: Option<Taken>,
+}
+
+/// Why there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// The answer would be larger than one may be.
+    One,
+    /// All answers together, or those of this caller, take what they may.
+    All,
+}
+
+impl Full {
+    /// Returns the refusal of an answer for which there is no room.
+    pub fn refusal(self, room: &Room) -> Refusal {
+        answers::no_room(self, room)
+    }
+}
+
+/// What a part of an answer takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cost {
+    /// Bytes of its text, at most.
+    pub text_bytes: usize,
+    /// Bytes that are held until the text is written.
+    pub held_bytes: usize,
+}
+
+impl Room {
+    /// Takes room for a part of the answer.
+    ///
+    /// # Errors
+    /// There is not enough; nothing is taken.
+    pub fn take(&self, cost: Cost) -> Result<(), Full> {
+        let Some(inner) = &self.0 else { return Ok(()) };
+        let mut held = inner.held();
+        let text_bytes = held.text_bytes.saturating_add(cost.text_bytes);
+        if text_bytes > inner.answers.one_bytes_max() {
+            return Err(Full::One);
+        }
+        let more = cost.text_bytes.saturating_add(cost.held_bytes);
+        inner.grow(&mut held, more)?;
+        held.text_bytes = text_bytes;
+        Ok(())
+    }
+
+    /// Takes room for short answers of at most so many lines, and returns for how many.
+    pub fn take_lines(&self, count: usize) -> usize {
+        let Some(inner) = &self.0 else { return count };
+        let mut held = inner.held();
+        let in_one = inner.answers.one_bytes_max().saturating_sub(held.text_bytes) / SHORT_BYTES;
+        // Halved until it fits: a few tries, and at least half of what there is room for.
+        let mut count = count.min(in_one);
+        while count > 0 && inner.grow(&mut held, count.saturating_mul(LINE_BYTES)).is_err() {
+            count /= 2;
+        }
+        held.text_bytes += count * SHORT_BYTES;
+        count
+    }
+
+    /// Takes bytes for as long as something is worked out; `None` when they are not to be had.
+    pub fn work(&self, bytes: usize) -> Option<Work> {
+        let Some(inner) = &self.0 else { return Some(Work { room: Self(None), bytes: 0 }) };
+        inner.grow(&mut inner.held(), bytes).ok()?;
+        Some(Work { room: self.clone(), bytes })
+    }
+
+    /// The answer is made, and has so many bytes: no more than that stays taken.
+    ///
+    /// # Errors
+    /// It is larger than what may be taken; what was taken stays so.
+    pub fn made(&self, text_bytes: usize) -> Result<(), Full> {
+        let Some(inner) = &self.0 else { return Ok(()) };
+        let mut held = inner.held();
+        let taken_bytes = held.taken.as_ref().map_or(0, Taken::bytes);
+        if text_bytes > inner.answers.one_bytes_max() {
+            return Err(Full::One);
+        }
+        if text_bytes > taken_bytes {
+            inner.grow(&mut held, text_bytes - taken_bytes)?;
+        } else {
+            inner.shrink(&mut held, taken_bytes - text_bytes);
+        }
+        held.text_bytes = text_bytes;
+        Ok(())
+    }
+
+    /// Returns how many bytes are taken.
+    pub fn taken_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |inner| inner.held().taken.as_ref().map_or(0, Taken::bytes))
+    }
+
+    /// Returns the largest size of an answer, in bytes.
+    pub fn one_bytes_max(&self) -> usize {
+        self.0.as_ref().map_or(usize::MAX, |inner| inner.answers.one_bytes_max())
+    }
+}
+
+impl Inner {
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn grow(&self, held: &mut Held, more: usize) -> Result<(), Full> {
+        let budget = &self.answers.budget;
+        let before = held.taken.as_ref().map_or(0, Taken::bytes);
+        let after = before.saturating_add(more);
+        let taken = held.taken.get_or_insert_with(|| Taken::none(budget));
+        if after <= SMALL_BYTES {
+            return if taken.grow_to(after) { Ok(()) } else { Err(Full::All) };
+        }
+        // It becomes large, or was: all of it counts in its caller's share.
+        let counted = if before > SMALL_BYTES { before } else { 0 };
+        let kept = budget.limit_bytes() / KEPT_SHARE;
+        let mut large = self.answers.large();
+        let own = large.get(&self.caller).copied().unwrap_or(0) - counted + after;
+        let free = budget.limit_bytes().saturating_sub(kept).saturating_sub(budget.taken_bytes());
+        let left = free.saturating_sub(after - before);
+        if own > left.saturating_mul(SHARE_FACTOR) || !taken.grow_leaving(after, kept) {
+            return Err(Full::All);
+        }
+        large.insert(self.caller, own);
+        Ok(())
+    }
+
+    fn shrink(&self, held: &mut Held, less: usize) {
+        let Some(taken) = &mut held.taken else { return };
+        let before = taken.bytes();
+        let after = before.saturating_sub(less);
+        taken.shrink_to(after);
+        if before <= SMALL_BYTES {
+            return;
+        }
+        let mut large = self.answers.large();
+        let counted = if after > SMALL_BYTES { after } else { 0 };
+        let own = large.get(&self.caller).copied().unwrap_or(0) + counted;
+        let own =
+            own.checked_sub(before).expect("invariant: a caller's share counts all of its large answers");
+        if own == 0 {
+            large.remove(&self.caller);
+        } else {
+            large.insert(self.caller, own);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let mut held = std::mem::replace(
+            self.held.get_mut().unwrap_or_else(PoisonError::into_inner),
+            Held { text_bytes: 0, taken: None },
+        );
+        let all = held.taken.as_ref().map_or(0, Taken::bytes);
+        self.shrink(&mut held, all);
+    }
+}
+
+/// Bytes taken for some work; given back when it is dropped.
+#[derive(Debug)]
+pub struct Work {
+    room: Room,
+    bytes: usize,
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if let Some(inner) = &self.room.0 {
+            inner.shrink(&mut inner.held(), self.bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1024 * 1024;
+    const LIMITS: Limits = Limits { answer_bytes_max: 4 * MIB, answers_bytes_max: 16 * MIB };
+
+    fn text(text_bytes: usize) -> Cost {
+        Cost { text_bytes, held_bytes: 0 }
+    }
+
+    #[test]
+    fn an_answer_takes_no_more_than_one_may() {
+        let answers = Answers::new(LIMITS);
+        let room = answers.room(Caller::Local);
+        assert_eq!(room.take(text(3 * MIB)), Ok(()));
+        assert_eq!(room.take(text(MIB + 1)), Err(Full::One));
+        assert_eq!(room.take(text(MIB)), Ok(()));
+        assert_eq!(room.made(10), Ok(()));
+        assert_eq!((room.taken_bytes(), answers.budget().taken_bytes()), (10, 10));
+        drop(room);
+        assert_eq!(answers.budget().taken_bytes(), 0);
+    }
+
+    #[test]
+    fn large_answers_of_one_caller_leave_room_for_others_and_for_small_ones() {
+        let answers = Answers::new(LIMITS);
+        let large = |caller| {
+            let room = answers.room(caller);
+            room.take(text(MIB)).is_ok().then_some(room)
+        };
+        let held: Vec<Room> = std::iter::from_fn(|| large(Caller::User(1))).collect();
+        // Three quarters of the 14 MiB that are not kept for small ones.
+        assert_eq!(held.len(), 10);
+        let others: Vec<Room> = std::iter::from_fn(|| large(Caller::User(2))).collect();
+        assert_eq!(others.len(), 3);
+        let last: Vec<Room> = (3..100).filter_map(|user| large(Caller::User(user))).collect();
+        assert!(answers.budget().taken_bytes() <= 14 * MIB);
+        let small = answers.room(Caller::User(1));
+        assert_eq!(small.take(text(SMALL_BYTES)), Ok(()));
+        drop((held, others, last, small));
+        assert_eq!((answers.budget().taken_bytes(), answers.large().len()), (0, 0));
+    }
+
+    #[test]
+    fn lines_get_short_answers_as_far_as_there_is_room() {
+        let answers = Answers::new(LIMITS);
+        let room = answers.room(Caller::Local);
+        assert_eq!(room.take_lines(1_000_000), 4_096);
+        assert_eq!(answers.room(Caller::Local).take_lines(100), 0);
+        drop(room);
+        let room = answers.room(Caller::Local);
+        assert_eq!(room.take_lines(100), 100);
+        assert_eq!(room.take(text(4 * MIB - 100 * SHORT_BYTES + 1)), Err(Full::One));
+        assert_eq!(room.take(text(4 * MIB - 100 * SHORT_BYTES)), Ok(()));
+    }
+
+    #[test]
+    fn work_takes_room_for_as_long_as_it_lasts() {
+        let answers = Answers::new(LIMITS);
+        let room = answers.room(Caller::Local);
+        let work = room.work(8 * MIB).expect("there is room");
+        assert!(room.work(8 * MIB).is_none());
+        drop(work);
+        assert_eq!((room.taken_bytes(), answers.large().len()), (0, 0));
+    }
+
+    #[test]
+    fn room_without_bounds_takes_everything() {
+        let room = Room::default();
+        assert_eq!(room.take(text(usize::MAX)), Ok(()));
+        assert_eq!((room.take_lines(7), room.made(usize::MAX), room.taken_bytes()), (7, Ok(()), 0));
+    }
+}
