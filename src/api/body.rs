@@ -134,6 +134,18 @@ impl<'de> Visitor<'de> for ValueOf {
         Ok(Member::Flag(flag))
     }
 
+    fn visit_u64<E>(self, number: u64) -> Result<Member, E> {
+        Ok(Member::Number(number.to_string()))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Member, E> {
+        Ok(Member::Number(number.to_string()))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Member, E> {
+        Ok(Member::Number(number.to_string()))
+    }
+
     fn visit_str<E>(self, text: &str) -> Result<Member, E> {
         Ok(Member::Text(text.to_owned()))
     }
