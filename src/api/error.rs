@@ -209,6 +209,21 @@ pub enum Error {
         /// Which part.
         what: &'static str,
     },
+    /// A header that means something only once stands twice.
+    #[error("the header {name} stands twice")]
+    HeaderTwice {
+        /// The header, in lower case.
+        name: &'static str,
+    },
+    /// The request does not say for which host it is, or what it says is no host.
+    #[error("the header Host is missing, or is no name or address with perhaps a port")]
+    Host,
+    /// The client expects something that this service does not do.
+    #[error("the header Expect asks for something else than 100-continue")]
+    Expectation,
+    /// The sizes of chunks take more bytes than they may.
+    #[error("the body comes in chunks that are too small")]
+    ChunksTooSmall,
     /// Request line and headers are larger than the limit.
     #[error("request line and headers are more than {bytes_limit} bytes or {count_limit} headers")]
     HeadTooLarge {
@@ -370,6 +385,10 @@ impl Error {
             Self::HeadTooLarge { .. } => 526,
             Self::TooManyAtOnce => 527,
             Self::Origin { .. } => 528,
+            Self::HeaderTwice { .. } => 366,
+            Self::Host => 367,
+            Self::Expectation => 368,
+            Self::ChunksTooSmall => 369,
             Self::AddressInUse { .. } => 530,
             Self::Listen { .. } => 531,
             Self::SocketInUse { .. } => 532,
@@ -421,6 +440,7 @@ impl Error {
             Self::Slow { .. } => 408,
             Self::PathTooLong { .. } => 414,
             Self::MediaType { .. } | Self::ContentEncoding { .. } => 415,
+            Self::Expectation => 417,
             Self::HeaderTooLong { .. } | Self::HeadTooLarge { .. } => 431,
             _ => self.kind().outside().http,
         }
@@ -461,6 +481,10 @@ impl Error {
             }
             Self::Slow { .. } => "send the request without pauses",
             Self::Http { .. } => "send HTTP/1.1 with lines that end in CR LF",
+            Self::HeaderTwice { .. } => "send it once",
+            Self::Host => "send one header Host with the name or address that you connected to",
+            Self::Expectation => "leave Expect out",
+            Self::ChunksTooSmall => "send chunks of a kilobyte or more, or Content-Length",
             Self::HeadTooLarge { .. } => "send fewer or shorter headers",
             Self::TooManyAtOnce => "reuse connections, and ask again in a second",
             Self::BodyBroken => "let the HTTP library set Content-Length",

@@ -25,6 +25,7 @@ pub mod server;
 mod service_routes;
 mod show;
 mod traced;
+mod unread;
 mod workers;
 mod workflows;
 

@@ -183,6 +183,7 @@ fn title(status: u16, kind: Kind, code: Code) -> &'static str {
         406 => return "type cannot be given",
         408 => return "request came too slowly",
         414 => return "path too long",
+        417 => return "expectation cannot be met",
         415 => return "type of body not read here",
         431 => return "header too long",
         _ => {}

@@ -11,8 +11,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use tiny_http::head::{HEADERS_MAX, Head};
+
 use super::asking::{Asker, Asking};
 use super::listen::Listener;
+use super::unread::{self, Within};
 use super::{Error, Limits, Request, Response, refuse, respond_late};
 use crate::engine::service::{Caller, Service};
 use crate::engine::threads::give_own_memory_back;
@@ -45,7 +48,7 @@ pub const TIMES: Times = Times {
 /// Most bytes of request line and headers together.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Most headers of a request.
-pub const HEADER_COUNT_MAX: usize = 100;
+pub const HEADER_COUNT_MAX: usize = HEADERS_MAX;
 /// Most bytes of all bodies held at a time, as a multiple of the largest single one.
 pub const BODIES_MAX: usize = 64;
 /// Connections of the service.
@@ -114,7 +117,6 @@ impl Server {
             head_time: options.times.head,
             body_time: options.times.body,
             head_bytes_max: HEAD_BYTES_MAX,
-            headers_max: HEADER_COUNT_MAX,
             body_bytes_max: options.limits.body_bytes_max,
             bodies_bytes_max: options.limits.body_bytes_max.saturating_mul(BODIES_MAX),
             connections_max: options.connections_max,
@@ -165,34 +167,17 @@ fn into_tiny(listener: Listener) -> tiny_http::Listener {
     }
 }
 
-fn request_of(mut incoming: tiny_http::Request) -> Request {
-    let (path, query) = incoming.url().split_once('?').unwrap_or((incoming.url(), ""));
-    Request {
-        method: incoming.method().to_string(),
-        path: path.to_owned(),
-        query: query.to_owned(),
-        headers: incoming
-            .headers()
-            .iter()
-            .map(|header| (header.field.as_str().as_str().to_ascii_lowercase(), header.value.to_string()))
-            .collect(),
-        body: incoming.take_body(),
-        caller: Caller::Local,
-    }
+fn request_of(incoming: tiny_http::Request) -> Request {
+    let tiny_http::Request { head, body, .. } = incoming;
+    let Head { method, path, query, headers, .. } = head;
+    Request { method, path, query, headers, body, caller: Caller::Local }
 }
 
-fn tiny_of(response: Response) -> tiny_http::Response {
-    let mut length = response.body.len();
-    let mut headers = Vec::with_capacity(response.headers.len());
-    for (name, value) in response.headers {
-        if name == "content-length" {
-            length = value.parse().unwrap_or(length);
-        } else if let Ok(header) = tiny_http::Header::from_bytes(name, value) {
-            headers.push(header);
-        }
-    }
-    tiny_http::Response::new(tiny_http::StatusCode(response.status), headers, response.body)
-        .with_length(length)
+fn tiny_of(mut response: Response) -> tiny_http::Response {
+    let length = response.headers.iter().position(|(name, _)| *name == "content-length");
+    let length = length.and_then(|at| response.headers.remove(at).1.parse().ok());
+    let length = length.unwrap_or(response.body.len());
+    tiny_http::Response::new(response.status, response.headers, response.body).with_length(length)
 }
 
 /// What all connections ask.
@@ -223,7 +208,7 @@ impl Future for Counted {
 
 impl State {
     fn answer(self: &Arc<Self>, incoming: Vec<tiny_http::Request>) -> Vec<tiny_http::Answering> {
-        let received: Vec<_> = incoming.iter().map(tiny_http::Request::received).collect();
+        let received: Vec<_> = incoming.iter().map(|request| request.received).collect();
         let asked = self.asker.ask(incoming.into_iter().map(request_of).collect());
         let counted = received.into_iter().zip(asked).map(|(received, asking)| {
             let is_soon = asking.is_soon();
@@ -252,21 +237,6 @@ impl State {
     }
 
     fn error(&self, refusal: tiny_http::Refusal) -> Error {
-        let limit_ms = |limit: Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        match refusal {
-            tiny_http::Refusal::RequestLine => Error::Http { what: "the request line" },
-            tiny_http::Refusal::Header => Error::Http { what: "a header" },
-            tiny_http::Refusal::Expectation => Error::Http { what: "the Expect header" },
-            tiny_http::Refusal::Version => Error::Http { what: "the version of HTTP" },
-            tiny_http::Refusal::HeadTooLarge => {
-                Error::HeadTooLarge { bytes_limit: HEAD_BYTES_MAX, count_limit: HEADER_COUNT_MAX }
-            }
-            tiny_http::Refusal::HeadSlow => Error::Slow { limit_ms: limit_ms(self.times.head) },
-            tiny_http::Refusal::BodySlow => Error::Slow { limit_ms: limit_ms(self.times.body) },
-            tiny_http::Refusal::BodyTooLarge => Error::BodyTooLarge { limit: self.limits.body_bytes_max },
-            tiny_http::Refusal::BodyBroken => Error::BodyBroken,
-            tiny_http::Refusal::Busy => Error::TooManyAtOnce,
-            tiny_http::Refusal::Closing => Error::Failing { reasons: "it is being stopped".to_owned() },
-        }
+        unread::error(refusal, &self.limits, Within { head: self.times.head, body: self.times.body })
     }
 }

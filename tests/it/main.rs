@@ -9,6 +9,7 @@ mod case;
 mod cli;
 mod client;
 mod config;
+mod conformance;
 mod corruption;
 mod crash;
 mod docs;

@@ -14,16 +14,18 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::Times;
+use super::heads::{self, Lingering};
 use super::pace::Pace;
 use super::scope::needed;
 use super::tokens::{Access, Known, Stranger};
 use crate::api::asking::{Asker, Asking};
 use crate::api::server::BODIES_MAX;
-use crate::api::{Error, Limits, Request, Response, check_encoding, refuse_on, route};
+use crate::api::unread::{Within, slow};
+use crate::api::{Error, Limits, Request, Response, refuse_on, route};
 use crate::engine::clock::Clock;
 use crate::engine::service::{Caller, Service};
 use crate::telemetry::metrics::labels::{Label, Remote as Refused, Route, Status};
@@ -47,6 +49,7 @@ pub(super) struct State {
     pub(super) requests: AtomicUsize,
     pub(super) bodies_bytes: AtomicUsize,
     pub(super) strangers: Mutex<Strangers>,
+    pub(super) lingering: Lingering,
 }
 
 /// When a stranger was last told of, and how many came since.
@@ -88,6 +91,15 @@ fn of_response(response: Response) -> hyper::Response<Full<Bytes>> {
 }
 
 impl State {
+    pub(super) fn within(&self) -> Within {
+        Within { head: self.times.head, body: self.times.body }
+    }
+
+    /// Returns the answer to a request that could not be read.
+    pub(super) fn unread(&self, error: Error) -> hyper::Response<Full<Bytes>> {
+        of_response(self.counted(refuse_on(Route::Other, error), Instant::now()))
+    }
+
     async fn serve(
         self: &Arc<Self>,
         pace: &Pace,
@@ -98,17 +110,24 @@ impl State {
         let (parts, body) = incoming.into_parts();
         let method = parts.method.as_str();
         let route = route::find(method, parts.uri.path()).map_or(Route::Other, |found| found.route);
+        let has_body = !body.is_end_stream();
+        // A body that is not read ends its connection.
+        let refused = |error| {
+            let mut response = refuse_on(route, error);
+            response.headers.extend(has_body.then(|| ("connection", "close".to_owned())));
+            self.counted(response, began)
+        };
         let access = match self.admit(route, &parts.headers, peer) {
             Ok(access) => access,
-            Err(error) => return self.counted(refuse_on(route, error), began),
+            Err(error) => return refused(error),
         };
         if access.is_some() {
             pace.know();
         }
-        let (held, body) = match self.read(method, &parts.headers, body).await {
+        let (held, body) = match self.read(body).await {
             Ok(read) => read,
             // The service never heard of it, so there is nothing to tell of, least of all a line for each under load.
-            Err(error) => return self.counted(refuse_on(route, error), began),
+            Err(error) => return refused(error),
         };
         let request = Request {
             method: method.to_owned(),
@@ -177,20 +196,13 @@ impl State {
     }
 
     /// Takes a place among the requests that are answered, and reads the body.
-    async fn read(
-        self: &Arc<Self>,
-        method: &str,
-        headers: &HeaderMap,
-        body: Incoming,
-    ) -> Result<(Held, Vec<u8>), Error> {
+    async fn read(self: &Arc<Self>, body: Incoming) -> Result<(Held, Vec<u8>), Error> {
         let busy = |error| {
             self.service.metrics().remote_refused.of(Refused::Busy).increment();
             error
         };
         let mut held = Held::of(self).map_err(busy)?;
-        let encoding = headers.get_all(CONTENT_ENCODING).iter();
-        check_encoding(encoding.map(|value| value.to_str().unwrap_or("?")))?;
-        if method == "GET" || method == "HEAD" || body.is_end_stream() {
+        if body.is_end_stream() {
             return Ok((held, Vec::new()));
         }
         let limit = self.limits.body_bytes_max;
@@ -213,7 +225,9 @@ impl State {
             let frame = match next {
                 Err(_) => return Err(slow(self.times.body)),
                 Ok(None) => return Ok(bytes),
-                Ok(Some(frame)) => frame.map_err(|_| Error::BodyBroken)?,
+                Ok(Some(frame)) => {
+                    frame.map_err(|error| heads::body_error(&error, &self.limits, self.within()))?
+                }
             };
             // Trailers are let go.
             if let Ok(data) = frame.into_data() {
@@ -231,10 +245,6 @@ impl State {
         metrics.http_request_us.of((response.route, Status::of(response.status))).observe(elapsed_us);
         response
     }
-}
-
-fn slow(limit: Duration) -> Error {
-    Error::Slow { limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX) }
 }
 
 /// A place among the requests that are answered, and among the bodies that are held.

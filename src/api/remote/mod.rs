@@ -6,6 +6,7 @@
 //! Start at [`Remote::bind`]; `handle` has the way of a request, `scope` what each route takes.
 
 mod handle;
+mod heads;
 mod pace;
 mod scope;
 mod tls;
@@ -30,7 +31,7 @@ pub use tls::{CERTIFICATE, Certificate, KEY};
 pub use tokens::{Folder, NAME_LEN_MAX, SECRET_LEN_MAX, SECRET_LEN_MIN, SECRETS, TOKEN_COUNT_MAX, Token};
 
 use super::asking::Asker;
-use super::server::{HEAD_BYTES_MAX, STOP_TIME_MAX};
+use super::server::{HEAD_BYTES_MAX, HEADER_COUNT_MAX, STOP_TIME_MAX};
 use super::{Error, Limits, Listener};
 use crate::engine::clock::Clock;
 use crate::engine::service::Service;
@@ -38,6 +39,7 @@ use crate::engine::threads::Threads;
 use crate::telemetry::metrics::labels::Remote as Refused;
 use crate::telemetry::words;
 use handle::State;
+use heads::{Heads, Lingering, Verdict};
 use pace::{Pace, Paced};
 use tls::Tls;
 use tokens::Known;
@@ -220,6 +222,7 @@ impl Bound {
             requests: AtomicUsize::new(0),
             bodies_bytes: AtomicUsize::new(0),
             strangers: Mutex::default(),
+            lingering: Lingering::default(),
         });
         let (stopping, stop) = watch::channel(false);
         let open = Arc::new(AtomicUsize::new(0));
@@ -324,18 +327,38 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let pace = Arc::new(Pace::default());
-    let stream = Paced::new(stream, Arc::clone(&pace), state.times);
-    let service = service_fn(|request| handle::answer(Arc::clone(&state), Arc::clone(&pace), peer, request));
-    let connection = http1::Builder::new()
-        .max_header_size(HEAD_BYTES_MAX)
-        .max_buf_size(HEAD_BYTES_MAX * 2)
-        .header_read_timeout(None)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        // What is wrong with a connection is its client's business.
-        _ = connection.as_mut() => return,
-        _ = stop.changed() => connection.as_mut().graceful_shutdown(),
+    let verdict = Arc::new(Verdict::default());
+    let paced = Paced::new(stream, Arc::clone(&pace), state.times);
+    let mut heads = Heads::new(paced, Arc::clone(&verdict), state.limits.body_bytes_max);
+    let service = service_fn(|request| {
+        let (state, pace, verdict) = (Arc::clone(&state), Arc::clone(&pace), Arc::clone(&verdict));
+        async move {
+            match verdict.error(&state.limits, state.within()) {
+                Some(error) => Ok(state.unread(error)),
+                None => handle::answer(state, pace, peer, request).await,
+            }
+        }
+    });
+    {
+        let connection = http1::Builder::new()
+            // A head that was read is written again, with a header of ours and perhaps a host.
+            .max_header_size(HEAD_BYTES_MAX * 2)
+            .max_headers(HEADER_COUNT_MAX + 2)
+            .max_buf_size(HEAD_BYTES_MAX * 3)
+            .header_read_timeout(None)
+            // Who sends no more still waits for the answer.
+            .half_close(true)
+            .serve_connection(TokioIo::new(&mut heads), service);
+        tokio::pin!(connection);
+        let is_over = tokio::select! {
+            // What is wrong with a connection is its client's business.
+            _ = connection.as_mut() => true,
+            _ = stop.changed() => false,
+        };
+        if !is_over {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
     }
-    let _ = connection.await;
+    state.lingering.see_off(heads, stop).await;
 }

@@ -48,7 +48,10 @@ fn a_case_is_worked_from_another_machine_and_the_log_says_by_whom() {
     let case = client.ask("POST", "/cases", Some(work.trim()), body.as_bytes()).expect(201);
     let path = format!("/cases/{}", case["id"].as_str().unwrap());
     assert_eq!(client.ask("GET", &path, Some(work.trim()), b"").expect(200)["id"], case["id"]);
-    assert_eq!(client.ask("POST", "/workflows", Some(work.trim()), &source).status, 403);
+    let refused = client.ask("POST", "/workflows", Some(work.trim()), &source);
+    assert_eq!((refused.status, refused.header("connection")), (403, Some("close")), "its body was not read");
+    assert!(client.is_closed());
+    let mut client = Client::tls(address, &certificate);
     assert_eq!(client.ask("GET", &path, Some("knhk_guessed"), b"").status, 401);
     let line = wait_for_line(&place, "remote change");
     for part in ["token=billing", "route=\"POST /cases\"", "status=201", "peer=127.0.0.1"] {

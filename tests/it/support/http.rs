@@ -138,6 +138,7 @@ pub(crate) fn read_answer(from: &mut impl BufRead, without_body: bool) -> io::Re
     let status_line = read_line(from)?;
     let status = status_line
         .strip_prefix("HTTP/1.1 ")
+        .or_else(|| status_line.strip_prefix("HTTP/1.0 "))
         .and_then(|rest| rest.get(..3))
         .and_then(|digits| digits.parse().ok())
         .ok_or_else(|| wrong("not a status line"))?;
@@ -151,7 +152,7 @@ pub(crate) fn read_answer(from: &mut impl BufRead, without_body: bool) -> io::Re
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     let mut answer = Answer { status, headers, body: Vec::new() };
-    if without_body || status == 204 || status == 304 {
+    if without_body || status < 200 || status == 204 || status == 304 {
         return Ok(answer);
     }
     if answer.header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {

@@ -8,22 +8,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::chunks::{Chunks, Piece};
-use crate::common::{HTTPVersion, Method};
+use crate::body::Body;
 use crate::connection::Connection;
 use crate::date::Date;
-use crate::head::{Head, Length, Reader};
+use crate::head::{Head, Length, Reader, Version};
 use crate::request::{Held, Request};
 use crate::{Coming, Options, Refusal, Response, State};
 
 /// Most reads of a connection before others have their turn.
 const READS_MAX: usize = 4;
-/// Most bytes that are read after the last answer, so that the client gets to see it.
-const LINGER_BYTES_MAX: usize = 1024 * 1024;
+/// Most bytes that are read and dropped after the last answer, so that the client gets to see it.
+pub const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest time for that.
-const LINGER_TIME: Duration = Duration::from_secs(1);
-/// Bytes that chunk sizes and extensions may add to a body of the largest size, beyond that size again.
-const CHUNK_BYTES_MAX: usize = 64 * 1024;
+pub const LINGER_TIME: Duration = Duration::from_secs(5);
+/// Most connections of a server that are kept for that; more are closed at once.
+pub const LINGERING_MAX: usize = 256;
 /// An answer whose buffer is larger takes it along.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 /// Most bytes that are set aside for a body before they have come.
@@ -51,6 +50,8 @@ pub(crate) struct Client {
     due: Instant,
     /// When the pause since the last piece has.
     piece_due: Instant,
+    /// Whether the request that is being read is `HEAD`, whose answer has no body.
+    is_head: bool,
     in_hand: Option<InHand>,
     _counted: Counted,
 }
@@ -59,35 +60,29 @@ enum Stage {
     /// Nothing of the next request has come.
     Between,
     Head(Reader, Instant),
-    Body(Body),
+    Body(InBody),
     /// The request is whole, and not asked yet.
     Whole(Asked),
     Answering(Coming, Asked),
     /// Whether the connection ends with what is being sent.
     Sending { is_last: bool },
-    /// Reads and drops; the number is how much.
-    Lingering(usize),
+    /// Reads and drops, so many bytes at most.
+    Lingering { left: usize, _counted: Lingering },
     Over,
 }
 
-/// A body of which a part has come.
-struct Body {
+/// A request of whose body a part has come.
+struct InBody {
     head: Head,
     received: Instant,
     bytes: Vec<u8>,
     held: Held,
-    rest: Rest,
-}
-
-enum Rest {
-    Bytes(usize),
-    /// And how many more bytes the chunks may take.
-    Chunks(Chunks, usize),
+    body: Body,
 }
 
 /// What is kept of a request for its answer.
 struct Asked {
-    version: HTTPVersion,
+    version: Version,
     is_head: bool,
     is_last: bool,
     _held: Held,
@@ -125,6 +120,22 @@ impl Drop for Counted {
     }
 }
 
+/// Counts one connection that is kept only for its client to see the last answer.
+struct Lingering(Arc<State>);
+
+impl Lingering {
+    fn new(state: &Arc<State>) -> Option<Lingering> {
+        let counted = Lingering(Arc::clone(state));
+        (state.options.load.lingering.fetch_add(1, SeqCst) < LINGERING_MAX).then_some(counted)
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        self.0.options.load.lingering.fetch_sub(1, SeqCst);
+    }
+}
+
 /// What a connection works with: the same for all of them, and one round of the server's thread.
 pub(crate) struct Round<'a> {
     pub(crate) state: &'a Arc<State>,
@@ -155,6 +166,7 @@ impl Client {
             is_queued: false,
             due: now + state.options.idle_time,
             piece_due: now,
+            is_head: false,
             in_hand: None,
             _counted: Counted::new(state),
         }
@@ -179,7 +191,7 @@ impl Client {
     }
 
     fn is_reading(&self) -> bool {
-        matches!(self.stage, Stage::Between | Stage::Head(..) | Stage::Body(_) | Stage::Lingering(_))
+        matches!(self.stage, Stage::Between | Stage::Head(..) | Stage::Body(_) | Stage::Lingering { .. })
     }
 
     /// Tells whether reading can go on without waiting.
@@ -201,7 +213,7 @@ impl Client {
     /// Returns when it has to be looked at.
     pub(crate) fn due(&self, now: Instant) -> Instant {
         match self.stage {
-            Stage::Between | Stage::Lingering(_) => self.due,
+            Stage::Between | Stage::Lingering { .. } => self.due,
             Stage::Head(..) | Stage::Body(_) => self.due.min(self.piece_due),
             Stage::Answering(..) | Stage::Whole(_) => now + ANSWER_LOOK,
             Stage::Sending { .. } => self.piece_due,
@@ -216,7 +228,7 @@ impl Client {
             Stage::Between if is_late || is_closing => self.stage = Stage::Over,
             Stage::Head(..) if is_late => self.refuse(Refusal::HeadSlow, round),
             Stage::Body(_) if is_late => self.refuse(Refusal::BodySlow, round),
-            Stage::Sending { .. } | Stage::Lingering(_) if is_late => self.stage = Stage::Over,
+            Stage::Sending { .. } | Stage::Lingering { .. } if is_late => self.stage = Stage::Over,
             _ => {}
         }
     }
@@ -306,21 +318,22 @@ impl Client {
     fn feed_piece(&mut self, bytes: &[u8], round: &mut Round<'_>) -> Result<(usize, Option<Request>), Refusal> {
         match &mut self.stage {
             Stage::Between => {
-                self.stage = Stage::Head(Reader::new(round.options()), round.now);
+                self.stage = Stage::Head(Reader::new(round.options().head_bytes_max), round.now);
+                self.is_head = false;
                 self.due = round.now + round.options().head_time;
                 self.piece_due = round.now + round.options().read_timeout;
                 Ok((0, None))
             }
             Stage::Head(reader, received) => {
                 let received = *received;
-                let (taken, head) = reader.take(bytes, round.options())?;
+                let (taken, head) = reader.take(bytes)?;
                 Ok((taken, head.map_or(Ok(None), |head| self.head_is(head, received, round))?))
             }
-            Stage::Body(body) => {
-                let (taken, is_whole) = body.take(bytes, round.options().body_bytes_max)?;
-                Ok((taken, if is_whole { self.whole(round) } else { None }))
+            Stage::Body(coming) => {
+                let taken = coming.take(bytes)?;
+                Ok((taken, if coming.body.is_whole() { self.whole(round) } else { None }))
             }
-            Stage::Lingering(left) => {
+            Stage::Lingering { left, .. } => {
                 *left = left.saturating_sub(bytes.len());
                 if *left == 0 {
                     self.stage = Stage::Over;
@@ -337,41 +350,38 @@ impl Client {
         received: Instant,
         round: &mut Round<'_>,
     ) -> Result<Option<Request>, Refusal> {
-        let most = round.options().body_bytes_max;
-        let (rest, capacity) = match head.length()? {
-            Length::Bytes(bytes) if bytes > most => return Err(Refusal::BodyTooLarge),
-            Length::Bytes(bytes) => (Rest::Bytes(bytes), bytes.min(BODY_BYTES_AT_FIRST_MAX)),
-            Length::Chunks => {
-                (Rest::Chunks(Chunks::new(), most.saturating_mul(2).saturating_add(CHUNK_BYTES_MAX)), 0)
-            }
+        self.is_head = head.method == "HEAD";
+        let bytes_max = round.options().body_bytes_max;
+        let capacity = match head.length {
+            Length::Bytes(bytes) if bytes > bytes_max => return Err(Refusal::BodyTooLarge),
+            Length::Bytes(bytes) => bytes.min(BODY_BYTES_AT_FIRST_MAX),
+            Length::Chunks => 0,
         };
-        let is_empty = matches!(rest, Rest::Bytes(0));
-        if let Some(expect) = head.find("Expect") {
-            if !expect.eq_ignore_ascii_case("100-continue") {
-                return Err(Refusal::Expectation);
-            }
+        let body = Body::new(head.length, bytes_max);
+        let is_empty = body.is_whole();
+        if head.expects_continue && !is_empty {
             self.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             self.send(round);
         }
         self.due = round.now + round.options().body_time;
         let held = Held::new(round.state);
         let bytes = Vec::with_capacity(capacity);
-        self.stage = Stage::Body(Body { head, received, bytes, held, rest });
+        self.stage = Stage::Body(InBody { head, received, bytes, held, body });
         Ok(if is_empty { self.whole(round) } else { None })
     }
 
     /// The body has come to its end.
     fn whole(&mut self, round: &Round<'_>) -> Option<Request> {
-        let Stage::Body(body) = mem::replace(&mut self.stage, Stage::Over) else { return None };
-        let Body { head, received, bytes, held, .. } = body;
+        let Stage::Body(coming) = mem::replace(&mut self.stage, Stage::Over) else { return None };
+        let InBody { head, received, bytes, held, .. } = coming;
         self.stage = Stage::Whole(Asked {
-            is_head: head.method == Method::Head,
-            is_last: head.asks_for_the_end(),
+            is_head: self.is_head,
+            is_last: head.is_last,
             version: head.version,
             _held: held,
         });
         self.in_hand = Some(InHand::new(round.state));
-        Some(Request { method: head.method, path: head.path, headers: head.headers, body: bytes, received })
+        Some(Request { head, body: bytes, received })
     }
 
     /// Has the whole request answered by this.
@@ -388,19 +398,19 @@ impl Client {
         let Poll::Ready(response) = coming.as_mut().poll(&mut Context::from_waker(&self.waker)) else { return };
         let Stage::Answering(_, asked) = mem::replace(&mut self.stage, Stage::Over) else { return };
         let is_last = asked.is_last || round.state.closing.load(SeqCst);
-        self.print(&response, &asked.version, asked.is_head, is_last, round);
+        self.print(&response, asked.version, asked.is_head, is_last, round);
     }
 
     /// Sends a refusal; the connection ends with it.
     pub(crate) fn refuse(&mut self, refusal: Refusal, round: &mut Round<'_>) {
         let response = (round.options().refusal)(refusal);
-        self.print(&response, &HTTPVersion(1, 1), false, true, round);
+        self.print(&response, Version::Http11, self.is_head, true, round);
     }
 
     fn print(
         &mut self,
         response: &Response,
-        version: &HTTPVersion,
+        version: Version,
         is_head: bool,
         is_last: bool,
         round: &mut Round<'_>,
@@ -434,48 +444,26 @@ impl Client {
         }
         let Stage::Sending { is_last } = self.stage else { return };
         self.in_hand = None;
-        self.stage = if !is_last {
+        if !is_last {
             self.due = round.now + round.options().idle_time;
-            Stage::Between
-        } else if self.socket.shutdown(Shutdown::Write).is_ok() {
-            // Closing with unread bytes would take the answer from the client.
-            self.due = round.now + LINGER_TIME;
-            Stage::Lingering(LINGER_BYTES_MAX)
-        } else {
-            Stage::Over
-        };
+            return self.stage = Stage::Between;
+        }
+        // Closing with unread bytes would take the answer from the client.
+        let lingering = self.socket.shutdown(Shutdown::Write).ok().and_then(|()| Lingering::new(round.state));
+        self.due = round.now + LINGER_TIME;
+        self.stage = lingering
+            .map_or(Stage::Over, |counted| Stage::Lingering { left: LINGER_BYTES_MAX, _counted: counted });
     }
 }
 
-impl Body {
-    /// Takes bytes to the end of the body, or all; tells whether it is whole.
-    fn take(&mut self, bytes: &[u8], most: usize) -> Result<(usize, bool), Refusal> {
-        match &mut self.rest {
-            Rest::Bytes(left) => {
-                let taken = bytes.len().min(*left);
-                *left -= taken;
-                let is_whole = *left == 0;
-                self.push(&bytes[..taken], most)?;
-                Ok((taken, is_whole))
-            }
-            Rest::Chunks(chunks, left) => {
-                let Piece { taken, data } = chunks.take(bytes).map_err(|_| Refusal::BodyBroken)?;
-                *left = left.checked_sub(taken).ok_or(Refusal::BodyBroken)?;
-                let is_whole = chunks.is_done();
-                self.push(&bytes[taken - data..taken], most)?;
-                Ok((taken, is_whole))
-            }
-        }
-    }
-
-    fn push(&mut self, bytes: &[u8], most: usize) -> Result<(), Refusal> {
-        if self.bytes.len() + bytes.len() > most {
-            return Err(Refusal::BodyTooLarge);
-        }
-        if !self.held.add(bytes.len()) {
+impl InBody {
+    /// Takes bytes to the end of the body, or all, and returns how many.
+    fn take(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        let piece = self.body.take(bytes)?;
+        if !self.held.add(piece.data) {
             return Err(Refusal::Busy);
         }
-        self.bytes.extend_from_slice(bytes);
-        Ok(())
+        self.bytes.extend_from_slice(&bytes[piece.taken - piece.data..piece.taken]);
+        Ok(piece.taken)
     }
 }

@@ -1,49 +1,92 @@
-//! Request line and headers, line by line as their bytes come.
+//! The one reading of request lines and headers, for every server of the service.
+//!
+//! Pure: bytes go in, in pieces of any size, and a [`Head`] or a [`Refusal`] comes out. `httparse` takes a head apart; what
+//! it would let pass and another reader could take for something else is refused here (RFC 9112). Whether a head is taken
+//! or refused, and why, does not depend on the pieces it came in: the first byte that makes it wrong decides.
 
-use std::mem;
+use std::mem::MaybeUninit;
 
-use ascii::AsciiStr;
-
-use crate::common::{HTTPVersion, Header, Method};
-use crate::{Options, Refusal};
+use crate::target::{self, Host};
+use crate::Refusal;
 
 /// Empty lines that may stand before a request line (RFC 9112, 2.2).
 const EMPTY_LINES_MAX: usize = 4;
+/// Most headers of a request.
+pub const HEADERS_MAX: usize = 100;
+/// Headers that mean something only once. A second one would be left to whoever reads the first or the last of them.
+const SINGLE: [&str; 7] =
+    ["host", "content-length", "transfer-encoding", "content-type", "idempotency-key", "origin", "expect"];
 
-/// What the head says.
-pub(crate) struct Head {
-    pub(crate) method: Method,
-    pub(crate) path: String,
-    pub(crate) version: HTTPVersion,
-    pub(crate) headers: Vec<Header>,
+/// The versions of HTTP that are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    Http10,
+    Http11,
 }
 
-/// How long the body is.
-#[derive(Clone, Copy)]
-pub(crate) enum Length {
+/// What a head says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    pub method: String,
+    /// The path as sent, without the query; of an absolute form, the part after its host.
+    pub path: String,
+    /// The query as sent, without the question mark; empty when there is none.
+    pub query: String,
+    pub version: Version,
+    /// In order, names in lower case. `host` has the host of an absolute form, if that was sent (RFC 9112, 3.2.2).
+    pub headers: Vec<(String, String)>,
+    pub length: Length,
+    /// Whether the connection ends with the answer.
+    pub is_last: bool,
+    /// Whether the client waits for a `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+}
+
+/// How long a body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// So many bytes; `usize::MAX` also stands for more.
     Bytes(usize),
     Chunks,
 }
 
 /// A head of which a part has come.
-pub(crate) struct Reader {
+#[derive(Debug)]
+pub struct Reader {
     /// Bytes that it may still have.
     left: usize,
     empty_lines: usize,
-    line: Vec<u8>,
-    head: Option<Head>,
+    /// What came of it, when it did not come in one piece.
+    held: Vec<u8>,
+    /// Where the line begins that is not whole yet.
+    line_at: usize,
+    lines: usize,
 }
 
 impl Reader {
-    pub(crate) fn new(options: &Options) -> Reader {
-        Reader { left: options.head_bytes_max, empty_lines: 0, line: Vec::new(), head: None }
+    /// Returns the reader of a head of at most so many bytes.
+    pub fn new(bytes_max: usize) -> Reader {
+        Reader { left: bytes_max, empty_lines: 0, held: Vec::new(), line_at: 0, lines: 0 }
     }
 
     /// Takes bytes to the end of the head, or all; returns how many, and the head when it is whole.
-    pub(crate) fn take(&mut self, bytes: &[u8], options: &Options) -> Result<(usize, Option<Head>), Refusal> {
+    ///
+    /// # Errors
+    /// The head is refused, whatever follows.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<(usize, Option<Head>), Refusal> {
+        if self.held.is_empty() && self.empty_lines == 0 {
+            // Nearly all heads come in one piece. A refusal is left to the way by lines, which finds the first reason.
+            if let Ok(Some((length, head))) = parse(bytes, self.left) {
+                return Ok((length, Some(head)));
+            }
+        }
         let mut taken = 0;
         while taken < bytes.len() {
             let rest = &bytes[taken..];
+            // What can begin no request, such as a handshake of TLS, has no line end to be waited for.
+            if self.held.is_empty() && !(is_of_method(rest[0]) || rest[0] == b'\r') {
+                return Err(Refusal::RequestLine);
+            }
             let end = rest.iter().position(|&byte| byte == b'\n');
             let piece = &rest[..end.map_or(rest.len(), |end| end + 1)];
             if piece.len() > self.left {
@@ -51,98 +94,242 @@ impl Reader {
             }
             self.left -= piece.len();
             taken += piece.len();
-            if end.is_none() {
-                self.line.extend_from_slice(piece);
-            } else if self.line.is_empty() {
-                if self.line_is(piece, options)? {
-                    return Ok((taken, self.head.take()));
-                }
-            } else {
-                let mut line = mem::take(&mut self.line);
-                line.extend_from_slice(piece);
-                if self.line_is(&line, options)? {
-                    return Ok((taken, self.head.take()));
-                }
+            self.held.extend_from_slice(piece);
+            if end.is_some() && self.line_is()? {
+                let whole = parse(&self.held, self.held.len())?;
+                let head = whole.filter(|(length, _)| *length == self.held.len());
+                return head.map_or(Err(Refusal::Header), |(_, head)| Ok((taken, Some(head))));
             }
         }
         Ok((taken, None))
     }
 
-    /// Reads a whole line; tells whether the head ends with it.
-    fn line_is(&mut self, line: &[u8], options: &Options) -> Result<bool, Refusal> {
-        let wrong = if self.head.is_none() { Refusal::RequestLine } else { Refusal::Header };
-        let text = line.strip_suffix(b"\r\n").ok_or(wrong)?;
-        let text = AsciiStr::from_ascii(text).map_err(|_| wrong)?.as_str();
-        if text.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
-            return Err(wrong);
+    /// Returns how many bytes it keeps: no more than a head may have.
+    pub fn kept(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Looks at the line that has just become whole; returns whether the head ends with it.
+    fn line_is(&mut self) -> Result<bool, Refusal> {
+        let wrong = if self.lines == 0 { Refusal::RequestLine } else { Refusal::Header };
+        let line = self.held[self.line_at..].strip_suffix(b"\r\n").ok_or(wrong)?;
+        match self.lines {
+            0 if line.is_empty() && self.empty_lines < EMPTY_LINES_MAX => {
+                self.empty_lines += 1;
+                self.held.clear();
+                return Ok(false);
+            }
+            0 => is_request_line(line)?,
+            _ if line.is_empty() => return Ok(true),
+            lines if lines > HEADERS_MAX => return Err(Refusal::HeadTooLarge),
+            _ if !is_field(line) => return Err(Refusal::Header),
+            _ => {}
         }
-        match &mut self.head {
-            None if text.is_empty() && self.empty_lines < EMPTY_LINES_MAX => self.empty_lines += 1,
-            None => self.head = Some(parse_request_line(text)?),
-            Some(_) if text.is_empty() => return Ok(true),
-            Some(head) if head.headers.len() == options.headers_max => return Err(Refusal::HeadTooLarge),
-            Some(head) => head.headers.push(text.parse().map_err(|()| wrong)?),
-        }
+        self.lines += 1;
+        self.line_at = self.held.len();
         Ok(false)
     }
 }
 
-/// Parses the request line of the request.
-/// eg. GET / HTTP/1.1
-fn parse_request_line(line: &str) -> Result<Head, Refusal> {
-    let mut parts = line.split(' ');
-    let (Some(method), Some(path), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+fn is_of_method(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-'
+}
+
+fn is_method(text: &[u8]) -> bool {
+    // It asks for a tunnel, and its target is another host.
+    !text.is_empty() && text.iter().copied().all(is_of_method) && text != b"CONNECT"
+}
+
+/// Looks at a request line by itself, so that a wrong one is refused before its headers come.
+fn is_request_line(line: &[u8]) -> Result<(), Refusal> {
+    let mut parts = line.split(|&byte| byte == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return Err(Refusal::RequestLine);
     };
-    let version = match version {
-        "HTTP/1.0" => HTTPVersion(1, 0),
-        "HTTP/1.1" => HTTPVersion(1, 1),
-        other if other.starts_with("HTTP/") => return Err(Refusal::Version),
-        _ => return Err(Refusal::RequestLine),
-    };
-    let is_token = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    let method = method.parse().map_err(|()| Refusal::RequestLine)?;
-    // `http://host/path` is the form for proxies, `*` that of OPTIONS.
-    if !is_token || !path.starts_with('/') {
+    let is_known = version == b"HTTP/1.1" || version == b"HTTP/1.0";
+    if !is_known {
+        return Err(if version.starts_with(b"HTTP/") { Refusal::Version } else { Refusal::RequestLine });
+    }
+    if !is_method(method) || target::Target::of(target).is_none() {
         return Err(Refusal::RequestLine);
     }
-    Ok(Head { method, path: path.to_owned(), version, headers: Vec::new() })
+    Ok(())
 }
 
-impl Head {
-    /// Returns the value of the first header of this name.
-    pub(crate) fn find(&self, name: &'static str) -> Option<&str> {
-        self.headers.iter().find(|header| header.field.equiv(name)).map(|header| header.value.as_str())
-    }
+/// Returns whether a line is a name of a header, a colon, and a value of visible ASCII characters, spaces and tabs.
+pub(crate) fn is_field(line: &[u8]) -> bool {
+    let Some(colon) = line.iter().position(|&byte| byte == b':') else { return false };
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let is_text = |byte: u8| matches!(byte, b' '..=b'~' | b'\t');
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    !name.is_empty() && name.iter().copied().all(is_token) && value.iter().copied().all(is_text)
+}
 
-    /// Tells whether the connection ends with the answer.
-    pub(crate) fn asks_for_the_end(&self) -> bool {
-        self.version <= (1, 0)
-            || self.find("Connection").map_or(false, |value| {
-                let value = value.to_ascii_lowercase();
-                value.contains("close") || value.contains("upgrade")
-            })
+/// Reads a head that begins with the first byte; `None` when it is not whole, or `httparse` takes it for something else.
+fn parse(bytes: &[u8], length_max: usize) -> Result<Option<(usize, Head)>, Refusal> {
+    // It would skip empty lines, which are counted here.
+    if !bytes.first().copied().map_or(false, is_of_method) {
+        return Ok(None);
+    }
+    let mut space = [MaybeUninit::uninit(); HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut []);
+    let Ok(httparse::Status::Complete(length)) = request.parse_with_uninit_headers(bytes, &mut space) else {
+        return Ok(None);
+    };
+    if length > length_max || !is_strict(&bytes[..length]) {
+        return Ok(None);
+    }
+    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
+        return Ok(None);
+    };
+    let version = if version == 0 { Version::Http10 } else { Version::Http11 };
+    understand(method, target, version, request.headers).map(|head| Some((length, head)))
+}
+
+/// Returns whether all bytes are ASCII and each line ends in CR LF. `httparse` takes a bare LF, too.
+fn is_strict(head: &[u8]) -> bool {
+    let pairs = head.iter().zip(&head[1..]);
+    // Without a way out, so that many bytes are looked at together.
+    pairs.fold(true, |good, (&before, &byte)| good & (byte < 0x80) & ((byte != b'\n') | (before == b'\r')))
+}
+
+/// The headers that decide how a request is read.
+#[derive(Default)]
+struct Deciding<'a> {
+    host: Option<&'a str>,
+    content_length: Option<&'a str>,
+    transfer_encoding: Option<&'a str>,
+    expect: Option<&'a str>,
+    is_last: bool,
+}
+
+/// Returns what a head says whose form is right.
+fn understand(
+    method: &str,
+    target: &str,
+    version: Version,
+    fields: &[httparse::Header<'_>],
+) -> Result<Head, Refusal> {
+    if !is_method(method.as_bytes()) {
+        return Err(Refusal::RequestLine);
+    }
+    let target = target::Target::of(target.as_bytes()).ok_or(Refusal::RequestLine)?;
+    let mut headers = Vec::with_capacity(fields.len() + 1);
+    let mut deciding = Deciding { is_last: version == Version::Http10, ..Deciding::default() };
+    let mut seen = 0_u8;
+    for field in fields {
+        let value = std::str::from_utf8(field.value).map_err(|_| Refusal::Header)?;
+        let value = value.trim_matches([' ', '\t']);
+        let name = field.name.to_ascii_lowercase();
+        if let Some(at) = SINGLE.iter().position(|single| *single == name) {
+            if seen & 1 << at != 0 {
+                return Err(Refusal::Twice(SINGLE[at]));
+            }
+            seen |= 1 << at;
+        }
+        deciding.hears(&name, value);
+        headers.push((name, value.to_owned()));
+    }
+    let host = deciding.host.map(Host::of);
+    if host == Some(None) || (host.is_none() && version == Version::Http11) {
+        return Err(Refusal::Host);
+    }
+    if let Some(authority) = target.authority {
+        match headers.iter_mut().find(|(name, _)| name == "host") {
+            Some((_, value)) => *value = authority.to_owned(),
+            None => headers.push(("host".to_owned(), authority.to_owned())),
+        }
+    }
+    Ok(Head {
+        method: method.to_owned(),
+        path: target.path.to_owned(),
+        query: target.query.to_owned(),
+        version,
+        headers,
+        length: deciding.length(version)?,
+        is_last: deciding.is_last,
+        expects_continue: deciding.expects_continue(version)?,
+    })
+}
+
+impl<'a> Deciding<'a> {
+    fn hears(&mut self, name: &str, value: &'a str) {
+        match name {
+            "host" => self.host = Some(value),
+            "content-length" => self.content_length = Some(value),
+            "transfer-encoding" => self.transfer_encoding = Some(value),
+            "expect" => self.expect = Some(value),
+            "connection" => {
+                let mut options = value.split(',').map(|option| option.trim_matches([' ', '\t']));
+                // Nothing is spoken here but HTTP/1, so that who asks for another protocol may go on without us.
+                self.is_last |= options
+                    .any(|option| option.eq_ignore_ascii_case("close") || option.eq_ignore_ascii_case("upgrade"));
+            }
+            _ => {}
+        }
     }
 
     /// Returns how long the body is; headers that contradict each other are refused (RFC 9112, 6.3).
-    pub(crate) fn length(&self) -> Result<Length, Refusal> {
-        let mut lengths = self.headers.iter().filter(|header| header.field.equiv("Content-Length"));
-        let mut codings = self.headers.iter().filter(|header| header.field.equiv("Transfer-Encoding"));
-        match (lengths.next(), lengths.next(), codings.next(), codings.next()) {
-            (None, None, None, None) => Ok(Length::Bytes(0)),
-            (Some(length), None, None, None) => {
-                let text = length.value.as_str();
-                if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-                    return Err(Refusal::Header);
-                }
-                // Digits that are too many for the number are too many for the limit, too.
+    fn length(&self, version: Version) -> Result<Length, Refusal> {
+        match (self.content_length, self.transfer_encoding) {
+            (None, None) => Ok(Length::Bytes(0)),
+            (Some(text), None) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                // Digits that are too many for the number are too many for every limit, too.
                 Ok(Length::Bytes(text.parse().unwrap_or(usize::MAX)))
             }
-            (None, None, Some(coding), None) if coding.value.as_str().eq_ignore_ascii_case("chunked") => {
+            (None, Some(coding)) if version == Version::Http11 && coding.eq_ignore_ascii_case("chunked") => {
                 Ok(Length::Chunks)
             }
-            _ => Err(Refusal::Header),
+            _ => Err(Refusal::Length),
         }
+    }
+
+    fn expects_continue(&self, version: Version) -> Result<bool, Refusal> {
+        match self.expect {
+            None => Ok(false),
+            // Clients of HTTP/1.0 do not wait for it (RFC 9110, 10.1.1).
+            Some(expect) if expect.eq_ignore_ascii_case("100-continue") => Ok(version == Version::Http11),
+            Some(_) => Err(Refusal::Expectation),
+        }
+    }
+}
+
+impl Head {
+    /// Returns the value of the first header of this name, which is in lower case.
+    pub fn find(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Returns the host that the request is for; `None` only for HTTP/1.0 without one.
+    pub fn host(&self) -> Option<Host<'_>> {
+        self.find("host").and_then(Host::of)
+    }
+
+    /// Writes the head as one that every reader takes for the same: in origin form, and with each thing said once.
+    /// A reader that comes after this one gets these bytes, and not those of the client.
+    pub fn print(&self, out: &mut Vec<u8>) {
+        let version = if self.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
+        let question = if self.query.is_empty() { "" } else { "?" };
+        for part in [&self.method, " ", &self.path, question, &self.query, " ", version, "\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        let told = |name: &str| !matches!(name, "connection" | "content-length");
+        for (name, value) in self.headers.iter().filter(|(name, _)| told(name)) {
+            for part in [name, ": ", value, "\r\n"] {
+                out.extend_from_slice(part.as_bytes());
+            }
+        }
+        match self.length {
+            Length::Bytes(0) | Length::Chunks => {}
+            Length::Bytes(bytes) => {
+                out.extend_from_slice(format!("content-length: {}\r\n", bytes.min(isize::MAX as usize)).as_bytes());
+            }
+        }
+        if self.is_last {
+            out.extend_from_slice(b"connection: close\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
     }
 }

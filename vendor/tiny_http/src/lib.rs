@@ -1,8 +1,9 @@
-//! tiny_http 0.12.0, cut to what KNHK needs and changed where a client could stop the process.
+//! The HTTP server of KNHK, and the one reading of HTTP that all its servers share.
 //!
 //! `Server::from_listeners` serves all connections in one thread, by epoll: it reads whole requests within the limits of
-//! [`Options`], hands those of a round together to [`Options::answer`], and writes each answer when it is there. CHANGES.md
-//! lists the differences to the original.
+//! [`Options`], hands those of a round together to [`Options::answer`], and writes each answer when it is there.
+//! [`head`], [`body`] and [`reading`] decide what is a request; they are pure, and other servers call them too. README.md
+//! says where this comes from, CHANGES.md what each difference to that is for.
 #![forbid(unsafe_code)]
 #![deny(rust_2018_idioms)]
 
@@ -18,22 +19,28 @@ use std::time::Duration;
 use mailbox::Mailbox;
 use reactor::Reactor;
 
-pub use common::{HTTPVersion, Header, HeaderField, Method, StatusCode};
+pub use client::{LINGERING_MAX, LINGER_BYTES_MAX, LINGER_TIME};
 pub use connection::Listener;
 pub use request::Request;
 pub use response::Response;
+pub use target::Host;
 
+pub mod body;
 mod chunks;
 mod client;
-mod common;
 mod connection;
 mod date;
-mod head;
+pub mod head;
 mod mailbox;
 mod reactor;
+pub mod reading;
 mod request;
 mod response;
 mod slots;
+mod status;
+mod target;
+#[cfg(test)]
+mod tests;
 
 /// An answer that comes. It is asked after when its waker was called, and at least every 20 ms; it never blocks.
 pub type Coming = Pin<Box<dyn Future<Output = Response> + Send>>;
@@ -61,8 +68,6 @@ pub struct Options {
     pub body_time: Duration,
     /// Most bytes of request line and headers.
     pub head_bytes_max: usize,
-    /// Most headers.
-    pub headers_max: usize,
     /// Most bytes of a body.
     pub body_bytes_max: usize,
     /// Most bytes of all bodies that are held at a time.
@@ -87,6 +92,7 @@ pub struct Load {
     pub(crate) connections: AtomicUsize,
     pub(crate) answering: AtomicUsize,
     pub(crate) accept_failures: AtomicUsize,
+    pub(crate) lingering: AtomicUsize,
 }
 
 impl Load {
@@ -100,6 +106,11 @@ impl Load {
         self.answering.load(SeqCst)
     }
 
+    /// Returns how many connections are kept only for their clients to see the last answer.
+    pub fn lingering(&self) -> usize {
+        self.lingering.load(SeqCst)
+    }
+
     /// Returns how often a connection could not be accepted.
     pub fn accept_failures(&self) -> usize {
         self.accept_failures.load(SeqCst)
@@ -111,9 +122,15 @@ impl Load {
 pub enum Refusal {
     /// The request line is none.
     RequestLine,
-    /// A header is none, or two contradict each other.
+    /// A header is none.
     Header,
-    /// Request line and headers are larger than their limit.
+    /// This header means something only once.
+    Twice(&'static str),
+    /// There is no `Host`, or what it says is none.
+    Host,
+    /// The headers that say how long the body is are wrong, or contradict each other.
+    Length,
+    /// Request line and headers are larger than their limit, or too many.
     HeadTooLarge,
     /// They did not come in time.
     HeadSlow,
@@ -123,6 +140,8 @@ pub enum Refusal {
     BodySlow,
     /// The body ended early or its chunks make no sense.
     BodyBroken,
+    /// The sizes of chunks and what else is around the data take more bytes than their limit.
+    ChunksTooSmall,
     /// An `Expect` that is not known.
     Expectation,
     /// Not HTTP 1.0 or 1.1.

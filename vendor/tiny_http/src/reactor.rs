@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use crate::client::{Client, Round};
-use crate::common::HTTPVersion;
+use crate::client::{Client, Round, LINGERING_MAX};
 use crate::connection::{Connection, Listener};
 use crate::date::Date;
+use crate::head::Version;
 use crate::mailbox::{waker, Mailbox};
 use crate::request::Request;
 use crate::slots::{Slots, Token};
@@ -222,7 +222,10 @@ impl Reactor {
             if socket.prepare().is_err() {
                 continue;
             }
-            if self.clients.len() >= self.state.options.connections_max {
+            // Those that are only seen off are in nobody's place, and bounded by themselves.
+            let lingering = self.state.options.load.lingering();
+            let is_full = self.clients.len().saturating_sub(lingering) >= self.state.options.connections_max;
+            if is_full && lingering >= LINGERING_MAX {
                 self.turn_away(&socket);
                 continue;
             }
@@ -234,16 +237,18 @@ impl Reactor {
             });
             if !matches!(added, Some(Ok(()))) {
                 clients.take(token);
+            } else if is_full {
+                self.with(token, now, |client, round| client.refuse(Refusal::Busy, round));
             }
             self.next_look = self.next_look.min(now + self.state.options.idle_time);
         }
     }
 
-    /// Answers without having read a request. The socket is new, so that its buffer takes the whole answer.
+    /// Answers without having read a request, and closes at once. The socket is new, so that its buffer takes the whole answer.
     fn turn_away(&mut self, mut socket: &Connection) {
         let mut out = Vec::new();
         let response = (self.state.options.refusal)(Refusal::Busy);
-        response.print(&mut out, &HTTPVersion(1, 1), false, true, self.date.text());
+        response.print(&mut out, Version::Http11, false, true, self.date.text());
         let _ = socket.write_all(&out);
     }
 

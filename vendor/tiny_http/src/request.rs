@@ -1,17 +1,19 @@
+//! A request, and the bytes of bodies that are held.
+
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::common::{Header, Method};
+use crate::head::Head;
 use crate::State;
 
 /// A request, read whole.
 pub struct Request {
-    pub(crate) method: Method,
-    pub(crate) path: String,
-    pub(crate) headers: Vec<Header>,
-    pub(crate) body: Vec<u8>,
-    pub(crate) received: Instant,
+    pub head: Head,
+    /// Its bytes are counted until the request is answered.
+    pub body: Vec<u8>,
+    /// When the first byte of the request came.
+    pub received: Instant,
 }
 
 /// Bytes of a body, counted among those of all bodies for as long as this lives.
@@ -42,37 +44,5 @@ impl Drop for Held {
         if self.bytes > 0 {
             self.state.bodies_bytes.fetch_sub(self.bytes, SeqCst);
         }
-    }
-}
-
-impl Request {
-    /// Returns the method requested by the client (eg. `GET`, `POST`, etc.).
-    #[inline]
-    pub fn method(&self) -> &Method {
-        &self.method
-    }
-
-    /// Returns the resource requested by the client.
-    #[inline]
-    pub fn url(&self) -> &str {
-        &self.path
-    }
-
-    /// Returns a list of all headers sent by the client.
-    #[inline]
-    pub fn headers(&self) -> &[Header] {
-        &self.headers
-    }
-
-    /// Returns the body and leaves none. Its bytes are counted until the request is answered.
-    #[inline]
-    pub fn take_body(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.body)
-    }
-
-    /// Returns when the first byte of the request came.
-    #[inline]
-    pub fn received(&self) -> Instant {
-        self.received
     }
 }

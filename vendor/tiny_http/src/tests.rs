@@ -1,0 +1,282 @@
+//! The server over real sockets: the rules of CHANGES.md that need no service. tests/it/http.rs and tests/it/conformance of
+//! KNHK have those that do.
+
+use std::future::Future;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::pin::Pin;
+use std::sync::{mpsc, Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::{Answering, Load, Options, Refusal, Request, Response, Server, LINGERING_MAX};
+
+/// Longest wait for anything here; reaching it is a failure, not a pause.
+const PATIENCE: Duration = Duration::from_secs(20);
+const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/// Answers that wait until they are let go.
+#[derive(Default)]
+struct Gate {
+    is_open: bool,
+    /// How many requests each call brought.
+    rounds: Vec<usize>,
+    waiting: usize,
+    waiting_max: usize,
+    wakers: Vec<Waker>,
+}
+
+struct Passing {
+    gate: Arc<Mutex<Gate>>,
+    path: String,
+}
+
+impl Future for Passing {
+    type Output = Response;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
+        let mut gate = self.gate.lock().unwrap();
+        if !gate.is_open {
+            gate.wakers.push(context.waker().clone());
+            return Poll::Pending;
+        }
+        gate.waiting -= 1;
+        Poll::Ready(Response::new(200, Vec::new(), self.path.clone().into_bytes()))
+    }
+}
+
+struct Running {
+    server: Option<Server>,
+    address: SocketAddr,
+    gate: Arc<Mutex<Gate>>,
+    load: Arc<Load>,
+}
+
+impl Running {
+    fn start(is_open: bool, change: impl FnOnce(&mut Options)) -> Running {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let gate = Arc::new(Mutex::new(Gate { is_open, ..Gate::default() }));
+        let load = Arc::new(Load::default());
+        let inside = Arc::clone(&gate);
+        let answer = move |requests: Vec<Request>| {
+            let mut gate = inside.lock().unwrap();
+            gate.rounds.push(requests.len());
+            gate.waiting += requests.len();
+            gate.waiting_max = gate.waiting_max.max(gate.waiting);
+            let passing = |request: Request| Passing { gate: Arc::clone(&inside), path: request.head.path };
+            requests
+                .into_iter()
+                .map(|request| Answering { coming: Box::pin(passing(request)), is_soon: false })
+                .collect()
+        };
+        let mut options = Options {
+            read_timeout: PATIENCE,
+            write_timeout: PATIENCE,
+            idle_time: PATIENCE,
+            head_time: PATIENCE,
+            body_time: PATIENCE,
+            head_bytes_max: 1_000,
+            body_bytes_max: 1_000,
+            bodies_bytes_max: 1_000,
+            connections_max: 1_000,
+            at_once_max: 1_000,
+            answer: Arc::new(answer),
+            at_rest: || {},
+            load: Arc::clone(&load),
+            refusal: Arc::new(|refusal| Response::new(499, Vec::new(), format!("{refusal:?}").into_bytes())),
+        };
+        change(&mut options);
+        let server = Server::from_listeners(vec![listener.into()], options).unwrap();
+        Running { server: Some(server), address, gate, load }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    fn send(&self, bytes: &str) -> TcpStream {
+        let mut stream = self.connect();
+        stream.write_all(bytes.as_bytes()).unwrap();
+        stream
+    }
+
+    fn open(&self) {
+        let mut gate = self.gate.lock().unwrap();
+        gate.is_open = true;
+        gate.wakers.drain(..).for_each(Waker::wake);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.server.take();
+    }
+}
+
+/// Waits until something is so.
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let pause = Duration::from_millis(2);
+    let mut waited = Duration::ZERO;
+    while !is_so() {
+        assert!(waited < PATIENCE, "{what}");
+        std::thread::sleep(pause);
+        waited += pause;
+    }
+}
+
+/// Reads as many answers as have their body end in `last`.
+fn read_until(stream: &mut TcpStream, last: &str) -> String {
+    let mut text = String::new();
+    let mut piece = [0; 4096];
+    while !text.ends_with(last) {
+        let count = stream.read(&mut piece).unwrap();
+        assert!(count > 0, "the connection ended after {text:?}");
+        text.push_str(std::str::from_utf8(&piece[..count]).unwrap());
+    }
+    text
+}
+
+fn read_all(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn no_connection_takes_a_thread() {
+    let running = Running::start(false, |_| {});
+    let all = || std::fs::read_dir("/proc/self/task").unwrap().count();
+    let clients: Vec<_> = (0..200).map(|_| running.send(GET)).collect();
+    until("all are asked", || running.gate.lock().unwrap().waiting == clients.len());
+    // Other tests have a thread each, and a server; none has two hundred.
+    assert!(all() < 150, "{} threads", all());
+    running.open();
+    for mut client in clients {
+        read_until(&mut client, "/");
+    }
+}
+
+#[test]
+fn no_more_are_answered_at_a_time_than_may_be_and_the_others_wait() {
+    let running = Running::start(false, |options| options.at_once_max = 3);
+    let clients: Vec<_> = (0..10).map(|_| running.send(GET)).collect();
+    until("all are read", || running.load.answering() == clients.len());
+    assert_eq!(running.gate.lock().unwrap().waiting, 3);
+    running.open();
+    for mut client in clients {
+        read_until(&mut client, "/");
+    }
+    assert_eq!(running.gate.lock().unwrap().waiting_max, 3);
+}
+
+#[test]
+fn requests_that_came_together_are_handed_out_together() {
+    let (go_on, held) = mpsc::channel();
+    let held = Mutex::new(Some(held));
+    let running = Running::start(true, |options| {
+        let answer = Arc::clone(&options.answer);
+        options.answer = Arc::new(move |requests| {
+            let answers = answer(requests);
+            // The first call keeps the server's thread until others have sent theirs.
+            if let Some(held) = held.lock().unwrap().take() {
+                held.recv().unwrap();
+            }
+            answers
+        });
+    });
+    let mut clients: Vec<_> = (0..6).map(|_| running.connect()).collect();
+    until("all are accepted", || running.load.connections() == 6);
+    clients[0].write_all(GET.as_bytes()).unwrap();
+    until("the first is asked", || !running.gate.lock().unwrap().rounds.is_empty());
+    for client in &mut clients[1..] {
+        client.write_all(GET.as_bytes()).unwrap();
+    }
+    go_on.send(()).unwrap();
+    for client in &mut clients {
+        read_until(client, "/");
+    }
+    assert_eq!(running.gate.lock().unwrap().rounds, [1, 5]);
+}
+
+#[test]
+fn a_connection_has_one_request_asked_at_a_time_in_order() {
+    let running = Running::start(false, |_| {});
+    let three = ["/a", "/b", "/c"].map(|path| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).concat();
+    let mut client = running.send(&three);
+    until("the first is asked", || running.gate.lock().unwrap().waiting == 1);
+    running.open();
+    let text = read_until(&mut client, "/c");
+    let order: Vec<_> = text.split("\r\n\r\n").skip(1).map(|after| &after[..2]).collect();
+    assert_eq!(order, ["/a", "/b", "/c"]);
+    let gate = running.gate.lock().unwrap();
+    assert_eq!((gate.waiting_max, &gate.rounds[..]), (1, &[1, 1, 1][..]));
+}
+
+#[test]
+fn limits_on_head_body_and_connections_are_answered_with_their_reason() {
+    let running = Running::start(true, |options| options.connections_max = 2);
+    let refused = |bytes: &str, why: Refusal| {
+        let text = read_all(running.send(bytes));
+        assert!(text.starts_with("HTTP/1.1 499 ") && text.ends_with(&format!("{why:?}")), "{text}");
+        assert!(text.contains("Connection: close\r\n"), "{text}");
+        until("it is gone", || running.load.connections() == 0);
+    };
+    refused("GET\r\n", Refusal::RequestLine);
+    refused(&format!("GET / HTTP/1.1\r\nA: {}\r\n", "a".repeat(1_000)), Refusal::HeadTooLarge);
+    refused("GET / HTTP/1.1\r\n\r\n", Refusal::Host);
+    refused("GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", Refusal::Twice("host"));
+    // Memory for as many bytes is never set aside.
+    refused("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999999999\r\n\r\n", Refusal::BodyTooLarge);
+    let kept = [running.send(GET), running.send(GET)];
+    until("both are there", || running.load.connections() == 2);
+    let text = read_all(running.connect());
+    assert!(text.ends_with("Busy"), "{text}");
+    drop(kept);
+}
+
+#[test]
+fn bodies_are_bounded_together() {
+    let running = Running::start(true, |_| {});
+    let half = |bytes: usize| format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{}", "x".repeat(bytes));
+    let mut first = running.send(&half(999));
+    until("it is read", || running.load.connections() == 1);
+    // Its last byte is still to come, so that it cannot be answered; what it holds is held as long.
+    let other = half(500);
+    let text = read_all(running.send(&other));
+    assert!(text.ends_with("Busy"), "{text}");
+    first.write_all(b"x").unwrap();
+    read_until(&mut first, "/");
+    let mut third = running.send(&half(1_000));
+    read_until(&mut third, "/");
+}
+
+#[test]
+fn clients_that_are_seen_off_are_bounded_in_number() {
+    let running = Running::start(true, |_| {});
+    // They have their answer, and do not close.
+    let clients: Vec<_> = (0..LINGERING_MAX + 20).map(|_| running.send("GET\r\n")).collect();
+    for client in &clients {
+        let mut client = client.try_clone().unwrap();
+        let text = read_until(&mut client, "RequestLine");
+        assert!(text.starts_with("HTTP/1.1 499 "), "{text}");
+    }
+    until("the others are closed", || running.load.connections() <= LINGERING_MAX);
+    assert!(running.load.lingering() <= LINGERING_MAX);
+    assert_eq!(running.load.answering(), 0, "none holds a place among requests");
+    let mut good = running.send(GET);
+    read_until(&mut good, "/");
+    drop(clients);
+    until("all are gone", || running.load.lingering() == 0);
+}
+
+#[test]
+fn an_answer_to_head_has_no_body_even_when_it_is_a_refusal() {
+    let running = Running::start(true, |_| {});
+    let text = read_all(running.send("HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+    assert!(text.ends_with("\r\nContent-Length: 1\r\n\r\n"), "{text}");
+    let text = read_all(running.send("HEAD / HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n"));
+    assert!(text.ends_with("\r\nContent-Length: 12\r\n\r\n"), "{text}");
+}
