@@ -333,3 +333,97 @@ impl Head {
         out.extend_from_slice(b"\r\n");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: usize = 500;
+
+    /// Reads a head in pieces of several sizes, and returns what came of all of them.
+    fn read(text: &str) -> Result<Option<Head>, Refusal> {
+        let in_pieces = |each: usize| {
+            let mut reader = Reader::new(MAX);
+            for piece in text.as_bytes().chunks(each) {
+                let (taken, head) = reader.take(piece)?;
+                if head.is_some() {
+                    return Ok(head);
+                }
+                assert_eq!(taken, piece.len());
+                assert!(reader.kept() <= MAX);
+            }
+            Ok(None)
+        };
+        let whole = in_pieces(text.len());
+        for each in [1, 2, 7] {
+            assert_eq!(in_pieces(each), whole, "in pieces of {each}: {text:?}");
+        }
+        whole
+    }
+
+    #[test]
+    fn a_head_is_read_whole_with_names_in_lower_case() {
+        let head = read("POST /a/b?c=d HTTP/1.1\r\nHost: x:1\r\nAccept:  b \r\nContent-Length: 3\r\n\r\nabc").unwrap().unwrap();
+        assert_eq!((&head.method[..], &head.path[..], &head.query[..]), ("POST", "/a/b", "c=d"));
+        assert_eq!(head.version, Version::Http11);
+        assert_eq!(head.length, Length::Bytes(3));
+        assert_eq!((head.find("accept"), head.find("x")), (Some("b"), None));
+        assert_eq!(head.host().unwrap().port, Some(1));
+        assert!(!head.is_last && !head.expects_continue);
+        assert_eq!(read("GET / HTTP/1.1\r\nHost: x\r\n"), Ok(None));
+    }
+
+    #[test]
+    fn each_rule_refuses_by_its_reason() {
+        let host = "Host: x\r\n";
+        for (lines, why) in [
+            ("A: b\n", Refusal::Header),
+            ("A: b\rc\r\n", Refusal::Header),
+            ("A: \u{e4}\r\n", Refusal::Header),
+            ("A : b\r\n", Refusal::Header),
+            ("A: b\r\n c\r\n", Refusal::Header),
+            (": b\r\n", Refusal::Header),
+            ("Idempotency-Key: a\r\nidempotency-key: a\r\n", Refusal::Twice("idempotency-key")),
+            ("Host: x\r\n", Refusal::Twice("host")),
+            ("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", Refusal::Length),
+            ("Content-Length: +1\r\n", Refusal::Length),
+            ("Transfer-Encoding: gzip, chunked\r\n", Refusal::Length),
+            ("Expect: x\r\n", Refusal::Expectation),
+        ] {
+            assert_eq!(read(&format!("GET / HTTP/1.1\r\n{host}{lines}\r\n")), Err(why), "{lines:?}");
+        }
+        for (text, why) in [
+            ("GET / HTTP/1.1\r\n\r\n", Refusal::Host),
+            ("GET http://x/ HTTP/1.1\r\n\r\n", Refusal::Host),
+            ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", Refusal::Host),
+            ("GET / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", Refusal::Length),
+            ("GET / HTTP/1.2\r\n", Refusal::Version),
+            ("CONNECT /x HTTP/1.1\r\n", Refusal::RequestLine),
+            ("GET / HTTP/1.1\n", Refusal::RequestLine),
+            ("\n", Refusal::RequestLine),
+            ("\x16\x03", Refusal::RequestLine),
+        ] {
+            assert_eq!(read(text), Err(why), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_decides_is_taken_from_every_line() {
+        let is_last = |lines: &str| read(&format!("GET / HTTP/1.1\r\nHost: x\r\n{lines}\r\n")).unwrap().unwrap().is_last;
+        assert!(is_last("Connection: a\r\nConnection: b , CLOSE\r\n"));
+        assert!(is_last("Connection: Upgrade\r\n"));
+        assert!(!is_last("Connection: closed\r\n"));
+        let waits = |version: &str| {
+            let text = format!("GET / {version}\r\nHost: x\r\nExpect: 100-Continue\r\n\r\n");
+            read(&text).unwrap().unwrap().expects_continue
+        };
+        assert!(waits("HTTP/1.1") && !waits("HTTP/1.0"));
+        let length = |text: &str| {
+            read(&format!("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: {text}\r\n\r\n")).unwrap().unwrap().length
+        };
+        assert_eq!(length("007"), Length::Bytes(7));
+        assert_eq!(length("99999999999999999999999"), Length::Bytes(usize::MAX));
+        let absolute = read("GET http://y:2/ HTTP/1.1\r\nHost: x\r\n\r\n").unwrap().unwrap();
+        assert_eq!(absolute.host().unwrap().name, "y");
+    }
+}
