@@ -281,17 +281,13 @@ fn the_rules_of_the_server_have_the_tests_that_they_name() {
             };
             let parts: Vec<&str> = inside.split("::").collect();
             let file = |parts: &[&str]| root.join(folder).join(parts.join("/") + ".rs");
-            let (last, before) = parts.split_last().unwrap();
             // A module whose tests all are meant, or one test.
-            let of_module =
-                [&parts[..], before].iter().any(|parts| !parts.is_empty() && file(parts).exists());
-            assert!(of_module, "{name}: no such file");
-            let is_module = file(&parts).exists() || *last == "tests";
-            let mut holder = before;
-            while !is_module && !file(holder).exists() {
-                holder = &holder[..holder.len() - 1];
-            }
-            let text = if is_module { String::new() } else { std::fs::read_to_string(file(holder)).unwrap() };
+            let holder =
+                (1..=parts.len()).rev().map(|count| &parts[..count]).find(|parts| file(parts).exists());
+            let holder = holder.unwrap_or_else(|| panic!("{name}: no such file"));
+            let last = parts[parts.len() - 1];
+            let is_module = holder.len() == parts.len() || last == "tests";
+            let text = std::fs::read_to_string(file(holder)).unwrap();
             assert!(is_module || text.contains(&format!("fn {last}(")), "{name}: no such test");
             checked += 1;
         }

@@ -376,7 +376,8 @@ fn lengths(table: &mut Table) {
 
 fn chunks(table: &mut Table) {
     let rule = "chunks";
-    let ones: String = BODY.chars().map(|letter| format!("1\r\n{letter}\r\n")).collect();
+    let ones: Vec<String> = BODY.chars().map(|letter| format!("1\r\n{letter}\r\n")).collect();
+    let ones = ones.concat();
     table.taken(rule, "a byte each", chunked(format!("{ones}0\r\n\r\n")));
     let whole = |size: &str, end: &str| chunked(format!("{size}\r\n{BODY}\r\n0\r\n{end}\r\n"));
     table.taken(rule, "zeros before a size", whole("0000000000000000000011", ""));
