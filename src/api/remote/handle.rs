@@ -17,11 +17,9 @@ use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
-use super::Times;
 use super::heads::{self, Lingering};
 use super::pace::Pace;
-use super::scope::needed;
-use super::tokens::{Access, Known, Stranger};
+use super::{Access, Known, Stranger, Times, bearer, needed};
 use crate::api::asking::{Asker, Asking};
 use crate::api::server::BODIES_MAX;
 use crate::api::unread::{Within, slow};
@@ -158,7 +156,8 @@ impl State {
             self.tell_of_stranger(why, name, route, peer);
             Err(error)
         };
-        let Some(token) = bearer(headers) else {
+        let shown = headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
+        let Some(token) = bearer(shown) else {
             return stranger("no token", "", Error::NoBearer);
         };
         match self.known.find(token, self.clock.now()) {
@@ -279,14 +278,6 @@ fn take(of: &AtomicUsize, amount: usize, limit: usize) -> Result<(), Error> {
     let fits = |taken: usize| taken.checked_add(amount).filter(|sum| *sum <= limit);
     let taken = of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
     taken.map(drop).map_err(|_| Error::TooManyAtOnce)
-}
-
-/// Returns the token of a request that shows exactly one.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let mut given = headers.get_all(AUTHORIZATION).iter();
-    let (scheme, token) = given.next()?.to_str().ok()?.split_once(' ')?;
-    let is_one = scheme.eq_ignore_ascii_case("bearer") && given.next().is_none();
-    is_one.then(|| token.trim())
 }
 
 /// Returns the headers as `respond` reads them; what is not text it would not understand.

@@ -26,8 +26,10 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+pub(in crate::api) use scope::needed;
 pub use scope::{Scope, scopes};
 pub use tls::{CERTIFICATE, Certificate, KEY};
+pub(in crate::api) use tokens::{Access, Known, Stranger, bearer};
 pub use tokens::{Folder, NAME_LEN_MAX, SECRET_LEN_MAX, SECRET_LEN_MIN, SECRETS, TOKEN_COUNT_MAX, Token};
 
 use super::asking::Asker;
@@ -42,7 +44,6 @@ use handle::State;
 use heads::{Heads, Lingering, Verdict};
 use pace::{Pace, Paced};
 use tls::Tls;
-use tokens::Known;
 
 /// How long a client may take for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -49,7 +49,7 @@ pub fn scopes() -> impl Iterator<Item = (&'static str, Option<Scope>)> {
 ///
 /// `Work` is whatever a line of `POST /batch` can do, so that a batch opens no way around the table. No arm stands for
 /// the rest: whoever adds a route decides here.
-pub(super) fn needed(route: Route) -> Option<Scope> {
+pub(in crate::api) fn needed(route: Route) -> Option<Scope> {
     match route {
         // It tells no more than that something listens.
         Route::HealthLive => None,

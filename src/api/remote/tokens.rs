@@ -272,19 +272,28 @@ fn read_secret(path: &Path) -> Result<Option<blake3::Hash>, Error> {
 
 /// Whoever is let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Access {
+pub(in crate::api) struct Access {
     /// The token's name; `secret:read` and the like for those of the administrator.
-    pub(super) name: Arc<str>,
-    pub(super) scope: Scope,
+    pub(in crate::api) name: Arc<str>,
+    pub(in crate::api) scope: Scope,
     /// The first bytes of the token's hash.
     number: u64,
 }
 
 impl Access {
     /// Returns by what shares of the token's holder are counted.
-    pub(super) fn caller(&self) -> Caller {
+    pub(in crate::api) fn caller(&self) -> Caller {
         Caller::Token(self.number)
     }
+}
+
+/// Returns the token that a request shows; `None` unless it shows exactly one, as `Authorization: Bearer TOKEN`.
+pub(in crate::api) fn bearer<'a>(authorizations: impl Iterator<Item = &'a [u8]>) -> Option<&'a str> {
+    let mut given = authorizations;
+    let value = str::from_utf8(given.next()?).ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let is_one = value.is_ascii() && scheme.eq_ignore_ascii_case("bearer") && given.next().is_none();
+    is_one.then(|| token.trim())
 }
 
 fn number_of(hash: &blake3::Hash) -> u64 {
@@ -295,7 +304,7 @@ fn number_of(hash: &blake3::Hash) -> u64 {
 
 /// Why somebody is not let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Stranger {
+pub(in crate::api) enum Stranger {
     /// No such token, or not any more.
     Unknown,
     /// The token of this name has ended.
@@ -320,7 +329,7 @@ fn stamp(path: &Path) -> Stamp {
 
 /// The tokens as the service knows them; looks at each question whether their files have changed.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(in crate::api) struct Known {
     files: Vec<PathBuf>,
     secrets_dir: Option<PathBuf>,
     read: Mutex<Snapshot>,
@@ -334,7 +343,7 @@ struct Snapshot {
 
 impl Known {
     /// Reads all tokens.
-    pub(super) fn open(folder: &Folder, secrets_dir: Option<&Path>) -> Result<Self, Error> {
+    pub(in crate::api) fn open(folder: &Folder, secrets_dir: Option<&Path>) -> Result<Self, Error> {
         let secrets = secrets_dir.into_iter().flat_map(|dir| SECRETS.map(|(name, _)| dir.join(name)));
         let files = std::iter::once(folder.path(FILE)).chain(secrets).collect();
         let known = Self { files, secrets_dir: secrets_dir.map(Path::to_owned), read: Mutex::default() };
@@ -345,13 +354,13 @@ impl Known {
     }
 
     /// Returns how many there are.
-    pub(super) fn count(&self) -> usize {
+    pub(in crate::api) fn count(&self) -> usize {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).entries.len()
     }
 
     /// Returns whose token this is. Takes as long for a wrong one as for a right one: all are compared with, each in
     /// constant time (`blake3::Hash`).
-    pub(super) fn find(&self, token: &str, now: Time) -> Result<Access, Stranger> {
+    pub(in crate::api) fn find(&self, token: &str, now: Time) -> Result<Access, Stranger> {
         let hash = blake3::hash(token.as_bytes());
         let mut found = None;
         for entry in self.current().iter() {
