@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use expect_test::{Expect, expect};
 use knhk::id::Time;
-use knhk::telemetry::logs::{LogLevel, Options, to_writer};
+use knhk::telemetry::logs::{AUDIT, LogLevel, Options, to_writer};
 use knhk::telemetry::metrics::Metrics;
 use knhk::telemetry::words::READ_ONLY;
 
@@ -108,6 +108,50 @@ fn a_flood_is_bounded_counted_and_reported() {
         "#]],
     );
     assert_eq!(dropped, 998);
+}
+
+#[test]
+fn the_audit_trail_has_a_lane_of_its_own() {
+    let dropped = check(
+        LogLevel::Error,
+        2,
+        |_| {
+            (0..1_000).for_each(|number| tracing::error!(number, "flood"));
+            for number in 0..5 {
+                tracing::info!(target: AUDIT, number, "change");
+                tracing::info!("another line of its level");
+            }
+            tracing::error!("flood");
+        },
+        &expect![[r#"
+            2026-01-31T09:30:00.123456Z error: flood number=0
+            2026-01-31T09:30:00.123456Z error: flood number=1
+            2026-01-31T09:30:00.123456Z change number=0
+            2026-01-31T09:30:00.123456Z change number=1
+            2026-01-31T09:30:00.123456Z change number=2
+            2026-01-31T09:30:00.123456Z change number=3
+            2026-01-31T09:30:00.123456Z change number=4
+        "#]],
+    );
+    assert_eq!(dropped, 999);
+}
+
+#[test]
+fn the_audit_trail_takes_no_lines_from_others() {
+    check(
+        LogLevel::Info,
+        1,
+        |_| {
+            (0..3).for_each(|number| tracing::info!(target: AUDIT, number, "change"));
+            tracing::error!("another");
+        },
+        &expect![[r#"
+            2026-01-31T09:30:00.123456Z change number=0
+            2026-01-31T09:30:00.123456Z change number=1
+            2026-01-31T09:30:00.123456Z change number=2
+            2026-01-31T09:30:00.123456Z error: another
+        "#]],
+    );
 }
 
 #[test]

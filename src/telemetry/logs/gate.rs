@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::Options;
+use tracing::Metadata;
+
+use super::{Options, is_audit};
 use crate::id::Time;
 use crate::telemetry::metrics::Metrics;
 
@@ -51,7 +53,11 @@ impl Gate {
         Arc::clone(&self.lines_per_second_max)
     }
 
-    pub(super) fn pass(&self) -> Pass {
+    /// Returns whether an event goes out. The audit trail always does, and it neither counts here nor reports others.
+    pub(super) fn pass(&self, metadata: &Metadata<'_>) -> Pass {
+        if is_audit(metadata) {
+            return Pass::Yes { dropped: 0 };
+        }
         let second = (self.now)().0 / 1_000_000;
         let open = {
             // The guarded lines do not panic; were it poisoned, the counts would still be good.

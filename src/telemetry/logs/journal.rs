@@ -35,7 +35,7 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let Pass::Yes { dropped } = self.gate.pass() else { return };
+        let Pass::Yes { dropped } = self.gate.pass(event.metadata()) else { return };
         let mut before = prefix(*event.metadata().level()).to_owned();
         if dropped > 0 {
             // The report rides on the next message: an event of its own would need a call site of its own. Whoever

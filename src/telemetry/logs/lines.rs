@@ -52,7 +52,7 @@ impl Lines {
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let Pass::Yes { dropped } = self.gate.pass() else { return };
+        let Pass::Yes { dropped } = self.gate.pass(event.metadata()) else { return };
         if dropped > 0 {
             self.write(tracing::Level::WARN, &self.gate.report(dropped));
         }

@@ -2,7 +2,7 @@
 //!
 //! In both the message of an error begins `error: ` and that of a warning `warning: `, because people search with
 //! `journalctl -u knhk | grep -i error`, which sees nothing but the message. Lines are bounded by a number a
-//! second; what is beyond is dropped and counted. No caller waits for the log and none hears of its failures.
+//! second; what is beyond is dropped and counted. The audit trail ([`AUDIT`]) has a lane of its own. No caller waits for the log and none hears of its failures.
 //! Start at [`start`]; the texts that others rely on are in [`super::words`].
 
 mod gate;
@@ -13,10 +13,11 @@ use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use tracing::Dispatch;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::{Registry, reload};
+use tracing::subscriber::Interest;
+use tracing::{Dispatch, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::{Layer, Registry, reload};
 
 use super::metrics::Metrics;
 use crate::id::Time;
@@ -63,7 +64,7 @@ impl LogLevel {
 pub struct Options {
     /// How much it says.
     pub level: LogLevel,
-    /// Lines a second, all levels together.
+    /// Lines a second, all levels together, without the audit trail.
     pub lines_per_second_max: u64,
     /// `JOURNAL_STREAM`, when systemd set it.
     pub journal_stream: Option<String>,
@@ -82,11 +83,37 @@ pub enum Sink {
     Lines,
 }
 
+/// Target of the lines that say who changed what from another machine. They have a lane of their own: they go out whatever
+/// the level, are not counted against the lines a second, and take nothing from them. Who writes them bounds their number.
+pub const AUDIT: &str = "audit";
+
+/// Returns whether an event is a line of the audit trail.
+fn is_audit(metadata: &Metadata<'_>) -> bool {
+    metadata.target() == AUDIT
+}
+
+/// Lets through what the level includes, and the audit trail.
+struct Filter(LevelFilter);
+
+impl<S: Subscriber> Layer<S> for Filter {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if is_audit(metadata) || *metadata.level() <= self.0 { Interest::always() } else { Interest::never() }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        is_audit(metadata) || *metadata.level() <= self.0
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.0.max(LevelFilter::INFO))
+    }
+}
+
 /// What can be changed of the log of this process, once it is started.
 static CONTROL: OnceLock<Control> = OnceLock::new();
 
 struct Control {
-    level: reload::Handle<LevelFilter, Registry>,
+    level: reload::Handle<Filter, Registry>,
     lines_per_second_max: Arc<AtomicU64>,
 }
 
@@ -94,7 +121,7 @@ struct Control {
 pub fn change(level: LogLevel, lines_per_second_max: u64) {
     if let Some(control) = CONTROL.get() {
         // The only failure is that the log is gone, and it is as long as the process.
-        let _ = control.level.reload(level.filter());
+        let _ = control.level.reload(Filter(level.filter()));
         control.lines_per_second_max.store(lines_per_second_max, Ordering::Relaxed);
     }
 }
@@ -120,8 +147,8 @@ pub fn start(options: Options) -> Sink {
 }
 
 /// Returns the filter of a log, and what changes it.
-fn adjustable(options: &Options, gate: &Gate) -> (reload::Layer<LevelFilter, Registry>, Control) {
-    let (filter, level) = reload::Layer::new(options.level.filter());
+fn adjustable(options: &Options, gate: &Gate) -> (reload::Layer<Filter, Registry>, Control) {
+    let (filter, level) = reload::Layer::new(Filter(options.level.filter()));
     (filter, Control { level, lines_per_second_max: gate.bound() })
 }
 
@@ -135,7 +162,7 @@ fn begin(log: Dispatch, control: Control) {
 /// Returns a log that writes lines to `writer`, for [`tracing::dispatcher::with_default`].
 pub fn to_writer(options: &Options, writer: Box<dyn Write + Send>) -> Dispatch {
     let layer = lines::Lines::new(Gate::new(options), Arc::clone(&options.now), writer);
-    Dispatch::new(Registry::default().with(options.level.filter()).with(layer))
+    Dispatch::new(Registry::default().with(Filter(options.level.filter())).with(layer))
 }
 
 /// Returns whether `stream`, as device:inode, is what stderr leads to.
