@@ -235,6 +235,15 @@ pub enum Error {
     /// More connections, or more bytes of bodies, than the service holds at a time.
     #[error("too many requests at once")]
     TooManyAtOnce,
+    /// A client has its share of what all requests have together.
+    #[error("this client has its share of the {what} that are held at a time")]
+    ShareUsed {
+        /// Of what.
+        what: &'static str,
+    },
+    /// The log takes no more lines about changes in this second.
+    #[error("the log has no room for a line about this change before the next second")]
+    AuditFull,
     /// A page of another site asks a browser to change something here.
     #[error("a page of {origin:?} may not change anything here")]
     Origin {
@@ -384,6 +393,8 @@ impl Error {
             Self::Http { .. } => 525,
             Self::HeadTooLarge { .. } => 526,
             Self::TooManyAtOnce => 527,
+            Self::ShareUsed { .. } => 375,
+            Self::AuditFull => 376,
             Self::Origin { .. } => 528,
             Self::HeaderTwice { .. } => 366,
             Self::Host => 367,
@@ -415,7 +426,7 @@ impl Error {
             Self::NoRoute { .. } | Self::Id { .. } | Self::NoToken { .. } => Kind::NotFound,
             Self::BodyTooLarge { .. } | Self::BatchTooLong { .. } => Kind::TooLarge,
             Self::Failing { .. } => Kind::Unavailable,
-            Self::TooManyAtOnce => Kind::Busy,
+            Self::TooManyAtOnce | Self::ShareUsed { .. } | Self::AuditFull => Kind::Busy,
             Self::AddressInUse { .. }
             | Self::Listen { .. }
             | Self::SocketInUse { .. }
@@ -487,6 +498,8 @@ impl Error {
             Self::ChunksTooSmall => "send chunks of a kilobyte or more, or Content-Length",
             Self::HeadTooLarge { .. } => "send fewer or shorter headers",
             Self::TooManyAtOnce => "reuse connections, and ask again in a second",
+            Self::ShareUsed { .. } => "wait for some of the answers, then ask again",
+            Self::AuditFull => "ask again in a second; many changes go by one POST /batch",
             Self::BodyBroken => "let the HTTP library set Content-Length",
             Self::AddressInUse { .. } => "stop it, or set listen to another port in the configuration",
             Self::SocketInUse { .. } => "stop the other service, or set socket in the configuration",

@@ -122,6 +122,8 @@ pub(super) static PAGES: &[(u16, &str)] = &[
     (363, include_str!("../../docs/errors/KN0363.md")),
     (364, include_str!("../../docs/errors/KN0364.md")),
     (365, include_str!("../../docs/errors/KN0365.md")),
+    (375, include_str!("../../docs/errors/KN0375.md")),
+    (376, include_str!("../../docs/errors/KN0376.md")),
     (400, include_str!("../../docs/errors/KN0400.md")),
     (401, include_str!("../../docs/errors/KN0401.md")),
     (402, include_str!("../../docs/errors/KN0402.md")),

@@ -1,11 +1,13 @@
 //! How a running service reads its configuration again: asked by a signal or over its interface, one at a time.
 
-use std::sync::{Mutex, PoisonError, Weak};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::{Map, Value as Json, json};
 
 use super::config::json_of;
-use super::serve::Node;
+use super::serve::{Node, tell_of};
+use crate::api::{self, remote::InUse};
 use crate::config::{self, Change, Environment, KEYS, Layers, Loaded, Value};
 use crate::engine::service::Refusal;
 use crate::telemetry::{logs, words};
@@ -23,28 +25,40 @@ pub(super) struct Reloader {
     environment: Environment,
     running: Mutex<Has>,
     engine: Weak<Node>,
+    /// Where other machines are served, and by which certificate.
+    remote: Option<(SocketAddr, Arc<InUse>)>,
 }
 
 impl Reloader {
     /// Returns what reloads an engine that was started with `loaded`.
-    pub(super) fn new(environment: Environment, loaded: &Loaded, engine: Weak<Node>) -> Self {
+    pub(super) fn new(
+        environment: Environment,
+        loaded: &Loaded,
+        engine: Weak<Node>,
+        remote: Option<(SocketAddr, Arc<InUse>)>,
+    ) -> Self {
         let values = loaded.values.iter().map(|(value, _)| value.clone()).collect();
-        Self { environment, running: Mutex::new(Has { values, told: Vec::new() }), engine }
+        Self { environment, running: Mutex::new(Has { values, told: Vec::new() }), engine, remote }
     }
 
-    /// Reads the files again and works by what they say, as far as that needs no restart. Says in the log and in the
-    /// document that it returns what changed, what waits for a restart, and what the service has now.
+    /// Reads configuration and certificate again and works by what they say, as far as that needs no restart. Says in the
+    /// log and in the document that it returns what changed, what waits for a restart, and what the service has now.
     ///
     /// # Errors
-    /// The files hold mistakes; nothing has changed.
+    /// The files hold mistakes, or the certificate cannot be used; nothing has changed.
     pub(super) fn reload(&self) -> Result<Json, Refusal> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = config::load(&self.environment, &Layers::system()).map_err(refused)?;
+        let tls = self.remote.as_ref().map(|(_, in_use)| in_use.read()).transpose().map_err(kept)?;
         let reloaded = config::reload(&running.values, &loaded);
         let config = &reloaded.config;
         logs::change(config.log_level, config.log_lines_per_second_max);
         if let Some(engine) = self.engine.upgrade() {
             engine.retune(&config.engine(), config.store().grace_us);
+        }
+        if let (Some((address, in_use)), Some(tls)) = (&self.remote, tls) {
+            in_use.take(tls);
+            tell_of(*address, in_use);
         }
         for Change { key, from, to, .. } in &reloaded.applied {
             tracing::info!("{}: {} is {to} and was {from}", words::CONFIG_CHANGED, key.name);
@@ -82,6 +96,20 @@ fn document(reloaded: &config::Reloaded, loaded: &Loaded) -> Json {
         "values": values,
         "files": loaded.files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
     })
+}
+
+/// Says in the log that the certificate cannot be used, and returns it as an answer.
+fn kept(error: api::Error) -> Refusal {
+    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    tracing::warn!("{}: {error}{cause}", words::CERTIFICATE_KEPT);
+    Refusal {
+        code: error.code(),
+        kind: error.kind(),
+        message: format!("{}: {error}{cause}", words::CERTIFICATE_KEPT),
+        hint: error.hint(),
+        key: None,
+        mistakes: Vec::new(),
+    }
 }
 
 /// Says in the log what is wrong, and returns it as an answer.

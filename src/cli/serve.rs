@@ -1,5 +1,6 @@
 //! `knhk serve`: the service, from the first thread to the last.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use argh::{ArgsInfo, FromArgs};
@@ -11,7 +12,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::backup_look::BackupLook;
 use super::reload::Reloader;
 use super::{Context, Error};
-use crate::api::remote::{self, Bound, Remote};
+use crate::api::remote::{self, Bound, InUse, Remote};
 use crate::api::server::{self, CONNECTIONS_MAX};
 use crate::api::{Listener, Server};
 use crate::config::{Config, Loaded};
@@ -66,14 +67,14 @@ pub(super) fn run(context: &Context, _command: &Serve) -> Result<(), Error> {
     start_log(context, config, &clock, &metrics);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "{}", words::STARTING);
     let files = raise_file_limit();
-    let mut running = start(context, &loaded, &clock, &metrics, files)?;
+    let running = start(context, &loaded, &clock, &metrics, files)?;
     let (listen, socket) = (config.listen, config.socket.display());
     tracing::info!(%listen, %socket, "{}: knhk serves on {listen}", words::READY);
     if let Some(remote) = &running.beside.remote {
-        tell_of(remote);
+        tell_of(remote.address(), remote.in_use());
     }
     notify(&[sd_notify::NotifyState::Ready]);
-    wait(&signals, &mut running, BackupLook::new(config.backup_dir.clone()))
+    wait(&signals, &running, BackupLook::new(config.backup_dir.clone()))
         .map_err(Error::system("wait for signals"))?;
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("{}", words::STOPPING);
@@ -128,9 +129,8 @@ fn connections_for(side: &str, files: u64, sides: u64, wanted: usize) -> usize {
 }
 
 /// Says in the log how other machines reach the service, and by what they know that it is this one.
-fn tell_of(remote: &Remote) {
-    let address = remote.address();
-    if let Some(fingerprint) = remote.fingerprint() {
+pub(super) fn tell_of(address: SocketAddr, in_use: &InUse) {
+    if let Some(fingerprint) = in_use.fingerprint() {
         tracing::info!(%address, fingerprint, "{}: https://{address}", words::REMOTE_READY);
     } else {
         tracing::warn!(%address, "{}: http://{address}", words::REMOTE_PLAIN);
@@ -170,8 +170,10 @@ fn start(
     });
     match started {
         Ok((engine, beside)) => {
-            let reloader =
-                Arc::new(Reloader::new(context.environment.clone(), loaded, Arc::downgrade(&engine)));
+            let remote = beside.remote.as_ref();
+            let remote = remote.map(|remote| (remote.address(), Arc::clone(remote.in_use())));
+            let environment = context.environment.clone();
+            let reloader = Arc::new(Reloader::new(environment, loaded, Arc::downgrade(&engine), remote));
             let asked = Arc::clone(&reloader);
             engine.reload_by(move || asked.reload());
             server.serve(Arc::clone(&engine) as Arc<dyn Service>);
@@ -305,7 +307,7 @@ fn open(
 }
 
 /// Waits for a signal to stop, and tells systemd meanwhile that the service moves.
-fn wait(signals: &SignalFd, running: &mut Running, mut backups: BackupLook) -> nix::Result<()> {
+fn wait(signals: &SignalFd, running: &Running, mut backups: BackupLook) -> nix::Result<()> {
     let watchdog = sd_notify::watchdog_enabled();
     let mut accepting = Accepting::default();
     loop {
@@ -337,18 +339,12 @@ fn wait(signals: &SignalFd, running: &mut Running, mut backups: BackupLook) -> n
 }
 
 /// Reads configuration and certificate again, and tells systemd before and after, as its `Type=notify-reload` wants it.
-fn reload(running: &mut Running) {
+fn reload(running: &Running) {
     if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
         notify(&[sd_notify::NotifyState::Reloading, now]);
     }
     // Whatever comes of it is in the log.
     let _ = running.reloader.reload();
-    if let Some(remote) = &mut running.beside.remote {
-        match remote.reload() {
-            Ok(()) => tell_of(remote),
-            Err(error) => tracing::warn!("{}: {error}", words::CERTIFICATE_KEPT),
-        }
-    }
     notify(&[sd_notify::NotifyState::Ready]);
 }
 

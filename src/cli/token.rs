@@ -9,7 +9,7 @@ use super::duration::{self, Duration};
 use super::table::{self, Side};
 use super::ui::Form;
 use super::{Context, Error};
-use crate::api::remote::{Folder, Scope, Token};
+use crate::api::remote::{Day, Days, Folder, Scope, Token};
 use crate::config::Config;
 use crate::engine::clock::Clock;
 use crate::engine::threads::become_owner;
@@ -49,7 +49,7 @@ struct Create {
     json: bool,
 }
 
-/// List tokens, expired ones too
+/// List tokens, expired ones too, and the day of their last use
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "list", help_triggers("-h", "--help", "help"))]
 struct List {
@@ -117,31 +117,33 @@ fn create(context: &mut Context, config: &Config, command: &Create) -> Result<()
 
 fn list(context: &mut Context, config: &Config, command: &List) -> Result<(), Error> {
     context.ui.set_json(command.json);
-    let tokens = folder(config, false)?.list()?;
+    let folder = folder(config, false)?;
+    let (tokens, days) = (folder.list()?, folder.days());
     let now = context.clock.now();
     if context.ui.form() == Form::Json {
-        let items: Vec<Value> = tokens.iter().map(|token| json_of(token, now)).collect();
+        let items: Vec<Value> = tokens.iter().map(|token| json_of(token, &days, now)).collect();
         return context.ui.document(&json!({ "items": items }));
     }
-    let columns =
-        [("NAME", Side::Left), ("SCOPE", Side::Left), ("CREATED", Side::Left), ("EXPIRES", Side::Left)];
+    let columns = ["NAME", "SCOPE", "CREATED", "LAST USED", "EXPIRES"].map(|name| (name, Side::Left));
     let row = |token: &Token| {
         let expires = match token.expires() {
             None => "never".to_owned(),
             Some(time) if token.is_expired(now) => format!("{} (expired)", time.rfc3339()),
             Some(time) => time.rfc3339(),
         };
-        vec![token.name.clone(), token.scope.word().to_owned(), token.created().rfc3339(), expires]
+        let used = token.last_used(&days).map_or_else(|| "never".to_owned(), Day::date);
+        vec![token.name.clone(), token.scope.word().to_owned(), token.created().rfc3339(), used, expires]
     };
     let rows: Vec<Vec<String>> = tokens.iter().map(row).collect();
     context.ui.table(&table::render(&columns, &rows, true))
 }
 
-fn json_of(token: &Token, now: Time) -> Value {
+fn json_of(token: &Token, days: &Days, now: Time) -> Value {
     json!({
         "name": token.name,
         "scope": token.scope,
         "created": token.created().rfc3339(),
+        "last_used": token.last_used(days).map(Day::date),
         "expires": token.expires().map(Time::rfc3339),
         "expired": token.is_expired(now),
     })

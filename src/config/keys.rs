@@ -141,9 +141,13 @@ keys! {
     remote_plain_http: bool = flag(false), Rule::Flag, "0.1.0",
         "Whether remote_listen goes without TLS: only inside a container's own network, tokens can be read on their way.";
     remote_connections_max: u64 = integer(10_240), Rule::Integer(1, 65_536), "0.1.0",
-        "Connections from other machines; more are closed at once.";
+        "Connections from other machines; a quarter of them is for those that have not shown a token.";
+    remote_address_connections_max: u64 = integer(256), Rule::Integer(1, 65_536), "0.1.0",
+        "Connections of one address (IPv6: of one /64) that have not shown a token; more are closed at once.";
+    remote_proxies: String = text(""), Rule::Networks, "0.1.0",
+        "Addresses and networks by which many clients come: remote_address_connections_max does not hold for them.";
     remote_requests_max: u64 = integer(512), Rule::Integer(1, 4_096), "0.1.0",
-        "Requests from other machines that are answered at a time; more are refused with 503.";
+        "Requests from other machines that are answered at a time, shared by token; more are refused with 503.";
 
     state_dir: PathBuf = text("/var/lib/knhk"), Rule::Path, "0.1.0",
         "Folder of the state: journal, history, snapshots, archive.";

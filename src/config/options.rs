@@ -74,7 +74,10 @@ impl Config {
             folder: self.remote_dir.clone(),
             secrets_dir: self.remote_secrets_dir.clone(),
             connections_max: number(self.remote_connections_max),
+            address_connections_max: number(self.remote_address_connections_max),
+            proxies: networks(&self.remote_proxies),
             requests_max: number(self.remote_requests_max),
+            audit_lines_per_second_max: remote::AUDIT_LINES_PER_SECOND_MAX,
             http_workers: server.http_workers,
             times: remote::TIMES,
             limits: server.limits,
@@ -105,6 +108,11 @@ impl Config {
             planted: None,
         }
     }
+}
+
+/// Returns the networks of a list that keeps its rule.
+fn networks(text: &str) -> Vec<remote::Network> {
+    text.split(',').filter_map(|one| one.trim().parse().ok()).collect()
 }
 
 /// Returns a number in the type that a module counts with; the rules of the keys keep it small enough.

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::api::duration_us;
+use crate::api::remote::Network;
 use crate::telemetry::logs::LogLevel;
 
 /// Most cores that a list may name. Source: the kernel's own `NR_CPUS` limit on this architecture.
@@ -67,6 +68,8 @@ pub enum Rule {
     PathOrNone,
     /// Names of hosts and IP addresses separated by commas, or nothing.
     Names,
+    /// IP addresses and networks separated by commas, or nothing.
+    Networks,
     /// An address that begins with http:// or https://.
     Url,
     /// `auto`, `none` or a list of core numbers.
@@ -103,6 +106,9 @@ impl Rule {
             Self::PathOrNone => "an absolute path, or \"\" for none".to_owned(),
             Self::Names => {
                 "names and addresses such as knhk.example.com,192.0.2.7, or \"\" for none".to_owned()
+            }
+            Self::Networks => {
+                "addresses and networks such as 192.0.2.7,2001:db8::/32, or \"\" for none".to_owned()
             }
             Self::Url => "an address such as http://127.0.0.1:4317".to_owned(),
             Self::Cores => "auto, none, or core numbers such as 2,3 or 2-5".to_owned(),
@@ -150,6 +156,15 @@ impl Rule {
             Self::Address => text.is_empty() || text.parse::<SocketAddr>().is_ok(),
             Self::PathOrNone => text.is_empty() || Self::Path.check_text(text).is_ok(),
             Self::Names => text.is_empty() || text.split(',').all(|name| is_name(name.trim())),
+            Self::Networks => {
+                let wrong = text.split(',').find_map(|one| one.trim().parse::<Network>().err());
+                match wrong {
+                    Some(why) if !text.is_empty() => {
+                        return Err(Refusal::Text(format!("{}: {why}", self.words())));
+                    }
+                    _ => true,
+                }
+            }
             Self::Url => url_host(text).is_some_and(|host| !host.is_empty()),
             Self::Cores => Cores::parse(text).is_some(),
             Self::LogLevel => log_level(text).is_some(),

@@ -47,7 +47,7 @@ words! {
     STOPPING: Info, "stopping", "A signal was received; requests under way are finished.";
     STOPPED: Info, "stopped", "Everything acknowledged is durable and all threads have ended.";
     CONFIG_CHANGED: Info, "the configuration changed", "It was read again, by SIGHUP or for `knhk config set`; a line for each key.";
-    CONFIG_SAME: Info, "the configuration was read again: nothing has changed", "SIGHUP was received.";
+    CONFIG_SAME: Info, "the configuration was read again: nothing has changed", "By SIGHUP or for `knhk config set`.";
     SPECIFICATION_REGISTERED: Info, "specification registered", "A new version of a specification is stored.";
     WRITABLE: Info, "changes are taken again", "The journal can be written again, or the disk has space again.";
     CLOCK_RIGHT: Info, "the clock is right again, or believed", "A jump of the clock is over.";
@@ -62,7 +62,7 @@ words! {
     UPGRADED: Info, "the store was upgraded; the release before cannot read it", "By `knhk state upgrade`.";
     COLLECTOR_BACK: Info, "collector is back", "Spans and figures are sent again.";
     REMOTE_READY: Info, "other machines are served", "remote_listen is set; the fingerprint of the certificate is beside it.";
-    REMOTE_CHANGE: Info, "remote change", "A request from another machine that may change something was answered; its token, route, status and address are beside it.";
+    REMOTE_CHANGE: Info, "remote change", "A request from another machine that may change something was answered; its token, route, status and address are beside it. Part of the audit trail: written whatever log_level says, and not counted in log_lines_per_second_max.";
     CASE_INCIDENT: Warning, "cases became incidents", "At most once a second: so many cases, or items of them, cannot go on by themselves.", "`knhk workflow list --state incident`, `knhk workflow get ID` tells why; mend it, then `knhk workflow retry ID`.";
     SLOW_STEPS: Warning, "slow hot path: ticks a step are above the budget", "At most once a minute: waves of 64 and more steps took more than hot_path_max_ticks a step.", "`knhk performance benchmark`; look who shares the hot core, and whether cores are pinned and memory is locked.";
     SLOW_COMMIT: Warning, "slow commit: the disk took long", "At most once a minute: commits took longer than warm_path_timeout_ms, so clients heard that the outcome is unknown.", "Look what else writes to the disk (`iostat -x 1`); put state_dir on a faster one, or raise warm_path_timeout_ms.";
@@ -88,9 +88,10 @@ words! {
     COLLECTOR_AWAY: Warning, "collector is away, spans are dropped", "Nothing could be sent to otel_endpoint for 10 s; it is tried again by itself.", "`systemctl status otel-collector`, `journalctl -u otel-collector`; where there is none, `knhk config set otel_enabled false`.";
     REMOTE_PLAIN: Warning, "other machines are served without TLS: tokens can be read on their way", "remote_plain_http is set.", "Nothing, if only a container's own network reaches it; else unset remote_plain_http.";
     NO_TOKEN: Warning, "there is no remote token yet: nobody is let in before knhk token create", "remote_listen is set, and no token was made.", "`knhk token create --name NAME --scope work`.";
-    REMOTE_REFUSED: Warning, "remote request refused", "A request from another machine showed no token, a wrong one, or one that may not do this; at most one line a second without a good token.", "`knhk token list` tells which there are; look at the address in the line if it comes again and again.";
+    REMOTE_REFUSED: Warning, "remote request refused", "A request from another machine showed no token, a wrong one, or one that may not do this, or a connection was refused or closed because there are too many; at most one line a second for all without a good token, for all connections, and for each token. `untold` counts those that have no line.", "`knhk token list` tells which there are; look at the address in the line if it comes again and again.";
+    USES_NOT_WRITTEN: Warning, "the day of a token's last use cannot be written", "At most once a day for each token; requests are answered all the same.", "Look at the cause in the line, and at `df` and the owner of remote_dir.";
     KEY_OPEN: Warning, "everybody may read the key of the remote certificate", "Permissions of remote_key.", "`chmod 600` the file that the line names.";
-    CERTIFICATE_KEPT: Warning, "the certificate was not read anew, the one before stays", "SIGHUP was received, and remote_certificate or remote_key cannot be used.", "Look at the cause in the line, mend the files, then `systemctl reload knhk`.";
+    CERTIFICATE_KEPT: Warning, "the certificate was not read anew, the one before stays", "The service was to read its configuration and certificate again, and the certificate or its key cannot be used; nothing has changed.", "Look at the cause in the line, mend the files, then `systemctl reload knhk`.";
     LINES_DROPPED: Warning, "log lines dropped", "More than log_lines_per_second_max lines came in one second.", "Read the lines before it; raise the limit only to look for a fault.";
     TOKENS_UNREADABLE: Error, "remote tokens cannot be read", "Their file is damaged or may not be read; nobody is let in from other machines.", "Look at the cause in the line; `knhk token list` says the same.";
     REMOTE_DEAF: Error, "the remote side cannot listen", "The system refused it; the local side goes on.", "Look at the cause in the line, then restart.";

@@ -71,6 +71,29 @@ fn built_in_values_keep_their_own_rules() {
 }
 
 #[test]
+fn exempt_networks_are_read_and_a_wrong_one_is_named() {
+    check(
+        &[("site.toml", b"remote_listen = \"0.0.0.0:8443\"\nremote_proxies = \"192.0.2.7, 2001:db8::/32\"")],
+        &expect![[r#"
+            remote_listen = 0.0.0.0:8443 (site.toml:1)
+            remote_proxies = 192.0.2.7, 2001:db8::/32 (site.toml:2)
+        "#]],
+    );
+    let file = b"remote_listen = \"0.0.0.0:8443\"\nremote_proxies = \"192.0.2.7,2001:db8::/32\"";
+    let (_, loaded) = load_with(&[("site.toml", file)], |_| Environment::default());
+    let proxies = loaded.unwrap().config.remote().unwrap().proxies;
+    assert_eq!(proxies, ["192.0.2.7", "2001:db8::/32"].map(|one| one.parse().unwrap()));
+    for (wrong, why) in
+        [("10.0.0.1/8", "write 10.0.0.0/8"), ("192.0.2.7,", "is no address"), ("lb", "is no address")]
+    {
+        let file = format!("remote_proxies = \"{wrong}\"");
+        let (root, loaded) = load_with(&[("site.toml", file.as_bytes())], |_| Environment::default());
+        let said = told(&root, &loaded);
+        assert!(said.contains("site.toml:1") && said.contains(why), "{said}");
+    }
+}
+
+#[test]
 fn later_layers_override_key_by_key_and_origins_are_kept() {
     check(
         &[

@@ -4,13 +4,17 @@ pub(crate) mod client;
 mod limits;
 mod many;
 mod service;
+mod strangers;
 mod tls;
 mod tokens;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use knhk::api::remote::{Certificate, Folder, Options, Remote, Scope, Security, TIMES, Times, scopes};
+use knhk::api::remote::{
+    AUDIT_LINES_PER_SECOND_MAX, Certificate, Folder, Options, Remote, STRANGERS_PART, Scope, Security, TIMES,
+    Times, scopes,
+};
 use knhk::engine::clock::{Clock, SystemClock};
 use knhk::id::Time;
 use tempfile::TempDir;
@@ -36,7 +40,10 @@ impl Running {
             folder: folder.path().to_owned(),
             secrets_dir: None,
             connections_max: 100,
+            address_connections_max: 100,
+            proxies: Vec::new(),
             requests_max: 100,
+            audit_lines_per_second_max: 1_000,
             http_workers: 4,
             times: TIMES,
             limits: LIMITS,
@@ -158,6 +165,14 @@ fn the_description_says_which_scope_a_route_takes() {
     for (route, needed) in scopes() {
         let scope = needed.map_or("none", Scope::word);
         assert!(page.contains(&format!("| `{route}` | {scope} |")), "{route}: {scope} is not in remote.md");
+    }
+    assert_eq!(STRANGERS_PART, 4, "a quarter, says remote.md");
+    for limit in [
+        format!("| changes begun in a second | {AUDIT_LINES_PER_SECOND_MAX}, shared by token |"),
+        format!("| time from the accept to the first good token | {} s |", TIMES.first.as_secs()),
+        format!("| rest of a connection that has shown one | {} s |", TIMES.idle.as_secs()),
+    ] {
+        assert!(page.contains(&limit), "{limit} is not in remote.md");
     }
 }
 

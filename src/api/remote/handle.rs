@@ -1,39 +1,39 @@
 //! One request of the remote side: who asks, whether they may, the body within its limits, the answer.
 //!
-//! The token is looked at before a byte of the body is read, so that strangers hold no memory and no place among the
-//! requests that are answered at a time.
+//! The token is looked at before a byte of the body is read, so that strangers hold no memory. The body is read before the
+//! request takes a place among those that are answered at a time, so that one that comes slowly keeps no other waiting.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
 use tokio::time::Instant;
 
+use super::audit::{self, Lane};
+use super::connections::Seat;
 use super::heads::{self, Lingering};
+use super::network::Network;
 use super::pace::Pace;
+use super::shares::{Lack, Share, Shares};
+use super::told::{self, Told};
 use super::{Access, Known, Stranger, Times, bearer, needed};
 use crate::api::asking::{Asker, Asking};
-use crate::api::server::BODIES_MAX;
 use crate::api::unread::{Within, slow};
 use crate::api::{Error, Limits, Request, Response, refuse_on, route};
 use crate::engine::clock::Clock;
 use crate::engine::service::{Caller, Service};
 use crate::telemetry::metrics::labels::{Label, Remote as Refused, Route, Status};
-use crate::telemetry::words;
 
 /// How often an answer that has not come is looked at for having run out of time.
 const LOOK_TIME: Duration = Duration::from_millis(20);
-/// Shortest time between two lines about requests without a good token; what comes between is counted. Strangers could
-/// crowd all other lines out otherwise.
-const STRANGER_LINE_US: u64 = 1_000_000;
 
 /// What all connections share.
 pub(super) struct State {
@@ -43,33 +43,51 @@ pub(super) struct State {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
     pub(super) times: Times,
-    pub(super) requests_max: usize,
-    pub(super) requests: AtomicUsize,
-    pub(super) bodies_bytes: AtomicUsize,
-    pub(super) strangers: Mutex<Strangers>,
+    /// Places among the requests that are answered.
+    pub(super) requests: Arc<Shares>,
+    /// Bytes of all bodies that are read, and of those whose requests are being answered.
+    pub(super) bodies_bytes: Arc<Shares>,
+    pub(super) audit: Lane,
+    pub(super) told: Told,
     pub(super) lingering: Lingering,
 }
 
-/// When a stranger was last told of, and how many came since.
-#[derive(Debug, Default)]
-pub(super) struct Strangers {
-    told_us: Option<u64>,
-    untold: u64,
+/// The other end of a connection.
+#[derive(Clone)]
+pub(super) struct Client {
+    pub(super) peer: SocketAddr,
+    /// The connection's place; a request that goes on without its connection does not keep it.
+    pub(super) seat: Weak<Seat>,
+    pub(super) pace: Arc<Pace>,
+}
+
+impl Client {
+    /// The client has shown a good token. Returns whether its connection has a place of that token's holder.
+    fn prove(&self, access: &Access) -> bool {
+        let has_place = self.seat.upgrade().is_some_and(|seat| seat.prove(access.caller()));
+        self.pace.know(has_place);
+        has_place
+    }
+
+    /// The client has asked for something without a good token. Returns whether its connection has a stranger's place.
+    fn doubt(&self) -> bool {
+        self.pace.know(false);
+        self.seat.upgrade().is_some_and(|seat| seat.doubt())
+    }
 }
 
 /// Answers a request of a connection.
 pub(super) async fn answer(
     state: Arc<State>,
-    pace: Arc<Pace>,
-    peer: SocketAddr,
+    client: Client,
     incoming: hyper::Request<Incoming>,
 ) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
+    let pace = Arc::clone(&client.pace);
     pace.begin();
     let began = Instant::now();
     // In a task of its own, because hyper drops what it waits for when the client goes: what was begun is still counted
     // among the requests answered at a time, and told of in the log.
-    let (of_task, of_pace) = (Arc::clone(&state), Arc::clone(&pace));
-    let task = tokio::spawn(async move { of_task.serve(&of_pace, peer, incoming, began).await });
+    let task = tokio::spawn(async move { state.serve(&client, incoming, began).await });
     let response = task.await.unwrap_or_else(|_| refuse_on(Route::Other, Error::NoAnswer));
     pace.end();
     Ok(of_response(response))
@@ -100,32 +118,52 @@ impl State {
 
     async fn serve(
         self: &Arc<Self>,
-        pace: &Pace,
-        peer: SocketAddr,
+        client: &Client,
         incoming: hyper::Request<Incoming>,
         began: Instant,
     ) -> Response {
         let (parts, body) = incoming.into_parts();
-        let method = parts.method.as_str();
-        let route = route::find(method, parts.uri.path()).map_or(Route::Other, |found| found.route);
+        let route =
+            route::find(parts.method.as_str(), parts.uri.path()).map_or(Route::Other, |found| found.route);
         let has_body = !body.is_end_stream();
+        let (answered, has_place) = match self.admit(route, &parts.headers, client) {
+            Ok((access, has_place)) => {
+                (self.answered(client, route, access, &parts, body).await, has_place)
+            }
+            Err((error, has_place)) => (Err(error), has_place),
+        };
         // A body that is not read ends its connection.
-        let refused = |error| {
-            let mut response = refuse_on(route, error);
-            response.headers.extend(has_body.then(|| ("connection", "close".to_owned())));
-            self.counted(response, began)
-        };
-        let access = match self.admit(route, &parts.headers, peer) {
-            Ok(access) => access,
-            Err(error) => return refused(error),
-        };
-        if access.is_some() {
-            pace.know();
-        }
-        let (held, body) = match self.read(body).await {
-            Ok(read) => read,
-            // The service never heard of it, so there is nothing to tell of, least of all a line for each under load.
-            Err(error) => return refused(error),
+        let is_last = !has_place || (answered.is_err() && has_body);
+        let mut response = answered.unwrap_or_else(|error| refuse_on(route, error));
+        response.headers.extend(is_last.then(|| ("connection", "close".to_owned())));
+        self.counted(response, began)
+    }
+
+    fn counted(&self, response: Response, began: Instant) -> Response {
+        let elapsed_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let metrics = self.service.metrics();
+        metrics.http_request_us.of((response.route, Status::of(response.status))).observe(elapsed_us);
+        response
+    }
+
+    /// Returns the answer of the service; an error is why it never heard of the request.
+    async fn answered(
+        self: &Arc<Self>,
+        client: &Client,
+        route: Route,
+        access: Option<Access>,
+        parts: &Parts,
+        body: Incoming,
+    ) -> Result<Response, Error> {
+        let method = parts.method.as_str();
+        let address = Caller::Address(Network::of(client.peer.ip()).first());
+        let caller = access.as_ref().map_or(address, Access::caller);
+        let (held, body) = self.read(body, caller).await?;
+        // Not before the body is there: one that comes slowly keeps no request waiting.
+        let place = self.requests.take(caller, 1).map_err(|lack| self.busy(lack, "requests"))?;
+        let line = match access {
+            Some(access) if method != "GET" && method != "HEAD" => Some(self.line(access, route, client)?),
+            _ => None,
         };
         let request = Request {
             method: method.to_owned(),
@@ -133,76 +171,93 @@ impl State {
             query: parts.uri.query().unwrap_or_default().to_owned(),
             headers: headers_of(&parts.headers),
             body,
-            // What needs no token has no share of anything.
-            caller: access.as_ref().map_or(Caller::Address(peer.ip()), Access::caller),
+            caller,
         };
         let response = match self.asker.ask(vec![request]).pop() {
             Some(asking) => when_answered(asking).await,
             None => refuse_on(route, Error::NoAnswer),
         };
-        drop(held);
-        if let Some(access) = access.filter(|_| method != "GET" && method != "HEAD") {
-            tell(&access, route, &response, peer);
+        drop((place, held));
+        if let Some(line) = line {
+            line.end(response.status);
         }
-        self.counted(response, began)
+        Ok(response)
     }
 
-    /// Tells whose request this is, if it needs somebody's.
-    fn admit(&self, route: Route, headers: &HeaderMap, peer: SocketAddr) -> Result<Option<Access>, Error> {
-        let Some(scope) = needed(route) else { return Ok(None) };
-        let refused = |why| self.service.metrics().remote_refused.of(why).increment();
-        let stranger = |why: &'static str, name: &str, error| {
-            refused(Refused::Token);
-            self.tell_of_stranger(why, name, route, peer);
-            Err(error)
+    /// Returns whose request this is, if it needs a token's, or why it is refused; and whether its connection may stay.
+    fn admit(
+        &self,
+        route: Route,
+        headers: &HeaderMap,
+        client: &Client,
+    ) -> Result<(Option<Access>, bool), (Error, bool)> {
+        let Some(scope) = needed(route) else { return Ok((None, true)) };
+        let access = match self.identify(headers) {
+            Ok(access) => access,
+            Err((why, token, error)) => {
+                let line =
+                    told::Line { why: why.to_owned(), token, route: route.value(), peer: client.peer.ip() };
+                self.refuse(Refused::Token, told::Kind::Stranger, line);
+                return Err((error, client.doubt()));
+            }
         };
+        let has_place = client.prove(&access);
+        if !has_place {
+            let why = "this token has its share of the connections".to_owned();
+            let line = told::Line { why, token: Arc::clone(&access.name), route: "", peer: client.peer.ip() };
+            self.refuse(Refused::Connections, told::Kind::Connection, line);
+        }
+        if access.scope < scope {
+            let why = format!("its scope is {}, it takes {}", access.scope.word(), scope.word());
+            let error = Error::Scope { has: access.scope.word(), needs: scope.word() };
+            let kind = told::Kind::Scope(access.number);
+            let line = told::Line { why, token: access.name, route: route.value(), peer: client.peer.ip() };
+            self.refuse(Refused::Scope, kind, line);
+            return Err((error, has_place));
+        }
+        Ok((Some(access), has_place))
+    }
+
+    /// Returns whose token the headers show; an error has why it is no good one, its name, and what the client gets.
+    fn identify(&self, headers: &HeaderMap) -> Result<Access, (&'static str, Arc<str>, Error)> {
         let shown = headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
         let Some(token) = bearer(shown) else {
-            return stranger("no token", "", Error::NoBearer);
+            return Err(("no token", "".into(), Error::NoBearer));
         };
-        match self.known.find(token, self.clock.now()) {
-            Err(Stranger::Unknown) => stranger("unknown token", "", Error::UnknownToken),
-            Err(Stranger::Expired(name)) => stranger("expired token", &name, Error::ExpiredToken),
-            Ok(access) if access.scope < scope => {
-                refused(Refused::Scope);
-                tracing::warn!(
-                    token = %access.name,
-                    route = route.value(),
-                    peer = %peer.ip(),
-                    "{}: its scope is {}, it takes {}",
-                    words::REMOTE_REFUSED,
-                    access.scope.word(),
-                    scope.word()
-                );
-                Err(Error::Scope { has: access.scope.word(), needs: scope.word() })
-            }
-            Ok(access) => Ok(Some(access)),
+        self.known.find(token, self.clock.now()).map_err(|stranger| match stranger {
+            Stranger::Unknown => ("unknown token", "".into(), Error::UnknownToken),
+            Stranger::Expired(name) => ("expired token", name, Error::ExpiredToken),
+        })
+    }
+
+    /// Counts what is refused, and says so in the log.
+    pub(super) fn refuse(&self, reason: Refused, kind: told::Kind, line: told::Line) {
+        self.service.metrics().remote_refused.of(reason).increment();
+        self.told.hear(kind, line, self.clock.monotonic_us());
+    }
+
+    /// Returns that there is no more of something, and counts it.
+    fn busy(&self, lack: Lack, what: &'static str) -> Error {
+        self.service.metrics().remote_refused.of(Refused::Busy).increment();
+        match lack {
+            Lack::All => Error::TooManyAtOnce,
+            Lack::Share => Error::ShareUsed { what },
         }
     }
 
-    fn tell_of_stranger(&self, why: &'static str, name: &str, route: Route, peer: SocketAddr) {
+    /// Takes room for the line of the audit trail about a request that may change something.
+    fn line(&self, access: Access, route: Route, client: &Client) -> Result<audit::Line, Error> {
         let now_us = self.clock.monotonic_us();
-        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        if strangers.told_us.is_some_and(|told_us| now_us.saturating_sub(told_us) < STRANGER_LINE_US) {
-            strangers.untold += 1;
-            return;
-        }
-        strangers.told_us = Some(now_us);
-        let untold = std::mem::take(&mut strangers.untold);
-        drop(strangers);
-        let route = route.value();
-        tracing::warn!(token = name, route, peer = %peer.ip(), untold, "{}: {why}", words::REMOTE_REFUSED);
+        self.audit.begin(access, route, client.peer.ip(), now_us).map_err(|_| {
+            self.service.metrics().remote_refused.of(Refused::Audit).increment();
+            Error::AuditFull
+        })
     }
 
-    /// Takes a place among the requests that are answered, and reads the body.
-    async fn read(self: &Arc<Self>, body: Incoming) -> Result<(Held, Vec<u8>), Error> {
-        let busy = |error| {
-            self.service.metrics().remote_refused.of(Refused::Busy).increment();
-            error
-        };
-        let mut held = Held::of(self).map_err(busy)?;
+    /// Reads the body, which holds its share of the bytes of all bodies.
+    async fn read(&self, body: Incoming, caller: Caller) -> Result<(Option<Share>, Vec<u8>), Error> {
         if body.is_end_stream() {
-            return Ok((held, Vec::new()));
+            return Ok((None, Vec::new()));
         }
         let limit = self.limits.body_bytes_max;
         let announced = body.size_hint().exact().map(usize::try_from);
@@ -211,10 +266,11 @@ impl State {
             Some(_) => return Err(Error::BodyTooLarge { limit }),
             None => limit,
         };
-        held.hold(bytes).map_err(busy)?;
+        let held = self.bodies_bytes.take(caller, bytes);
+        let held = held.map_err(|lack| self.busy(lack, "bytes of bodies"))?;
         let all = tokio::time::timeout(self.times.body, self.body(body, limit)).await;
         let body = all.unwrap_or(Err(slow(self.times.body)))?;
-        Ok((held, body))
+        Ok((Some(held), body))
     }
 
     async fn body(&self, mut body: Incoming, limit: usize) -> Result<Vec<u8>, Error> {
@@ -237,47 +293,6 @@ impl State {
             }
         }
     }
-
-    fn counted(&self, response: Response, began: Instant) -> Response {
-        let elapsed_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let metrics = self.service.metrics();
-        metrics.http_request_us.of((response.route, Status::of(response.status))).observe(elapsed_us);
-        response
-    }
-}
-
-/// A place among the requests that are answered, and among the bodies that are held.
-struct Held {
-    state: Arc<State>,
-    bytes: usize,
-}
-
-impl Held {
-    fn of(state: &Arc<State>) -> Result<Self, Error> {
-        take(&state.requests, 1, state.requests_max)?;
-        Ok(Self { state: Arc::clone(state), bytes: 0 })
-    }
-
-    fn hold(&mut self, bytes: usize) -> Result<(), Error> {
-        let limit = self.state.limits.body_bytes_max.saturating_mul(BODIES_MAX);
-        take(&self.state.bodies_bytes, bytes, limit)?;
-        self.bytes = bytes;
-        Ok(())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.state.requests.fetch_sub(1, Ordering::Relaxed);
-        self.state.bodies_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-/// Takes a part of something bounded.
-fn take(of: &AtomicUsize, amount: usize, limit: usize) -> Result<(), Error> {
-    let fits = |taken: usize| taken.checked_add(amount).filter(|sum| *sum <= limit);
-    let taken = of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
-    taken.map(drop).map_err(|_| Error::TooManyAtOnce)
 }
 
 /// Returns the headers as `respond` reads them; what is not text it would not understand.
@@ -299,16 +314,4 @@ async fn when_answered(mut asking: Asking) -> Response {
         }
     })
     .await
-}
-
-/// Writes the line of the log about a change: who, what, what came of it, from where.
-fn tell(access: &Access, route: Route, response: &Response, peer: SocketAddr) {
-    tracing::info!(
-        token = %access.name,
-        route = route.value(),
-        status = response.status,
-        peer = %peer.ip(),
-        "{}",
-        words::REMOTE_CHANGE
-    );
 }

@@ -5,17 +5,22 @@
 //! second set of limits to get right, and what it is good for, many small requests, `POST /batch` does better.
 //! Start at [`Remote::bind`]; `handle` has the way of a request, `scope` what each route takes.
 
+mod audit;
+mod connections;
 mod handle;
 mod heads;
+mod network;
 mod pace;
 mod scope;
+mod shares;
 mod tls;
 mod tokens;
+mod told;
+mod uses;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -24,35 +29,44 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
+pub use audit::AUDIT_LINES_PER_SECOND_MAX;
+pub use connections::STRANGERS_PART;
+pub use network::Network;
 pub(in crate::api) use scope::needed;
 pub use scope::{Scope, scopes};
-pub use tls::{CERTIFICATE, Certificate, KEY};
+pub use tls::{CERTIFICATE, Certificate, InUse, KEY, Tls};
 pub(in crate::api) use tokens::{Access, Known, Stranger, bearer};
 pub use tokens::{Folder, NAME_LEN_MAX, SECRET_LEN_MAX, SECRET_LEN_MIN, SECRETS, TOKEN_COUNT_MAX, Token};
+pub use uses::{Day, Days};
 
 use super::asking::Asker;
-use super::server::{HEAD_BYTES_MAX, HEADER_COUNT_MAX, STOP_TIME_MAX};
+use super::server::{BODIES_MAX, HEAD_BYTES_MAX, HEADER_COUNT_MAX, STOP_TIME_MAX};
 use super::{Error, Limits, Listener};
 use crate::engine::clock::Clock;
 use crate::engine::service::Service;
 use crate::engine::threads::Threads;
 use crate::telemetry::metrics::labels::Remote as Refused;
 use crate::telemetry::words;
-use handle::State;
+use audit::Lane;
+use connections::{Bounds, Connections, Room, Seat};
+use handle::{Client, State};
 use heads::{Heads, Lingering, Verdict};
-use pace::{Pace, Paced};
-use tls::Tls;
+use pace::Paced;
+use shares::Shares;
+use told::Told;
 
 /// How long a client may take for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
     /// Longest time for the handshake of TLS.
     pub handshake: Duration,
-    /// Longest rest of a connection that has not shown a token yet: strangers cannot keep the others out for long.
+    /// Longest time from the accept, the handshake included, to the first good token, whatever comes in between; then the
+    /// connection is closed. What is being answered by then is still answered.
     pub first: Duration,
-    /// Longest rest of one that has.
+    /// Longest rest of a connection that has shown one.
     pub idle: Duration,
     /// Longest time for request line and headers.
     pub head: Duration,
@@ -77,6 +91,8 @@ pub const TIMES: Times = Times {
 
 /// Pause before the next try when a connection cannot be accepted: mostly too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time between two looks at whether lines of the log wait.
+const LOOK_TIME: Duration = Duration::from_secs(1);
 /// Pause between two looks at whether all connections have ended.
 const STOP_PAUSE: Duration = Duration::from_millis(5);
 
@@ -100,10 +116,17 @@ pub struct Options {
     pub folder: PathBuf,
     /// Folder of tokens that the administrator makes; see [`SECRETS`].
     pub secrets_dir: Option<PathBuf>,
-    /// Most connections; more are closed at once.
+    /// Most connections. One of [`STRANGERS_PART`] places is for those that have not shown a token; when there are more,
+    /// the oldest of these is closed.
     pub connections_max: usize,
-    /// Most requests that are answered at a time; more are refused with 503.
+    /// Most connections without a token of one address, of IPv6 one /64; more are closed at once.
+    pub address_connections_max: usize,
+    /// Addresses for which that does not hold: many clients come by one of these.
+    pub proxies: Vec<Network>,
+    /// Most requests that are answered at a time, shared by token; more are refused with 503.
     pub requests_max: usize,
+    /// Most lines of the audit trail in a second, shared by token; requests that would need more are refused with 503.
+    pub audit_lines_per_second_max: usize,
     /// Most threads for requests that wait for something else than their shard.
     pub http_workers: usize,
     /// How long clients may take.
@@ -116,17 +139,15 @@ pub struct Options {
 pub struct Bound {
     options: Options,
     listener: TcpListener,
-    tls: Option<Tls>,
+    in_use: Arc<InUse>,
     known: Known,
 }
 
 /// The running remote side.
 pub struct Remote {
-    options: Options,
     address: SocketAddr,
-    fingerprint: Option<String>,
-    acceptor: Arc<Mutex<Option<TlsAcceptor>>>,
-    open: Arc<AtomicUsize>,
+    in_use: Arc<InUse>,
+    connections: Arc<Connections>,
     stopping: watch::Sender<bool>,
     threads: Threads,
 }
@@ -138,11 +159,12 @@ impl Remote {
     /// The port is not to be had, or a file is missing or wrong.
     pub fn bind(options: Options) -> Result<Bound, Error> {
         let known = Known::open(&Folder::at(&options.folder), options.secrets_dir.as_deref())?;
-        let tls = load_tls(&options)?;
+        let in_use =
+            InUse::load(options.security.clone(), Folder::at(&options.folder), options.address.ip())?;
         let Listener::Tcp(listener) = Listener::tcp(options.address)? else {
             unreachable!("invariant: a TCP listener is one");
         };
-        Ok(Bound { options, listener, tls, known })
+        Ok(Bound { options, listener, in_use: Arc::new(in_use), known })
     }
 
     /// Returns the address that is listened on.
@@ -150,25 +172,14 @@ impl Remote {
         self.address
     }
 
-    /// Returns SHA-256 of the certificate; `None` without TLS.
-    pub fn fingerprint(&self) -> Option<&str> {
-        self.fingerprint.as_deref()
+    /// Returns the security of new connections.
+    pub fn in_use(&self) -> &Arc<InUse> {
+        &self.in_use
     }
 
     /// Returns how many clients are connected.
     pub fn connections(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    /// Reads the certificate anew, for connections from now on.
-    ///
-    /// # Errors
-    /// It cannot be used; the one before stays.
-    pub fn reload(&mut self) -> Result<(), Error> {
-        let tls = load_tls(&self.options)?;
-        self.fingerprint = tls.as_ref().map(|tls| tls.fingerprint.clone());
-        *self.acceptor.lock().unwrap_or_else(PoisonError::into_inner) = tls.map(acceptor_of);
-        Ok(())
+        self.connections.open()
     }
 
     /// Stops listening, lets what has begun come to its end for at most [`STOP_TIME_MAX`], and ends the thread. Returns
@@ -180,20 +191,6 @@ impl Remote {
     }
 }
 
-fn load_tls(options: &Options) -> Result<Option<Tls>, Error> {
-    match &options.security {
-        Security::Plain => Ok(None),
-        Security::Tls(source) => {
-            let names = tls::own_names(options.address.ip());
-            tls::load(source, &Folder::at(&options.folder), &names).map(Some)
-        }
-    }
-}
-
-fn acceptor_of(tls: Tls) -> TlsAcceptor {
-    TlsAcceptor::from(tls.config)
-}
-
 impl Bound {
     /// Starts to answer.
     ///
@@ -201,12 +198,10 @@ impl Bound {
     /// The system has no room for the thread or what it needs.
     pub fn start(self, service: Arc<dyn Service>, clock: Arc<dyn Clock>) -> Result<Remote, Error> {
         let failed = |error: std::io::Error| Error::Start { message: error.to_string() };
-        let Self { options, listener, tls, known } = self;
+        let Self { options, listener, in_use, known } = self;
         let address = listener.local_addr().map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let fingerprint = tls.as_ref().map(|tls| tls.fingerprint.clone());
-        let acceptor = Arc::new(Mutex::new(tls.map(acceptor_of)));
         if known.count() == 0 {
             tracing::warn!("{}", words::NO_TOKEN);
         }
@@ -219,25 +214,24 @@ impl Bound {
             clock,
             limits: options.limits,
             times: options.times,
-            requests_max: options.requests_max,
-            requests: AtomicUsize::new(0),
-            bodies_bytes: AtomicUsize::new(0),
-            strangers: Mutex::default(),
+            requests: Shares::new(options.requests_max),
+            bodies_bytes: Shares::new(options.limits.body_bytes_max.saturating_mul(BODIES_MAX)),
+            audit: Lane::new(options.audit_lines_per_second_max),
+            told: Told::default(),
             lingering: Lingering::default(),
         });
         let (stopping, stop) = watch::channel(false);
-        let open = Arc::new(AtomicUsize::new(0));
-        let listening = Listening {
-            state,
-            acceptor: Arc::clone(&acceptor),
-            open: Arc::clone(&open),
+        let connections = Connections::new(Bounds {
             connections_max: options.connections_max,
-            stop,
-        };
+            address_max: options.address_connections_max,
+            proxies: options.proxies.clone(),
+        });
+        let listening =
+            Listening { state, in_use: Arc::clone(&in_use), connections: Arc::clone(&connections), stop };
         // The thread keeps to the cores of the one that makes it.
         let mut threads = Threads::default();
         threads.spawn("remote", move || runtime.block_on(listening.run(listener))).map_err(failed)?;
-        Ok(Remote { options, address, fingerprint, acceptor, open, stopping, threads })
+        Ok(Remote { address, in_use, connections, stopping, threads })
     }
 
     /// Returns the address that is listened on.
@@ -249,19 +243,9 @@ impl Bound {
 /// What accepts connections.
 struct Listening {
     state: Arc<State>,
-    acceptor: Arc<Mutex<Option<TlsAcceptor>>>,
-    open: Arc<AtomicUsize>,
-    connections_max: usize,
+    in_use: Arc<InUse>,
+    connections: Arc<Connections>,
     stop: watch::Receiver<bool>,
-}
-
-/// A connection that is counted.
-struct Open(Arc<AtomicUsize>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl Listening {
@@ -271,16 +255,22 @@ impl Listening {
             Err(error) => tracing::error!("{}: {error}", words::REMOTE_DEAF),
         }
         let mut waited = Duration::ZERO;
-        while self.open.load(Ordering::Relaxed) > 0 && waited < STOP_TIME_MAX {
+        while self.connections.open() > 0 && waited < STOP_TIME_MAX {
             tokio::time::sleep(STOP_PAUSE).await;
             waited += STOP_PAUSE;
         }
+        self.state.told.flush(u64::MAX);
     }
 
     async fn accept(&mut self, listener: tokio::net::TcpListener) {
+        let mut look = tokio::time::interval(LOOK_TIME);
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
+                _ = look.tick() => {
+                    self.state.told.flush(self.state.clock.monotonic_us());
+                    continue;
+                }
                 // Also when whoever could say so is gone.
                 _ = self.stop.changed() => return,
             };
@@ -293,50 +283,80 @@ impl Listening {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
+            // Those that were told to go do so in their own turn, before there are more.
+            while self.connections.are_too_many() {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
     fn take(&self, stream: TcpStream, peer: SocketAddr) {
-        if self.open.load(Ordering::Relaxed) >= self.connections_max {
-            self.state.service.metrics().remote_refused.of(Refused::Connections).increment();
+        let Some((seat, room)) = self.connections.take(peer.ip()) else {
+            let limit = self.connections.address_max();
+            let why = format!("its address has {limit} connections without a token");
+            self.refuse(Refused::Address, why, peer);
             return;
+        };
+        if room == Room::Made {
+            let why = "too many connections without a token, the oldest was closed".to_owned();
+            self.refuse(Refused::Connections, why, peer);
         }
-        self.open.fetch_add(1, Ordering::Relaxed);
-        let open = Open(Arc::clone(&self.open));
+        let seat = Arc::new(seat);
         let (state, stop) = (Arc::clone(&self.state), self.stop.clone());
-        let acceptor = self.acceptor.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let acceptor = self.in_use.acceptor();
         // Answers are small and written whole.
         let _ = stream.set_nodelay(true);
         tokio::spawn(async move {
-            let _open = open;
-            match acceptor {
-                None => serve(stream, peer, state, stop).await,
-                Some(acceptor) => {
-                    let shaken = tokio::time::timeout(state.times.handshake, acceptor.accept(stream)).await;
-                    if let Ok(Ok(stream)) = shaken {
-                        serve(stream, peer, state, stop).await;
-                    }
-                }
+            tokio::select! {
+                biased;
+                () = seat.called() => {}
+                () = converse(stream, peer, acceptor, &seat, state, stop) => {}
             }
         });
     }
+
+    fn refuse(&self, reason: Refused, why: String, peer: SocketAddr) {
+        let line = told::Line { why, token: "".into(), route: "", peer: peer.ip() };
+        self.state.refuse(reason, told::Kind::Connection, line);
+    }
 }
 
-/// Answers the requests of one connection until it ends.
-async fn serve<S>(stream: S, peer: SocketAddr, state: Arc<State>, mut stop: watch::Receiver<bool>)
+/// Shakes hands with a client and answers its requests.
+async fn converse(
+    stream: TcpStream,
+    peer: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
+    seat: &Arc<Seat>,
+    state: Arc<State>,
+    stop: watch::Receiver<bool>,
+) {
+    let end = Instant::now() + state.times.first;
+    let client = Client { peer, seat: Arc::downgrade(seat), pace: Arc::default() };
+    match acceptor {
+        None => serve(stream, client, end, state, stop).await,
+        Some(acceptor) => {
+            let limit = state.times.handshake.min(state.times.first);
+            if let Ok(Ok(stream)) = tokio::time::timeout(limit, acceptor.accept(stream)).await {
+                serve(stream, client, end, state, stop).await;
+            }
+        }
+    }
+}
+
+/// Answers the requests of one connection until it ends; by `end` its client has to show a token.
+async fn serve<S>(stream: S, client: Client, end: Instant, state: Arc<State>, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let pace = Arc::new(Pace::default());
     let verdict = Arc::new(Verdict::default());
-    let paced = Paced::new(stream, Arc::clone(&pace), state.times);
+    let paced = Paced::new(stream, Arc::clone(&client.pace), state.times, end);
     let mut heads = Heads::new(paced, Arc::clone(&verdict), state.limits.body_bytes_max);
     let service = service_fn(|request| {
-        let (state, pace, verdict) = (Arc::clone(&state), Arc::clone(&pace), Arc::clone(&verdict));
+        let (state, client, verdict) = (Arc::clone(&state), client.clone(), Arc::clone(&verdict));
         async move {
             match verdict.error(&state.limits, state.within()) {
                 Some(error) => Ok(state.unread(error)),
-                None => handle::answer(state, pace, peer, request).await,
+                None => handle::answer(state, client, request).await,
             }
         }
     });

@@ -1,7 +1,8 @@
 //! How long a connection may take: a stream that gives up when its client pauses for too long.
 //!
 //! hyper has one time limit, for a request's head, and lets it run between requests too. A connection that has shown a
-//! token may rest for longer than one that has not, and a client that does not take its answer has to go as well.
+//! token may rest for a while, one that has not ends at a fixed moment whatever it sends, and a client that does not take
+//! its answer has to go as well.
 
 use std::future::Future;
 use std::io;
@@ -30,9 +31,13 @@ impl Pace {
         self.turn.fetch_or(1, Ordering::Relaxed);
     }
 
-    /// The client has shown a token.
-    pub(super) fn know(&self) {
-        self.is_known.store(true, Ordering::Relaxed);
+    /// The client has shown a good token, or has asked for something without one.
+    pub(super) fn know(&self, is_known: bool) {
+        self.is_known.store(is_known, Ordering::Relaxed);
+    }
+
+    fn is_known(&self) -> bool {
+        self.is_known.load(Ordering::Relaxed)
     }
 
     /// The answer is on its way.
@@ -56,14 +61,30 @@ pub(super) struct Paced<S> {
     pace: Arc<Pace>,
     times: Times,
     waits: Option<Waits>,
+    /// When a stranger's connection ends. It runs on while the client is known.
+    stranger: Pin<Box<Sleep>>,
+    was_known: bool,
     reading: Pin<Box<Sleep>>,
     writing: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Paced<S> {
-    pub(super) fn new(stream: S, pace: Arc<Pace>, times: Times) -> Self {
-        let reading = Box::pin(tokio::time::sleep(times.first));
-        Self { stream, pace, times, waits: None, reading, writing: None }
+    /// Returns a stream whose client has to show a token until `end`.
+    pub(super) fn new(stream: S, pace: Arc<Pace>, times: Times, end: Instant) -> Self {
+        let stranger = Box::pin(tokio::time::sleep_until(end));
+        let reading = Box::pin(tokio::time::sleep_until(end));
+        Self { stream, pace, times, waits: None, stranger, was_known: false, reading, writing: None }
+    }
+
+    /// Returns whether the time of a client that has shown no token is over. One that is a stranger again has as much
+    /// time as a new one.
+    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        let is_known = self.pace.is_known();
+        if self.was_known && !is_known {
+            self.stranger.as_mut().reset(Instant::now() + self.times.first);
+        }
+        self.was_known = is_known;
+        !is_known && self.stranger.as_mut().poll(context).is_ready()
     }
 
     /// Lets the time for reading run anew when what is waited for has changed.
@@ -75,7 +96,7 @@ impl<S> Paced<S> {
     }
 
     fn rest_time(&self) -> Duration {
-        if self.pace.is_known.load(Ordering::Relaxed) { self.times.idle } else { self.times.first }
+        if self.pace.is_known() { self.times.idle } else { self.times.first }
     }
 }
 
@@ -88,6 +109,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         let paced = &mut *self;
         let turn = paced.pace.turn.load(Ordering::Relaxed);
         let is_answering = turn % 2 == 1;
+        // What is being answered comes to its end first.
+        if !is_answering && paced.is_over(context) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         if !is_answering && paced.waits != Some(Waits::Head(turn)) {
             paced.wait_for(Waits::Rest(turn), paced.rest_time());
         }
@@ -107,11 +132,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Paced<S> {
-    /// Returns what a write came to; one that waits for too long has failed.
+    /// Returns what a write came to; one that waits for too long has failed, and so has one of a stranger whose time is
+    /// over.
     fn written<T>(&mut self, wrote: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if wrote.is_ready() {
             self.writing = None;
             return wrote;
+        }
+        if self.is_over(context) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let limit = self.times.write_pause;
         let writing = self.writing.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));

@@ -5,13 +5,15 @@ use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 
+use super::Security;
 use super::tokens::Folder;
 use crate::api::Error;
 use crate::telemetry::words;
@@ -44,14 +46,60 @@ pub enum Certificate {
 
 /// What connections are encrypted with.
 #[derive(Debug, Clone)]
-pub(super) struct Tls {
-    pub(super) config: Arc<ServerConfig>,
+pub struct Tls {
+    config: Arc<ServerConfig>,
     /// SHA-256 of the certificate, as `openssl x509 -fingerprint -sha256` prints it.
-    pub(super) fingerprint: String,
+    fingerprint: String,
+}
+
+/// The security of new connections, which can be read again while others are open.
+#[derive(Debug)]
+pub struct InUse {
+    security: Security,
+    folder: Folder,
+    own_names: Vec<String>,
+    /// `None` without TLS.
+    tls: Mutex<Option<Tls>>,
+}
+
+impl InUse {
+    /// Reads certificate and key, for a service that listens on this address.
+    pub(super) fn load(security: Security, folder: Folder, address: IpAddr) -> Result<Self, Error> {
+        let in_use = Self { security, folder, own_names: own_names(address), tls: Mutex::default() };
+        in_use.take(in_use.read()?);
+        Ok(in_use)
+    }
+
+    /// Reads certificate and key again and changes nothing; `None` without TLS.
+    ///
+    /// # Errors
+    /// They cannot be used.
+    pub fn read(&self) -> Result<Option<Tls>, Error> {
+        match &self.security {
+            Security::Plain => Ok(None),
+            Security::Tls(source) => load(source, &self.folder, &self.own_names).map(Some),
+        }
+    }
+
+    /// Gives connections from now on what was read.
+    pub fn take(&self, tls: Option<Tls>) {
+        *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = tls;
+    }
+
+    /// Returns SHA-256 of the certificate; `None` without TLS.
+    pub fn fingerprint(&self) -> Option<String> {
+        let tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        tls.as_ref().map(|tls| tls.fingerprint.clone())
+    }
+
+    pub(super) fn acceptor(&self) -> Option<TlsAcceptor> {
+        let tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.config)))
+    }
 }
 
 /// Reads the certificate, and makes it first if it is to be ours and is not there.
-pub(super) fn load(source: &Certificate, folder: &Folder, own_names: &[String]) -> Result<Tls, Error> {
+fn load(source: &Certificate, folder: &Folder, own_names: &[String]) -> Result<Tls, Error> {
     let (certificate, key) = match source {
         Certificate::Files { certificate, key } => (certificate.clone(), key.clone()),
         Certificate::SelfSigned { names } => {
@@ -123,7 +171,7 @@ fn fingerprint(certificate: &CertificateDer<'_>) -> String {
 }
 
 /// Returns the names that a certificate of our own has in any case: the machine's, and the address listened on.
-pub(super) fn own_names(address: IpAddr) -> Vec<String> {
+fn own_names(address: IpAddr) -> Vec<String> {
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
     let is_name =

@@ -15,6 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::Scope;
+use super::uses::{Day, Days, Uses};
 use crate::api::Error;
 use crate::engine::service::Caller;
 use crate::engine::threads::random_bytes;
@@ -63,6 +64,11 @@ impl Token {
     /// Returns when it was made.
     pub fn created(&self) -> Time {
         Time(self.created_us)
+    }
+
+    /// Returns the day of its last use; `None` is never, or not since that is kept.
+    pub fn last_used(&self, days: &Days) -> Option<Day> {
+        days.of(number_of(&self.hash))
     }
 
     /// Returns when it ends; `None` is never.
@@ -168,10 +174,7 @@ impl Folder {
     /// Changes the file as a whole or not at all; two that change it wait for each other.
     fn change(&self, act: impl FnOnce(&mut Vec<Token>) -> Result<(), Error>) -> Result<(), Error> {
         self.make()?;
-        let path = self.0.join(LOCK);
-        let lock = secret_file(&path).map_err(failed(&path))?;
-        let _held = Flock::lock(lock, FlockArg::LockExclusive)
-            .map_err(|(_, error)| failed(&path)(io::Error::from(error)))?;
+        let _held = self.lock(LOCK)?;
         let mut tokens = self.list()?;
         act(&mut tokens)?;
         tokens.sort_by(|one, other| one.name.cmp(&other.name));
@@ -181,9 +184,28 @@ impl Folder {
         write_secret(&self.0, FILE_BESIDE, FILE, &text)
     }
 
+    /// Returns on which day each token was last used, as far as that is known.
+    pub fn days(&self) -> Days {
+        Days::read(self)
+    }
+
+    /// Waits until no other process holds a lock, and holds it until the returned file is dropped.
+    pub(super) fn lock(&self, name: &str) -> Result<Flock<File>, Error> {
+        let path = self.0.join(name);
+        let lock = secret_file(&path).map_err(failed(&path))?;
+        Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| failed(&path)(io::Error::from(error)))
+    }
+
     /// Returns the path of a file in the folder.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+
+    /// Reads a file of the folder, up to [`FILE_BYTES_MAX`].
+    pub(super) fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(self.path(name))?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     /// Puts a file that only its owner may read into the folder, as a whole or not at all.
@@ -277,7 +299,7 @@ pub(in crate::api) struct Access {
     pub(in crate::api) name: Arc<str>,
     pub(in crate::api) scope: Scope,
     /// The first bytes of the token's hash.
-    number: u64,
+    pub(super) number: u64,
 }
 
 impl Access {
@@ -333,6 +355,7 @@ pub(in crate::api) struct Known {
     files: Vec<PathBuf>,
     secrets_dir: Option<PathBuf>,
     read: Mutex<Snapshot>,
+    uses: Arc<Uses>,
 }
 
 #[derive(Debug, Default)]
@@ -346,7 +369,8 @@ impl Known {
     pub(in crate::api) fn open(folder: &Folder, secrets_dir: Option<&Path>) -> Result<Self, Error> {
         let secrets = secrets_dir.into_iter().flat_map(|dir| SECRETS.map(|(name, _)| dir.join(name)));
         let files = std::iter::once(folder.path(FILE)).chain(secrets).collect();
-        let known = Self { files, secrets_dir: secrets_dir.map(Path::to_owned), read: Mutex::default() };
+        let secrets_dir = secrets_dir.map(Path::to_owned);
+        let known = Self { files, secrets_dir, read: Mutex::default(), uses: Uses::new(folder.clone()) };
         let stamps = known.stamps();
         let entries = Arc::new(known.entries()?);
         *known.read.lock().unwrap_or_else(PoisonError::into_inner) = Snapshot { stamps, entries };
@@ -358,7 +382,7 @@ impl Known {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).entries.len()
     }
 
-    /// Returns whose token this is. Takes as long for a wrong one as for a right one: all are compared with, each in
+    /// Returns whose token this is, and notes the day. Takes as long for a wrong one as for a right one: all are compared with, each in
     /// constant time (`blake3::Hash`).
     pub(in crate::api) fn find(&self, token: &str, now: Time) -> Result<Access, Stranger> {
         let hash = blake3::hash(token.as_bytes());
@@ -371,7 +395,10 @@ impl Known {
         let entry = found.ok_or(Stranger::Unknown)?;
         match entry.expires {
             Some(expires) if expires <= now => Err(Stranger::Expired(entry.access.name)),
-            _ => Ok(entry.access),
+            _ => {
+                self.uses.note(entry.access.number, now);
+                Ok(entry.access)
+            }
         }
     }
 

@@ -73,7 +73,7 @@ enum Took {
     Overridden(Json),
     /// It has another one, which other files or its environment give.
     Other(Json),
-    /// It found mistakes in its files and keeps what it has.
+    /// It found mistakes in its files or its certificate and keeps what it has.
     Refused(String),
     /// None runs.
     NotRunning,
@@ -90,7 +90,10 @@ impl Took {
         let answer = match client.post_to_service("/service/reload".to_owned()) {
             Ok(answer) => answer,
             Err(Error::NoService { .. }) => return Self::NotRunning,
-            Err(Error::Service(problem)) if problem.code.is_some_and(|code| code.0 == 620) => {
+            // Of the configuration, or of the certificate that is read with it.
+            Err(Error::Service(problem))
+                if problem.code.is_some_and(|code| [620, 555, 556].contains(&code.0)) =>
+            {
                 return Self::Refused(problem.to_string());
             }
             Err(error) => return Self::Unknown(error.to_string()),

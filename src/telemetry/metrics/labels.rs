@@ -224,8 +224,12 @@ closed_set! {
     Scope = "scope",
     /// Too many requests, or too large bodies, at a time.
     Busy = "busy",
-    /// Too many connections.
+    /// Too many connections: the oldest without a token was closed, or a token has its share.
     Connections = "connections",
+    /// Too many connections of one address.
+    Address = "address",
+    /// No room for the line about a change.
+    Audit = "audit",
 }
 
 closed_set! {

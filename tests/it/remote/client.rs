@@ -1,7 +1,7 @@
 //! A client of the remote side, over TLS or without, that may also behave badly.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,26 @@ pub(crate) fn tcp(address: SocketAddr) -> TcpStream {
     stream
 }
 
+/// Connects from another loopback address than the usual one.
+fn tcp_from(source: IpAddr, address: SocketAddr) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let connected = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind((source, 0).into())?;
+        socket.connect(address).await?.into_std()
+    });
+    let stream = connected.unwrap();
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
 impl Client {
+    pub(crate) fn plain_from(source: IpAddr, address: SocketAddr) -> Self {
+        Self(BufReader::new(Box::new(tcp_from(source, address))))
+    }
+
     pub(crate) fn plain(address: SocketAddr) -> Self {
         Self(BufReader::new(Box::new(tcp(address))))
     }

@@ -21,7 +21,7 @@ const ENOUGH: Duration = Duration::from_secs(2);
 
 /// Holds those who ask for a case.
 #[derive(Default)]
-struct Gate {
+pub(super) struct Gate {
     is_open: Mutex<bool>,
     opened: Condvar,
     waiting: AtomicUsize,
@@ -36,18 +36,18 @@ impl Gate {
         }
     }
 
-    fn open(&self) {
+    pub(super) fn open(&self) {
         *self.is_open.lock().unwrap() = true;
         self.opened.notify_all();
     }
 
-    fn until_waiting(&self, count: usize) {
+    pub(super) fn until_waiting(&self, count: usize) {
         let waiting = || (self.waiting.load(Ordering::SeqCst) == count).then_some(());
         wait::until(PATIENCE, waiting).expect("requests that wait");
     }
 }
 
-fn gated() -> (Fake, Arc<Gate>) {
+pub(super) fn gated() -> (Fake, Arc<Gate>) {
     let gate = Arc::new(Gate::default());
     let inside = Arc::clone(&gate);
     let mut fake = Fake::new();
@@ -55,24 +55,24 @@ fn gated() -> (Fake, Arc<Gate>) {
     (fake, gate)
 }
 
-fn until_connected(running: &Running, count: usize) {
+pub(super) fn until_connected(running: &Running, count: usize) {
     let connected = || (running.remote().connections() == count).then_some(());
     wait::until(PATIENCE, connected)
         .unwrap_or_else(|| panic!("{} connections, not {count}", running.remote().connections()));
 }
 
-fn figure(running: &Running, name: &str) -> String {
+pub(super) fn figure(running: &Running, name: &str) -> String {
     let page = running.fake.metrics.render(false);
     page.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("none").trim().to_owned()
 }
 
 #[test]
-fn more_connections_than_the_limit_are_closed_at_once() {
-    let running = Running::start(Fake::new(), |options| options.connections_max = 3);
+fn more_connections_of_an_address_than_the_limit_are_closed_at_once() {
+    let running = Running::start(Fake::new(), |options| options.address_connections_max = 3);
     let mut kept: Vec<_> = (0..3).map(|_| running.connect()).collect();
     until_connected(&running, 3);
     assert!(running.connect().is_closed());
-    assert_eq!(figure(&running, "knhk_remote_refused_total{reason=\"connections\"}"), "1");
+    assert_eq!(figure(&running, "knhk_remote_refused_total{reason=\"address\"}"), "1");
     kept.pop();
     until_connected(&running, 2);
     assert_eq!(running.connect().ask("GET", "/health/live", None, b"").status, 200);
@@ -225,10 +225,10 @@ fn compressed_bodies_are_not_unpacked() {
 }
 
 #[test]
-fn ten_times_as_many_requests_as_the_limit_are_refused_and_those_within_it_answered() {
+fn ten_times_as_many_requests_as_a_tokens_share_are_refused_and_those_within_it_answered() {
     const WITHIN: usize = 4;
     let (fake, gate) = gated();
-    let running = Running::start(fake, |options| options.requests_max = WITHIN);
+    let running = Running::start(fake, |options| options.requests_max = WITHIN * 2);
     let token = running.token("one", Scope::Read);
     let case = format!("/cases/{}", case_id());
     let mut within: Vec<Client> = (0..WITHIN).map(|_| running.connect()).collect();
@@ -239,7 +239,7 @@ fn ten_times_as_many_requests_as_the_limit_are_refused_and_those_within_it_answe
     for _ in 0..WITHIN * 9 {
         let answer = running.connect().ask("GET", &case, Some(&token), b"");
         assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
-        assert_eq!(answer.json()["code"], "KN0527");
+        assert_eq!(answer.json()["code"], "KN0375");
     }
     let refused = figure(&running, "knhk_remote_refused_total{reason=\"busy\"}");
     assert_eq!(refused, (WITHIN * 9).to_string());

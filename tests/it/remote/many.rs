@@ -17,6 +17,8 @@ use crate::support::wait;
 /// Set for the process that holds the other ends of the connections: each end takes a file descriptor.
 const CHILD: &str = "KNHK_TEST_REMOTE_CHILD";
 const CONNECTIONS: usize = 10_000;
+/// Tokens by which they are known: one alone may have half of them.
+const TOKENS: usize = 8;
 /// Most memory a resting connection may take, in kilobytes: TLS session, buffers, and what waits for the next request.
 const CONNECTION_KB_MAX: usize = 64;
 /// Requests that the service under load does at a time.
@@ -41,14 +43,22 @@ fn ten_thousand_connections_rest_and_nobody_else_notices() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     assert!(hard > CONNECTIONS as u64 + 1_000, "the limit on open files is {hard}: too few for this test");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
-    let running = Running::start_tls(|options| options.connections_max = CONNECTIONS + 10);
+    // A quarter is for strangers, and eight tokens have eight ninths of the rest.
+    let running = Running::start_tls(|options| options.connections_max = CONNECTIONS * 2);
+    let tokens: Vec<_> =
+        (0..TOKENS).map(|number| running.token(&format!("t{number}"), Scope::Read)).collect();
     let token = running.token("one", Scope::Read);
     let before_kb = resident_kb();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "remote::many::the_other_ends", "--nocapture", "--test-threads=1"])
         .env(
             CHILD,
-            format!("{} {} {token}", running.remote().address(), running.path("certificate.pem").display()),
+            format!(
+                "{} {} {}",
+                running.remote().address(),
+                running.path("certificate.pem").display(),
+                tokens.join(" ")
+            ),
         )
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -87,10 +97,11 @@ fn the_other_ends() {
     let address: SocketAddr = told[0].parse().unwrap();
     let config = trusting(told[1].as_ref(), tokio_rustls::rustls::DEFAULT_VERSIONS);
     let clients: Vec<Client> = (0..CONNECTIONS)
-        .map(|_| {
+        .map(|number| {
             let mut client = Client::with(address, config.clone(), "localhost").unwrap();
             // Known, so that it may rest.
-            assert_eq!(client.ask("GET", "/health", Some(told[2]), b"").status, 200);
+            let token = told[2 + number % TOKENS];
+            assert_eq!(client.ask("GET", "/health", Some(token), b"").status, 200);
             client
         })
         .collect();
@@ -137,7 +148,8 @@ fn ten_times_the_load_takes_little_from_what_is_answered() {
     let mut fake = Fake::new();
     fake.before_case = Box::new(|| std::thread::sleep(Duration::from_millis(5)));
     let running = Running::start(fake, |options| {
-        options.requests_max = AT_ONCE;
+        // One token has half of it.
+        options.requests_max = AT_ONCE * 2;
         options.http_workers = AT_ONCE;
         options.connections_max = 1_000;
     });

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 
-use super::client::{Client, PATIENCE, trusting};
+use super::client::{Client, PATIENCE, request, trusting};
 use crate::support::service::{Place, root};
 use crate::support::wait;
 
@@ -96,6 +96,7 @@ fn tokens_are_managed_by_commands() {
     assert!(!listed.to_string().contains(made["token"].as_str().unwrap()));
     let table = said(&place, &["token", "list"]);
     assert!(table.contains("(expired)") && table.contains("never"), "{table}");
+    assert!(table.contains("LAST USED") && listed["items"][0]["last_used"].is_null(), "{table}{listed}");
     let status = |arguments: &[&str]| place.knhk(arguments).status.code();
     assert_eq!(status(&["token", "create", "--name", "b", "--scope", "read"]), Some(1));
     assert_eq!(status(&["token", "create", "--name", "c", "--scope", "root"]), Some(2));
@@ -153,4 +154,128 @@ fn a_certificate_that_is_wrong_keeps_the_service_from_starting() {
         "{}",
         place.log()
     );
+}
+
+#[test]
+fn no_flood_of_refused_requests_drowns_the_line_of_a_change() {
+    const REFUSED: usize = 4_000;
+    const CANCELS: usize = 10;
+    let (mut place, address) = place();
+    // As little room for other lines as there can be, and only for those of errors.
+    place.set(&[
+        ("remote_plain_http", "true"),
+        ("log_lines_per_second_max", "1"),
+        ("log_level", "\"warning\""),
+    ]);
+    let mut service = place.start();
+    let admin = said(&place, &["token", "create", "--name", "boss", "--scope", "admin"]).trim().to_owned();
+    let read = said(&place, &["token", "create", "--name", "reader", "--scope", "read"]).trim().to_owned();
+    let path = "/cases/000000000000/cancel";
+    let flood = request("POST", path, Some(&read), b"").repeat(REFUSED / CANCELS);
+    let (mut reader, mut boss) = (Client::plain(address), Client::plain(address));
+    for _ in 0..CANCELS {
+        reader.send(&flood);
+        let answer = boss.ask("POST", path, Some(&admin), br#"{"reason":"over"}"#);
+        assert!((400..500).contains(&answer.status) && answer.status != 403, "{}", answer.text());
+        for _ in 0..REFUSED / CANCELS {
+            assert_eq!(reader.answer().expect("an answer").status, 403);
+        }
+    }
+    let page = boss.ask("GET", "/metrics", Some(&admin), b"").text();
+    assert!(page.contains(&format!("knhk_remote_refused_total{{reason=\"scope\"}} {REFUSED}\n")), "{page}");
+    assert!(service.stop().success());
+    let log = place.log();
+    let of = |what: &str| log.lines().filter(|line| line.contains(what)).count();
+    assert_eq!(of("remote change token=boss"), CANCELS, "{log}");
+}
+
+#[test]
+fn refusals_of_a_token_are_a_line_a_second_and_their_number() {
+    const REFUSED: u64 = 500;
+    let (mut place, address) = place();
+    place.set(&[("remote_plain_http", "true")]);
+    let mut service = place.start();
+    let read = said(&place, &["token", "create", "--name", "reader", "--scope", "read"]).trim().to_owned();
+    let mut reader = Client::plain(address);
+    for _ in 0..REFUSED {
+        assert_eq!(reader.ask("POST", "/cases", Some(&read), b"").status, 403);
+    }
+    drop(reader);
+    assert!(service.stop().success());
+    let log = place.log();
+    let lines: Vec<&str> =
+        log.lines().filter(|line| line.contains("its scope is read, it takes work")).collect();
+    let untold = |line: &&str| line.split_once("untold=").unwrap().1.parse::<u64>().unwrap();
+    assert_eq!(lines.len() as u64 + lines.iter().map(untold).sum::<u64>(), REFUSED, "{log}");
+    let mut seconds: Vec<&str> = lines.iter().map(|line| &line[..19]).collect();
+    seconds.dedup();
+    // The last one is written when the service stops.
+    assert!(lines.len() <= seconds.len() + 1, "{log}");
+}
+
+/// Makes a certificate in a folder, as a command for it would.
+fn certificate(folder: &std::path::Path) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    fs::write(folder.join("c.pem"), parameters.self_signed(&key).unwrap().pem()).unwrap();
+    fs::write(folder.join("k.pem"), key.serialize_pem()).unwrap();
+}
+
+#[test]
+fn every_kind_of_reload_reads_the_certificate() {
+    let (mut place, address) = place();
+    let folder = place.path("pem");
+    fs::create_dir(&folder).unwrap();
+    certificate(&folder);
+    let quoted = |name: &str| format!("{:?}", folder.join(name).display().to_string());
+    place.set(&[("remote_certificate", &quoted("c.pem")), ("remote_key", &quoted("k.pem"))]);
+    let mut service = place.start();
+    let admin = said(&place, &["token", "create", "--name", "boss", "--scope", "admin"]).trim().to_owned();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(service.pid()).unwrap());
+    let is_served = || {
+        let config = trusting(&folder.join("c.pem"), tokio_rustls::rustls::DEFAULT_VERSIONS);
+        Client::with(address, config, "localhost").is_ok()
+    };
+    assert!(is_served());
+    let body = serde_json::json!({});
+    let ask_again = || service.client().post("/service/reload", None, &body).unwrap();
+    let reloads: [&dyn Fn(); 4] = [
+        &|| nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap(),
+        &|| drop(ask_again().expect(200)),
+        &|| drop(said(&place, &["config", "set", "log_lines_per_second_max", "201"])),
+        &|| {
+            // The certificate that the client trusts is the one that is still served.
+            let old = fs::read(place.path("old.pem")).unwrap();
+            fs::write(place.path("trusted.pem"), old).unwrap();
+            let mut client = Client::tls(address, &place.path("trusted.pem"));
+            assert_eq!(client.ask("POST", "/service/reload", Some(&admin), b"").status, 200);
+        },
+    ];
+    for (number, reload) in reloads.iter().enumerate() {
+        fs::copy(folder.join("c.pem"), place.path("old.pem")).unwrap();
+        certificate(&folder);
+        assert!(!is_served(), "{number}: nothing has read it yet");
+        reload();
+        wait::until(PATIENCE, || is_served().then_some(()))
+            .unwrap_or_else(|| panic!("{number}: the new one is not served\n{}", place.log()));
+    }
+    // One that is wrong keeps the one before, and the answer says why.
+    fs::copy(folder.join("c.pem"), place.path("good.pem")).unwrap();
+    fs::write(folder.join("c.pem"), "nonsense").unwrap();
+    let problem = ask_again().expect(500);
+    assert_eq!(problem["code"], "KN0556");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("c.pem") && detail.contains("the one before stays"), "{detail}");
+    let output = place.knhk(&["config", "set", "log_lines_per_second_max", "202", "--json"]);
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said["service"], "refused", "{said}");
+    let warned = place.log().matches("the certificate was not read anew, the one before stays").count();
+    assert_eq!(warned, 2, "{}", place.log());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
+    let again = || (place.log().matches("the certificate was not read anew").count() == 3).then_some(());
+    wait::until(PATIENCE, again).expect("a line about it");
+    fs::copy(place.path("good.pem"), folder.join("c.pem")).unwrap();
+    assert!(is_served(), "the one before is served");
+    ask_again().expect(200);
+    assert!(service.stop().success());
 }

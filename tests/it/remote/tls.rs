@@ -11,13 +11,19 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use super::client::{Client, trusting};
 use super::{Running, short};
 
+/// Has the certificate read again.
+fn reload(running: &Running) -> Result<(), Error> {
+    let in_use = running.remote().in_use();
+    in_use.read().map(|tls| in_use.take(tls))
+}
+
 #[test]
 fn a_certificate_of_our_own_is_made_once_and_kept_from_others() {
-    let mut running = Running::start_tls(|_| {});
+    let running = Running::start_tls(|_| {});
     let certificate = running.path("certificate.pem");
     let mode = |name: &str| fs::metadata(running.path(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("key.pem"), mode("certificate.pem")), (0o600, 0o600));
-    let fingerprint = running.remote().fingerprint().unwrap().to_owned();
+    let fingerprint = running.remote().in_use().fingerprint().unwrap();
     assert_eq!(fingerprint.len(), 32 * 3 - 1);
     for version in [&TLS12, &TLS13] {
         for name in ["localhost", "127.0.0.1"] {
@@ -31,10 +37,10 @@ fn a_certificate_of_our_own_is_made_once_and_kept_from_others() {
     assert!(error.to_string().contains("certificate"), "{error}");
     // It stays.
     let text = fs::read(&certificate).unwrap();
-    running.remote.as_mut().unwrap().reload().unwrap();
+    reload(&running).unwrap();
     assert_eq!(
-        (fs::read(&certificate).unwrap(), running.remote().fingerprint()),
-        (text, Some(&*fingerprint))
+        (fs::read(&certificate).unwrap(), running.remote().in_use().fingerprint()),
+        (text, Some(fingerprint))
     );
     running.stop();
 }
@@ -42,7 +48,7 @@ fn a_certificate_of_our_own_is_made_once_and_kept_from_others() {
 #[test]
 fn a_certificate_is_read_anew_and_a_wrong_one_changes_nothing() {
     let other = Running::start_tls(|_| {});
-    let mut running = Running::start_tls(|_| {});
+    let running = Running::start_tls(|_| {});
     let (ours, theirs) = (running.path("certificate.pem"), other.path("certificate.pem"));
     let address = running.remote().address();
     let trusts = |certificate: &std::path::Path| {
@@ -52,16 +58,16 @@ fn a_certificate_is_read_anew_and_a_wrong_one_changes_nothing() {
     let (certificate, key) = (fs::read(&ours).unwrap(), fs::read(running.path("key.pem")).unwrap());
     // Certificate and key that do not belong together.
     fs::write(&ours, fs::read(&theirs).unwrap()).unwrap();
-    let error = running.remote.as_mut().unwrap().reload().unwrap_err();
+    let error = reload(&running).unwrap_err();
     assert!(matches!(error, Error::RemoteContent { .. }), "{error}");
     fs::write(&ours, "nonsense").unwrap();
-    assert!(running.remote.as_mut().unwrap().reload().is_err());
+    assert!(reload(&running).is_err());
     fs::write(&ours, &certificate).unwrap();
     assert!(trusts(&ours) && !trusts(&theirs));
     fs::write(&ours, fs::read(&theirs).unwrap()).unwrap();
     fs::write(running.path("key.pem"), fs::read(other.path("key.pem")).unwrap()).unwrap();
-    running.remote.as_mut().unwrap().reload().unwrap();
-    assert_eq!(running.remote().fingerprint(), other.remote().fingerprint());
+    reload(&running).unwrap();
+    assert_eq!(running.remote().in_use().fingerprint(), other.remote().in_use().fingerprint());
     assert!(trusts(&theirs));
     assert_eq!(old.ask("GET", "/health/live", None, b"").status, 200, "open connections stay");
     drop(key);
@@ -97,7 +103,10 @@ fn the_administrators_certificate_is_used_or_said_to_be_wrong() {
             folder: folder.path().to_owned(),
             secrets_dir: None,
             connections_max: 1,
+            address_connections_max: 1,
+            proxies: Vec::new(),
             requests_max: 1,
+            audit_lines_per_second_max: 1,
             http_workers: 1,
             times: knhk::api::remote::TIMES,
             limits: crate::api::LIMITS,

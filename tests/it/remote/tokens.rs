@@ -1,13 +1,15 @@
 //! The file of tokens: what is in it, who may read it, and how soon the service knows of a change.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use knhk::api::Error;
-use knhk::api::remote::{Folder, NAME_LEN_MAX, SECRETS, Scope, TOKEN_COUNT_MAX};
+use knhk::api::remote::{Day, Folder, NAME_LEN_MAX, SECRETS, Scope, TOKEN_COUNT_MAX};
 
+use super::client::PATIENCE;
 use super::{Running, now};
 use crate::api::fake::Fake;
+use crate::support::wait;
 
 #[test]
 fn a_token_is_random_shown_once_and_kept_as_a_hash() {
@@ -149,5 +151,80 @@ fn secrets_from_outside_have_the_scope_of_their_name() {
     fs::remove_file(secrets.path().join("knhk-read")).unwrap();
     assert_eq!(client.ask("GET", "/health", Some(&secret(Scope::Read)), b"").status, 401);
     assert_eq!(client.ask("GET", "/health", Some(&secret(Scope::Work)), b"").status, 200);
+    running.stop();
+}
+
+/// Waits until a token has a day, and returns it.
+fn day_of(folder: &Folder, name: &str) -> String {
+    let found = || {
+        let tokens = folder.list().unwrap();
+        let token = tokens.iter().find(|token| token.name == name).unwrap();
+        token.last_used(&folder.days()).map(Day::date)
+    };
+    wait::until(PATIENCE, found).unwrap_or_else(|| panic!("{name} has no day"))
+}
+
+#[test]
+fn the_day_of_the_last_use_is_written_once_a_day_and_not_with_every_request() {
+    let running = Running::start(Fake::new(), |_| {});
+    let folder = Folder::at(running.folder.path());
+    let (one, unused) = (running.token("one", Scope::Read), running.token("unused", Scope::Read));
+    let days = [now().rfc3339(), now().plus_us(1_000_000).rfc3339()].map(|time| time[..10].to_owned());
+    let mut client = running.connect();
+    assert_eq!(client.ask("GET", "/health", Some(&one), b"").status, 200);
+    assert!(days.contains(&day_of(&folder, "one")), "{days:?}");
+    let inode = || fs::metadata(running.path("uses")).unwrap().ino();
+    let before = inode();
+    for _ in 0..100 {
+        assert_eq!(client.ask("GET", "/health", Some(&one), b"").status, 200);
+    }
+    // Written in turn: when another token's day is there, all before it is done.
+    let two = running.token("two", Scope::Work);
+    assert_eq!(inode(), before, "a request of a known day was written");
+    assert_eq!(client.ask("POST", "/workflows", Some(&two), b"").status, 403, "which is a use too");
+    day_of(&folder, "two");
+    assert_ne!(inode(), before);
+    let mode = |name: &str| fs::metadata(running.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("uses"), mode("uses.lock")), (0o600, 0o600));
+    let text = fs::read_to_string(running.path("uses")).unwrap();
+    assert!(
+        !text.contains(&one[5..]) && text.contains(&blake3::hash(one.as_bytes()).to_hex()[..16]),
+        "{text}"
+    );
+    // Another one under the same name has not been used.
+    folder.revoke("unused").unwrap();
+    folder.revoke("two").unwrap();
+    running.token("two", Scope::Read);
+    let tokens = folder.list().unwrap();
+    assert_eq!(tokens.iter().find(|token| token.name == "two").unwrap().last_used(&folder.days()), None);
+    assert_eq!(client.ask("GET", "/health", Some(&unused), b"").status, 401);
+    running.stop();
+}
+
+#[test]
+fn services_that_share_the_folder_keep_each_others_days_and_a_lost_file_is_begun_anew() {
+    let running = Running::start(Fake::new(), |_| {});
+    let folder = Folder::at(running.folder.path());
+    let other = Running::start(Fake::new(), |options| options.folder = running.folder.path().to_owned());
+    let tokens: Vec<_> = (0..10).map(|number| running.token(&format!("t{number}"), Scope::Read)).collect();
+    for (number, token) in tokens.iter().enumerate() {
+        let side = if number % 2 == 0 { &running } else { &other };
+        assert_eq!(side.connect().ask("GET", "/health", Some(token), b"").status, 200);
+    }
+    for number in 0..10 {
+        day_of(&folder, &format!("t{number}"));
+    }
+    for wrong in ["", "{}", "nonsense", "{\"format\": 2, \"days\": {}}"] {
+        fs::write(running.path("uses"), wrong).unwrap();
+        assert_eq!(running.connect().ask("GET", "/health", Some(&tokens[0]), b"").status, 200, "{wrong}");
+        let listed = folder.list().unwrap();
+        assert!(listed.iter().all(|token| token.last_used(&folder.days()).is_none()), "{wrong}");
+        // One that this service has not seen yet.
+        let name = format!("after-{}", wrong.len());
+        let token = running.token(&name, Scope::Read);
+        assert_eq!(running.connect().ask("GET", "/health", Some(&token), b"").status, 200);
+        day_of(&folder, &name);
+    }
+    other.stop();
     running.stop();
 }
