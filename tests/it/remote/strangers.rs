@@ -97,6 +97,7 @@ fn a_stranger_ends_at_a_fixed_moment_whatever_it_sends() {
     // One asks for what needs no token, one shows wrong ones, one sends a head a byte at a time.
     let mut strangers: Vec<_> = (0..3).map(|_| running.connect()).collect();
     strangers[2].send("GET /health/live HTTP/1.1\r\nX: ");
+    until_connected(&running, 4);
     let mut rounds = 0;
     while running.remote().connections() > 1 {
         strangers[0].send(request("GET", "/health/live", None, b""));
