@@ -177,6 +177,15 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Root would make files in a state that the unit could not use.
+    #[error("{} does not belong to {wanted}, whom the service runs as: root does not serve from it", state_dir.display())]
+    // KN0534
+    StateOfAnother {
+        /// The folder of the state.
+        state_dir: PathBuf,
+        /// User and group of the service.
+        wanted: String,
+    },
     /// The service cannot listen.
     #[error(transparent)]
     Api(#[from] api::Error),
@@ -235,6 +244,7 @@ impl Error {
             Self::Found { .. } => 680,
             Self::Save { .. } => 681,
             Self::NotHealthy { .. } => 669,
+            Self::StateOfAnother { .. } => 534,
             Self::Api(error) => return Some(error.code()),
             Self::Engine(error) => return Some(error.code()),
             Self::Store(error) => return Some(error.code()),
@@ -265,6 +275,7 @@ impl Error {
             }
             Self::FileTooLarge { .. } | Self::HistoryTooLarge { .. } => Kind::TooLarge,
             Self::NotVerified { .. } | Self::DamagedCases { .. } => Kind::Corrupt,
+            Self::StateOfAnother { .. } => Kind::Configuration,
             Self::Api(error) => error.kind(),
             Self::Engine(error) => error.kind(),
             Self::Store(error) => error.kind(),
@@ -302,6 +313,9 @@ impl Error {
             ),
             Self::NotVerified { .. } => Some("knhk explain CODE tells of each finding what to do".to_owned()),
             Self::Api(error) => error.hint(),
+            Self::StateOfAnother { .. } => {
+                Some("sudo knhk config fix, then sudo systemctl start knhk".to_owned())
+            }
             Self::NotHealthy { .. } => Some("journalctl -u knhk tells when it began".to_owned()),
             Self::Store(error) => Some(format!("knhk explain {}", error.code())),
             Self::Backup(error) => Some(error.hint()),

@@ -21,6 +21,7 @@ mod kept;
 mod local;
 mod man;
 mod mistakes;
+mod owner;
 mod pages;
 mod performance;
 mod problem;

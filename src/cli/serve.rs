@@ -10,6 +10,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::backup_look::BackupLook;
+use super::owner::{self, Serves};
 use super::reload::Reloader;
 use super::{Context, Error};
 use crate::api::remote::{self, Bound, InUse, Remote};
@@ -60,12 +61,18 @@ pub(super) fn run(context: &Context, _command: &Serve) -> Result<(), Error> {
     // Whatever the service makes is no business of other users, also where no unit says so.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(UMASK));
     let config = &loaded.config;
+    let serves = owner::become_of_service(&context.environment, config)?;
     // Before any thread, so that all inherit it and only the main thread hears signals.
     let signals = block_signals().map_err(Error::system("block signals"))?;
     let clock: Arc<dyn Clock> = Arc::new(BelievingClock::new(SystemClock::new()));
     let metrics = Arc::new(Metrics::new());
     start_log(context, config, &clock, &metrics);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "{}", words::STARTING);
+    match serves {
+        Serves::Caller => {}
+        Serves::Owner(user) => tracing::info!(user, "{}", words::SERVES_AS_OWNER),
+        Serves::Root => tracing::info!("{}", words::SERVES_AS_ROOT),
+    }
     let files = raise_file_limit();
     let running = start(context, &loaded, &clock, &metrics, files)?;
     let (listen, socket) = (config.listen, config.socket.display());

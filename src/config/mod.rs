@@ -30,6 +30,7 @@ pub use fix::{Fixed, FixedFile, How, check, fix};
 pub use keys::{Config, KEYS, Key, Takes};
 pub use layers::{FILE_BYTES_MAX, FOLDER_FILE_COUNT_MAX, Layers, Loaded, Origin, load};
 pub use nearest::nearest;
+pub use places::Account;
 pub use reference::reference;
 pub use reload::{Change, Reloaded, reload};
 pub use value::{CORE_COUNT_MAX, Cores, Rule, Span, TEXT_BYTES_MAX, Value};

@@ -22,17 +22,19 @@ pub(super) const ENTRIES_MAX: usize = 1 << 20;
 
 /// Whose the folders are to be.
 #[derive(Debug, Clone)]
-pub(super) struct Account {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    /// Whether also the group has to be this one.
-    pub(super) is_group_fixed: bool,
+pub struct Account {
+    /// Number of the user.
+    pub uid: u32,
+    /// Number of the group.
+    pub gid: u32,
+    /// Whether the system has an account for the service: then also the group has to be this one.
+    pub is_group_fixed: bool,
 }
 
 impl Account {
     /// Returns the account of the service: on an installed system the one of its own; where `KNHK_CONFIG` names a file,
     /// whoever owns the state, or else whoever asks.
-    fn of(environment: &Environment, config: &Config) -> Self {
+    pub fn of(environment: &Environment, config: &Config) -> Self {
         if environment.config.is_none()
             && let Ok(Some(user)) = User::from_name(SERVICE_USER)
         {
@@ -45,7 +47,7 @@ impl Account {
     }
 
     /// Returns `user:group`, numbers where there is no name.
-    pub(super) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         name_of(self.uid, self.gid)
     }
 

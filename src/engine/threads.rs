@@ -168,9 +168,17 @@ pub fn become_owner(folder: &Path) -> io::Result<()> {
     if !nix::unistd::geteuid().is_root() || metadata.uid() == 0 {
         return Ok(());
     }
+    become_user(metadata.uid(), metadata.gid())
+}
+
+/// Makes a process that root started another user's, for good; it is in no other group than `gid`.
+///
+/// # Errors
+/// The system refuses.
+pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     nix::unistd::setgroups(&[])?;
-    nix::unistd::setgid(nix::unistd::Gid::from_raw(metadata.gid()))?;
-    nix::unistd::setuid(nix::unistd::Uid::from_raw(metadata.uid()))?;
+    nix::unistd::setgid(nix::unistd::Gid::from_raw(gid))?;
+    nix::unistd::setuid(nix::unistd::Uid::from_raw(uid))?;
     Ok(())
 }
 

@@ -40,6 +40,8 @@ macro_rules! words {
 
 words! {
     STARTING: Info, "starting", "The program begins to open its state.";
+    SERVES_AS_OWNER: Info, "root became the owner of the state", "Root started the service by hand: what it makes belongs to the user beside it.";
+    SERVES_AS_ROOT: Info, "root serves: all that is made is root's own", "Root started the service, and the state folder is root's, or is made in a folder of root's.";
     NEW_STORE: Info, "a new store was made", "There was no state yet.";
     OPENING: Info, "the state is being opened", "Opening takes long; fields say how far it is.";
     OPENED_NOTE: Info, "opened the state", "Something about the state as it was found, nothing that needs a person.";

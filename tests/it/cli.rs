@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test may start the thread of its fake service")]
 
 mod cases;
-mod configure;
+pub(crate) mod configure;
 mod local;
 mod pages;
 mod real;

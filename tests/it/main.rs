@@ -29,6 +29,7 @@ mod monitoring;
 mod net;
 mod offline;
 mod orjoin;
+mod ownership;
 mod performance;
 mod reload;
 mod remote;

@@ -443,7 +443,7 @@ fn what_has_no_safe_repair_is_left_and_told() {
 
 /// Runs a script in a file system of its own, where an installed system has its folders, with a user `knhk` and the
 /// binary as `knhk`. `None` where this user may not have one.
-fn on_a_system(script: &str) -> Option<Output> {
+pub(crate) fn on_a_system(script: &str) -> Option<Output> {
     const MAKE: &str = "set -e
         mount -t tmpfs -o mode=0755 none /etc
         printf 'root:x:0:0::/root:/bin/sh\\nknhk:x:4711:4712::/nonexistent:/bin/false\\nann:x:4713:4713::/:/bin/sh\\n' > /etc/passwd
