@@ -86,14 +86,27 @@ removes() {
 check "removed and installed again, it has its case" removes
 
 purge_keeps_state() {
+    in_tree knhk token create --name unit --scope read
     gives 0 dpkg -P knhk
-    has "$said" 'the state stays in /var/lib/knhk' 'not agreed to'
+    has "$said" 'the state stays in /var/lib/knhk' 'not agreed to' 'in /var/lib/knhk-remote stay tokens'
     [ -e "$tree/var/lib/knhk/store" ] && [ ! -e "$tree/etc/knhk" ] && [ ! -e "$tree/var/cache/knhk" ]
     dpkg -i /srv/first.deb
     is_serving
     case_is_there
+    has "$(in_tree knhk token list)" unit
 }
-check "a purge without a terminal keeps the state and says so" purge_keeps_state
+check "a purge without a terminal keeps state and tokens and says so" purge_keeps_state
+
+purge_remote_as_told() {
+    echo 'knhk knhk/purge-remote boolean true' | in_tree debconf-set-selections
+    gives 0 dpkg -P knhk
+    has "$said" 'the state stays in /var/lib/knhk' 'certificate and key in /var/lib/knhk-remote are deleted'
+    [ -e "$tree/var/lib/knhk/store" ] && [ ! -e "$tree/var/lib/knhk-remote/tokens" ]
+    dpkg -i /srv/first.deb
+    is_serving
+    case_is_there
+}
+check "a purge deletes tokens and key when that was agreed to, and the state not with them" purge_remote_as_told
 
 purge_asks() {
     # As at a terminal: the answer no, then yes.

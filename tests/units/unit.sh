@@ -298,7 +298,12 @@ uninstalls() {
 check "uninstalling keeps state, and what is installed then has it" uninstalls
 
 purges() {
-    has "$(install_inside --purge --yes)" '/var/lib/knhk' 'kept: /var/backups/knhk'
+    in_tree knhk token create --name unit --scope read
+    has "$(install_inside --purge --yes)" '/var/lib/knhk' 'kept: /var/backups/knhk' 'kept: /var/lib/knhk-remote with tokens'
+    [ -e "$tree/var/lib/knhk-remote/tokens" ]
+    has "$(install_inside --binary /srv/knhk/knhk)" 'knhk is ready'
+    has "$(install_inside --purge --yes --purge-remote)" '  /var/lib/knhk-remote'
+    [ ! -e "$tree/var/lib/knhk-remote/tokens" ]
     [ ! -e "$tree/var/lib/knhk" ] && [ ! -e "$tree/etc/knhk" ] && [ -d "$tree/var/backups/knhk" ]
     has "$(install_inside --binary /srv/knhk/knhk)" 'knhk is ready'
     same "$(knhk workflow list --quiet)" ""
