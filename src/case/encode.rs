@@ -107,6 +107,22 @@ pub fn events_from_bytes(bytes: &[u8]) -> Result<Vec<Event>, Error> {
     from_bytes(bytes, "events")
 }
 
+/// Returns how many facts a payload holds, as it says itself, without reading them; never more than it has bytes.
+///
+/// # Errors
+/// The bytes are not what was written, or a newer program wrote them.
+pub fn event_count(bytes: &[u8]) -> Result<usize, Error> {
+    const WHAT: &str = "events";
+    let (format, body) = bytes.split_first().ok_or(Error::Bytes { what: WHAT, at: 0 })?;
+    if *format != FORMAT {
+        return Err(Error::Format { what: WHAT, format: *format });
+    }
+    let (count, rest) =
+        postcard::take_from_bytes::<u64>(body).map_err(|_| Error::Bytes { what: WHAT, at: 1 })?;
+    // Each takes a byte at least.
+    usize::try_from(count).ok().filter(|count| *count <= rest.len()).ok_or(Error::Bytes { what: WHAT, at: 1 })
+}
+
 /// Returns a row as it is stored.
 pub fn row_to_bytes<R: Row>(row: &R) -> Vec<u8> {
     to_bytes(row)

@@ -204,6 +204,8 @@ pub(super) static PAGES: &[(u16, &str)] = &[
     (532, include_str!("../../docs/errors/KN0532.md")),
     (533, include_str!("../../docs/errors/KN0533.md")),
     (534, include_str!("../../docs/errors/KN0534.md")),
+    (535, include_str!("../../docs/errors/KN0535.md")),
+    (536, include_str!("../../docs/errors/KN0536.md")),
     (540, include_str!("../../docs/errors/KN0540.md")),
     (550, include_str!("../../docs/errors/KN0550.md")),
     (551, include_str!("../../docs/errors/KN0551.md")),

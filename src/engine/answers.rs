@@ -13,6 +13,7 @@ use crate::case::{self, view};
 use crate::error::{Code, Kind};
 use crate::id::{ItemId, Time};
 use crate::net::Workflow;
+use crate::store::NotUnpacked;
 
 /// Where an item stood before a command, because afterwards it may be gone.
 #[derive(Debug, Clone)]
@@ -245,6 +246,22 @@ pub(super) fn old_format(found: u32) -> Refusal {
 pub(super) fn not_restorable(reason: &str) -> Refusal {
     let message = format!("the case cannot be restored: {reason}");
     refuse(335, Kind::Unacceptable, message, "try an older backup; `knhk state verify` checks the archives")
+}
+
+/// Returns why something was not unpacked; `damaged` says what that means where it is not what was packed.
+pub(super) fn not_unpacked(reason: NotUnpacked, damaged: fn(&str) -> Refusal) -> Refusal {
+    match reason {
+        NotUnpacked::Damaged(reason) => damaged(&reason),
+        NotUnpacked::TooMuch { limit_bytes } => {
+            let message = format!("the history of the case unpacks to more than {limit_bytes} bytes");
+            let hint = "a case of that size comes back with the whole state: knhk backup restore FILE";
+            refuse(535, Kind::TooLarge, message, hint)
+        }
+        NotUnpacked::Busy => {
+            let message = "too much is being unpacked at once".to_owned();
+            refuse(536, Kind::Busy, message, "ask again in a moment, and fewer at a time")
+        }
+    }
 }
 
 /// Returns that there is nothing to restore.

@@ -40,6 +40,7 @@ pub mod threads;
 pub mod ticket;
 pub mod traced;
 pub mod turn;
+pub mod unpacking;
 pub mod writer;
 
 pub use locked::advise;

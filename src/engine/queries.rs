@@ -25,7 +25,7 @@ use crate::case::view;
 use crate::error::{Code, Kind};
 use crate::id::{CaseId, ItemId, Partition, SpecNumber, Time};
 use crate::net::orjoin;
-use crate::store::{self, Disk, Follower, JournalReader, Table, Tables};
+use crate::store::{self, Disk, Follower, JournalReader, NotUnpacked, Table, Tables};
 pub use archived::entries;
 
 /// Most rows that one page of a list looks at; a page that ends there is short and says where to go on.
@@ -456,7 +456,7 @@ pub fn history<D: Disk>(
         }
         Ok(true)
     });
-    visited.map_err(|reason| answers::unreadable(&reason))?;
+    visited.map_err(|reason| answers::not_unpacked(reason, answers::unreadable))?;
     no_room.map_or(Ok(page_of), |full| Err(answers::no_room(full, room)))
 }
 
@@ -551,7 +551,8 @@ pub fn answer_at<D: Disk>(
     earlier: &Earlier,
     room: &Room,
 ) -> Result<Answer, Refusal> {
-    fold_to(journal, registry, earlier, room).map_err(|reason| answers::unreadable(&reason))
+    let folded = fold_to(journal, registry, earlier, room);
+    folded.map_err(|reason| answers::not_unpacked(reason, answers::unreadable))
 }
 
 fn fold_to<D: Disk>(
@@ -559,7 +560,7 @@ fn fold_to<D: Disk>(
     registry: &Registry,
     earlier: &Earlier,
     room: &Room,
-) -> Result<Answer, String> {
+) -> Result<Answer, NotUnpacked> {
     let Earlier { row, archived } = earlier;
     let last = match archived {
         Some(last) => *last,
@@ -577,13 +578,13 @@ fn fold_to<D: Disk>(
         Ok(!is_found)
     })?;
     if !is_found || past.case.row.is_none() {
-        return Err(format!("journal entry {} is missing", row.n));
+        return Err(format!("journal entry {} is missing", row.n).into());
     }
     let spec = registry.get(past.case.existing().spec).ok_or("its specification is not registered")?;
     let (workflow, version) = (&spec.workflow, spec.version);
     let left = answers::Left { case: &past.case, workflow, version, tokens: answers::marking_in_row };
     let answer = answers::answer(&left, row.act, place.as_ref(), (&past.last.1, past.last.0), room);
-    answer.ok_or_else(|| format!("journal entry {} is about a work item that never was", row.n))
+    answer.ok_or_else(|| format!("journal entry {} is about a work item that never was", row.n).into())
 }
 
 fn known(

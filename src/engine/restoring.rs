@@ -24,10 +24,15 @@ use super::ticket::ticket;
 use super::turn::{self, Rows};
 use crate::case::row::Link;
 use crate::id::{CaseId, SpecNumber, Time};
-use crate::store::{self, Before, CaseHistory, Disk, Entry, FORMAT, Follower, JournalReader, Tables};
+use crate::store::{
+    self, Before, CaseHistory, Disk, Entry, FORMAT, Follower, JournalReader, NotUnpacked, Tables, Unpacking,
+};
 
 /// Most histories that lie within each other in one that comes back: an archive of it takes one more.
 const DEPTH_MAX: usize = past::RESTORED_DEPTH_MAX / 2;
+
+/// Bytes of memory that the end of an entry takes in a list that grows.
+const LINK_BYTES: usize = 2 * size_of::<Link>();
 
 /// Registers the source of a specification.
 pub(super) type Register<'a> = dyn Fn(&[u8]) -> Result<(), Refusal> + 'a;
@@ -39,6 +44,8 @@ pub struct Given {
     pub history: CaseHistory,
     /// In words.
     pub from: String,
+    /// What counts the bytes that it takes, and those that are unpacked out of it.
+    pub unpacking: Unpacking,
 }
 
 /// What it comes back to.
@@ -72,13 +79,13 @@ pub(super) fn restore<D: Disk, T: Tables>(
     let RestoreOrder { case, history, from, is_forced } = order;
     let follower = || shared.read(deadline_in_us(limit_us));
     let given = if let Some(packed) = history {
-        unpack(case, &packed, from)?
+        unpack(case, &packed, from, shared.reader.unpacking())?
     } else {
         let found = queries::find(&*follower()?, case).map_err(|reason| answers::unreadable(&reason))?;
         of_archive(&shared.reader, case, &found)?
     };
-    let given = with_specification(&*follower()?, given)?;
-    let source = registration_of(&given.history)?;
+    let mut given = with_specification(&*follower()?, given)?;
+    let source = registration_of(&given.history, &mut given.unpacking)?;
     if !is_registered(&shared.registry, &source) {
         register(&source.source)?;
     }
@@ -106,13 +113,17 @@ pub(super) fn restore<D: Disk, T: Tables>(
     }
 }
 
-fn unpack(case: CaseId, packed: &[u8], from: String) -> Result<Given, Refusal> {
-    let history = CaseHistory::unpack(packed).map_err(|reason| answers::not_restorable(&reason))?;
+fn unpack(case: CaseId, packed: &[u8], from: String, mut unpacking: Unpacking) -> Result<Given, Refusal> {
+    let history = unpacking.history(packed).map_err(not_restorable)?;
     if history.case == case {
-        Ok(Given { history, from })
+        Ok(Given { history, from, unpacking })
     } else {
         Err(answers::not_restorable(&format!("it is the history of case {}", history.case)))
     }
+}
+
+fn not_restorable(reason: NotUnpacked) -> Refusal {
+    answers::not_unpacked(reason, answers::not_restorable)
 }
 
 /// Reads what the archive of a case has, or history where that is all there is.
@@ -126,15 +137,16 @@ pub fn of_archive<D: Disk>(reader: &JournalReader<D>, case: CaseId, found: &Foun
         Found::Nothing => return Err(answers::refusal(&crate::case::Error::NoCase)),
     };
     let last = archived_end(reader, case, row)?;
-    let read = archive_of(reader, case, row.fact.id(), last).or_else(|reason| {
+    let mut unpacking = reader.unpacking();
+    let read = archive_of(reader, case, row.fact.id(), last, &mut unpacking).or_else(|reason| {
         let link = Link { n: last.n, hash: last.hash };
         history_of(reader, case, link).ok().flatten().ok_or(reason)
     });
-    let mut history = read.map_err(|reason| answers::unreadable(&reason))?;
+    let mut history = read.map_err(|reason| answers::not_unpacked(reason, answers::unreadable))?;
     if history.specifications.is_empty() {
         history.specifications = vec![(row.fact.spec.0, Vec::new())];
     }
-    Ok(Given { history, from: format!("archive {}", row.fact.id()) })
+    Ok(Given { history, from: format!("archive {}", row.fact.id()), unpacking })
 }
 
 /// Adds the rows of specifications that are only named, which are those of this store.
@@ -159,14 +171,14 @@ pub fn prepare<D: Disk, T: Tables>(
     given: Given,
     is_forced: bool,
 ) -> Result<Coming, Refusal> {
-    let Given { history, from } = given;
+    let Given { history, from, mut unpacking } = given;
     let case = history.case;
     let found = queries::find(here.follower, case).map_err(|reason| answers::unreadable(&reason))?;
     history.check().map_err(|reason| answers::not_restorable(&reason))?;
-    let ends = links(&history).map_err(|reason| answers::not_restorable(&reason))?;
-    let now = compare(here, &found, case, &ends, is_forced)?;
-    let past = Past::of(&history).map_err(|reason| answers::not_restorable(&reason))?;
-    let registered = registered(here, &registration_of(&history)?)?;
+    let ends = links(&history, &mut unpacking).map_err(not_restorable)?;
+    let now = compare(here, (&found, case), &ends, is_forced, &mut unpacking)?;
+    let past = Past::of(&history, &mut unpacking).map_err(not_restorable)?;
+    let registered = registered(here, &registration_of(&history, &mut unpacking)?)?;
     let business = check_ids(here, &past, &found)?;
     let fact = fact(here, history, registered.number, from)?;
     check_rows(past, &registered)?;
@@ -174,13 +186,14 @@ pub fn prepare<D: Disk, T: Tables>(
 }
 
 /// Returns the end of each of its entries, those within it before.
-fn links(history: &CaseHistory) -> Result<Vec<Link>, String> {
+fn links(history: &CaseHistory, unpacking: &mut Unpacking) -> Result<Vec<Link>, NotUnpacked> {
     let mut ends = Vec::new();
-    past::each_up_to(history, DEPTH_MAX, &mut |entry| {
+    past::each_up_to(history, DEPTH_MAX, unpacking, &mut |entry, unpacking| {
+        unpacking.take(LINK_BYTES)?;
         ends.push(link(entry.link()));
         Ok(true)
     })?;
-    if ends.is_empty() { Err("it has no entries".to_owned()) } else { Ok(ends) }
+    if ends.is_empty() { Err("it has no entries".into()) } else { Ok(ends) }
 }
 
 fn link(link: store::Link) -> Link {
@@ -190,10 +203,10 @@ fn link(link: store::Link) -> Link {
 /// Compares with what there is of the case; returns its newest entry.
 fn compare<D: Disk, T: Tables>(
     here: &Here<'_, D, T>,
-    found: &Found,
-    case: CaseId,
+    (found, case): (&Found, CaseId),
     ends: &[Link],
     is_forced: bool,
+    unpacking: &mut Unpacking,
 ) -> Result<Link, Refusal> {
     let last = ends.last().copied().unwrap_or_default();
     let (now, known) = match found {
@@ -201,7 +214,8 @@ fn compare<D: Disk, T: Tables>(
         Found::Rows(rows) => (rows.case.last, rows.case.last),
         Found::Archived(row) => (row.last, link(archived_end(here.reader, case, row)?)),
     };
-    if matches!(found, Found::Rows(_)) && (known == last || is_restored_from(here, case, known, last)?) {
+    let mut is_here = || Ok(known == last || is_restored_from(here, case, known, last, unpacking)?);
+    if matches!(found, Found::Rows(_)) && is_here()? {
         return Err(answers::nothing_to_restore("the case is here as it is there"));
     }
     if ends.contains(&known) || is_forced { Ok(now) } else { Err(answers::newer_here()) }
@@ -213,6 +227,7 @@ fn is_restored_from<D: Disk, T: Tables>(
     case: CaseId,
     newest: Link,
     end: Link,
+    unpacking: &mut Unpacking,
 ) -> Result<bool, Refusal> {
     let entry = here.reader.entry(case.partition(), case.0, newest.n);
     let Some(entry) = entry.map_err(|error| answers::of_store(&error))? else { return Ok(false) };
@@ -221,7 +236,10 @@ fn is_restored_from<D: Disk, T: Tables>(
     }
     let record = Record::decode(&entry.payload).map_err(|reason| answers::unreadable(&reason))?;
     let Body::Restored(fact) = record.body else { return Ok(false) };
-    let history = fact.history().map_err(|reason| answers::unreadable(&reason))?;
+    let before = unpacking.bytes();
+    let history = unpacking.history(&fact.packed);
+    let history = history.map_err(|reason| answers::not_unpacked(reason, answers::unreadable))?;
+    unpacking.give_back_to(before);
     Ok(history.check().is_ok_and(|last| link(last) == end))
 }
 
@@ -238,8 +256,8 @@ fn archived_end<D: Disk>(
 }
 
 /// Returns the specification that a case runs, as it is given.
-fn registration_of(history: &CaseHistory) -> Result<Registration, Refusal> {
-    let past = Past::of(history).map_err(|reason| answers::not_restorable(&reason))?;
+fn registration_of(history: &CaseHistory, unpacking: &mut Unpacking) -> Result<Registration, Refusal> {
+    let past = Past::of(history, unpacking).map_err(not_restorable)?;
     let row = past.case.row.as_ref().ok_or_else(|| answers::not_restorable("it does not begin a case"))?;
     let given = history.specifications.iter().find(|(number, _)| *number == row.spec.0);
     let given =

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::Options;
 use super::answers;
+use super::budget::Budget;
 use super::clock::{Clock, JUMP_LASTS_US, Skew, until};
 use super::keeping::Asked;
 use super::registry::Registry;
@@ -19,6 +20,7 @@ use super::room::Answers;
 use super::service::Refusal;
 use super::shard::{Bounds, Held};
 use super::ticket;
+use super::unpacking::{self, UNPACKED_BYTES_TOGETHER_MAX};
 use super::writer::JournalState;
 use crate::id::Time;
 use crate::store::{CHECKPOINT_CHANGED_BYTES, Disk, DiskFile, Follower, JournalReader, Tables};
@@ -261,6 +263,8 @@ pub struct Shared<D: Disk, T: Tables> {
     pub journal: Arc<JournalState>,
     /// Reads durable frames.
     pub reader: JournalReader<D>,
+    /// Bytes that all requests unpack together, of what [`Self::reader`] reads and clients give.
+    pub unpacked: Arc<Budget>,
     /// The shards' inboxes, by shard.
     pub inboxes: Vec<Inbox>,
     /// Where questions go, with the number of the shard that asks.
@@ -304,7 +308,10 @@ impl<D: Disk, T: Tables> Shared<D, T> {
     ) -> Self {
         let folded = Mutex::new(follower.seq());
         let answers = Answers::new(options.answers);
+        let unpacked = Budget::new(UNPACKED_BYTES_TOGETHER_MAX);
+        let reader = reader.within(Arc::new(unpacking::Shared(Arc::clone(&unpacked))));
         Self {
+            unpacked,
             clock,
             registry,
             metrics,

@@ -30,6 +30,8 @@ pub const ARCHIVE_BYTES: usize = 64 * 1024 * 1024;
 pub const ARCHIVED_CASE_BYTES_MAX: usize = ROW_VALUE_BYTES_MAX;
 /// Archive files that are kept open.
 const OPEN_COUNT_MAX: usize = 8;
+/// How often the bytes of a case are in memory while it is read.
+const CASE_COPIES: usize = 3;
 /// First byte of the key of a specification's row.
 const SPECIFICATION: u8 = 0;
 /// First byte of the key of a case's row.
@@ -195,6 +197,11 @@ impl<F: DiskFile> Archive<F> {
         Ok(Some(history))
     }
 
+    /// Returns how many bytes of memory it takes to read a case, at most: the block of rows, the row and its entries.
+    pub(super) fn case_bytes(&self, case: CaseId) -> Result<usize, Error> {
+        Ok(self.sealed.unpacked_bytes(&case_key(case))?.saturating_mul(CASE_COPIES))
+    }
+
     /// Visits the ids of all cases with where the chain of each ends, until `visit` returns false.
     pub(super) fn each(&self, visit: &mut dyn FnMut(CaseId, Link) -> bool) -> Result<(), Error> {
         self.sealed.scan(&[CASE], &mut |key, rows| {
@@ -255,6 +262,11 @@ impl<D: Disk> Archives<D> {
             Err(error) if super::shelf::is_gone(&error) => Err(missing()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Returns how many bytes of memory [`Self::case`] takes, at most; 0 where it fails.
+    pub(super) fn case_bytes(&self, disk: &D, id: ArchiveId, case: CaseId) -> usize {
+        self.open(disk, id).and_then(|archive| archive.case_bytes(case)).unwrap_or_default()
     }
 
     fn open(&self, disk: &D, id: ArchiveId) -> Result<Arc<Archive<D::File>>, Error> {

@@ -49,6 +49,7 @@ mod segment;
 mod shelf;
 mod snapshot;
 mod tables;
+mod unpacking;
 mod verify;
 
 #[cfg(test)]
@@ -79,7 +80,7 @@ pub use look::{Looked, ReadTables, exists, look, look_before_damage};
 pub use marker::Marker;
 pub use mem::MemTables;
 pub use open::{OpenReport, Opened, Progress, Start, Work, open};
-pub use past::{CASE_HISTORY_BYTES_MAX, CaseHistory, packed_bytes};
+pub use past::{CASE_HISTORY_BYTES_MAX, CaseHistory, memory_bytes, packed_bytes};
 pub use reader::JournalReader;
 pub use recall::recall;
 pub use repair::{Act, RepairReport, repair};
@@ -89,6 +90,7 @@ pub use tables::{
     Change, Changes, Compacted, Counted, KEY_BYTES_MAX, Meta, Scrubbed, Sum, Sums, TABLE_COUNT_MAX, Table,
     Tables, VALUE_BYTES_MAX, Visit, VisitRow,
 };
+pub use unpacking::{Held, NotUnpacked, Room, UNPACKED_BYTES_MAX, Unpacking};
 pub use verify::{Level, PASS_ROWS, Part, VerifyReport, verify, walk};
 
 /// What a store is told by the configuration.

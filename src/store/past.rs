@@ -4,8 +4,15 @@
 //! written down, it follows from what the entries say, and only the hash that it comes to is. docs/reference/store.md has
 //! the layout.
 
+use std::io::{self, BufReader, Read, Write};
+
+use zstd::stream::read::Decoder;
+use zstd::stream::write::Encoder;
+
 use super::bytes::{Fields, length_u32};
 use super::entry::{Entry, Link};
+use super::frame::FRAME_BYTES_MAX;
+use super::unpacking::{NotUnpacked, Unpacking};
 use crate::id::{CaseId, PARTITION_COUNT, Partition};
 
 /// Most bytes that a packed case may have when it is unpacked.
@@ -16,6 +23,12 @@ const FORMAT: u32 = 1;
 const HEAD_BYTES: usize = 8 + 4 + 8;
 const CHECKSUM_BYTES: usize = 4;
 const COMPRESSION_LEVEL: i32 = 3;
+/// Farthest back that what is compressed may refer, as a power of two: the level above refers 2 MiB back at most.
+const WINDOW_LOG_MAX: u32 = 23;
+/// What stands before the entries: partition, case, and both ends of the chain.
+const ROWS_HEAD_BYTES: usize = 2 + 8 + 2 * (8 + 16);
+/// Bytes of memory that an entry takes beside what it says, with the room that a list of them grows into.
+const ENTRY_BYTES: usize = 2 * size_of::<Entry>();
 
 /// All that happened in one case.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,47 +66,60 @@ impl CaseHistory {
     /// # Errors
     /// The entries are no chain, or there is more than [`CASE_HISTORY_BYTES_MAX`]; says which.
     pub fn pack(&self) -> Result<Vec<u8>, String> {
-        let rows = self.rows()?;
-        if rows.len() > CASE_HISTORY_BYTES_MAX {
-            let (found, limit) = (rows.len(), CASE_HISTORY_BYTES_MAX);
-            return Err(format!("its history takes {found} bytes, more than the limit of {limit}"));
+        let end = self.check()?;
+        let length = self.rows_bytes();
+        if length > CASE_HISTORY_BYTES_MAX {
+            let limit = CASE_HISTORY_BYTES_MAX;
+            return Err(format!("its history takes {length} bytes, more than the limit of {limit}"));
         }
         let mut out = KIND.to_vec();
         out.extend_from_slice(&FORMAT.to_le_bytes());
-        out.extend_from_slice(&(rows.len() as u64).to_le_bytes());
-        let packed = zstd::bulk::compress(&rows, COMPRESSION_LEVEL);
-        out.extend_from_slice(&packed.map_err(|error| format!("it cannot be compressed: {error}"))?);
+        out.extend_from_slice(&(length as u64).to_le_bytes());
+        // Piece by piece: it may be long, and is in memory already.
+        let packed = Encoder::new(out, COMPRESSION_LEVEL).and_then(|mut encoder| {
+            encoder.set_pledged_src_size(Some(length as u64))?;
+            self.write_rows(end, &mut encoder)?;
+            encoder.finish()
+        });
+        let mut out = packed.map_err(|error| format!("it cannot be compressed: {error}"))?;
         let checksum = crc32c::crc32c(&out);
         out.extend_from_slice(&checksum.to_le_bytes());
         Ok(out)
     }
 
-    /// Reads what [`CaseHistory::pack`] returned; the chain is checked.
+    /// Reads what [`CaseHistory::pack`] returned; the chain is checked. For what was taken in before: what a stranger gives
+    /// is unpacked by [`Unpacking::history`].
     ///
     /// # Errors
     /// The bytes are damaged, of another format, or too many; says which.
     pub fn unpack(bytes: &[u8]) -> Result<Self, String> {
+        Ok(Self::unpack_within(bytes, &mut Unpacking::known())?)
+    }
+
+    /// Reads what [`CaseHistory::pack`] returned, and takes the bytes of `unpacking` for each piece before it is unpacked.
+    pub(super) fn unpack_within(bytes: &[u8], unpacking: &mut Unpacking) -> Result<Self, NotUnpacked> {
         let (covered, checksum) = bytes.split_last_chunk::<CHECKSUM_BYTES>().ok_or("it is cut short")?;
         if covered.len() < HEAD_BYTES || covered[..8] != *KIND {
-            return Err("this is not the history of a case".to_owned());
+            return Err("this is not the history of a case".into());
         }
         if crc32c::crc32c(covered).to_le_bytes() != *checksum {
-            return Err("it fails its checksum".to_owned());
+            return Err("it fails its checksum".into());
         }
         let mut head = Fields::new(&covered[8..HEAD_BYTES]);
         let (format, length) = head.u32().zip(head.u64()).ok_or("it is cut short")?;
         if format != FORMAT {
-            return Err(format!("it has format {format}, and this release reads format {FORMAT}"));
+            return Err(format!("it has format {format}, and this release reads format {FORMAT}").into());
         }
         let length = usize::try_from(length).ok().filter(|length| *length <= CASE_HISTORY_BYTES_MAX);
-        let length =
-            length.ok_or_else(|| format!("it has more bytes than the limit of {CASE_HISTORY_BYTES_MAX}"))?;
-        let rows = zstd::bulk::decompress(&covered[HEAD_BYTES..], length);
-        let rows = rows.map_err(|error| format!("it cannot be unpacked: {error}"))?;
-        if rows.len() != length {
-            return Err("it has another length than it says".to_owned());
-        }
-        Self::of_rows(&rows)
+        let length = length.ok_or(NotUnpacked::TooMuch { limit_bytes: CASE_HISTORY_BYTES_MAX })?;
+        Packed::new(&covered[HEAD_BYTES..], length, unpacking)?.read()
+    }
+
+    /// Returns how many bytes [`Self::rows`] has.
+    fn rows_bytes(&self) -> usize {
+        let entries = self.entries.iter().map(|entry| 8 + 4 + entry.payload.len());
+        let specifications = self.specifications.iter().map(|(_, row)| 4 + 4 + row.len());
+        ROWS_HEAD_BYTES + 4 + entries.sum::<usize>() + 4 + specifications.sum::<usize>()
     }
 
     /// Returns it in one piece, as archives hold it.
@@ -102,24 +128,31 @@ impl CaseHistory {
     /// The entries are no chain; says which is not.
     pub(super) fn rows(&self) -> Result<Vec<u8>, String> {
         let end = self.check()?;
-        let mut rows = self.case.partition().0.to_le_bytes().to_vec();
-        rows.extend_from_slice(&self.case.0.to_le_bytes());
+        let mut rows = Vec::with_capacity(self.rows_bytes());
+        self.write_rows(end, &mut rows).map_err(|error| error.to_string())?;
+        Ok(rows)
+    }
+
+    /// Writes [`Self::rows`], of which the chain ends there.
+    fn write_rows(&self, end: Link, out: &mut impl Write) -> io::Result<()> {
+        out.write_all(&self.case.partition().0.to_le_bytes())?;
+        out.write_all(&self.case.0.to_le_bytes())?;
         let first = self.entries.first().map_or_else(Link::default, |first| first.previous);
         for link in [first, end] {
-            rows.extend_from_slice(&link.n.to_le_bytes());
-            rows.extend_from_slice(&link.hash);
+            out.write_all(&link.n.to_le_bytes())?;
+            out.write_all(&link.hash)?;
         }
-        rows.extend_from_slice(&length_u32(self.entries.len()).to_le_bytes());
+        out.write_all(&length_u32(self.entries.len()).to_le_bytes())?;
         for entry in &self.entries {
-            rows.extend_from_slice(&entry.n.to_le_bytes());
-            put_bytes(&mut rows, &entry.payload);
+            out.write_all(&entry.n.to_le_bytes())?;
+            put_bytes(out, &entry.payload)?;
         }
-        rows.extend_from_slice(&length_u32(self.specifications.len()).to_le_bytes());
+        out.write_all(&length_u32(self.specifications.len()).to_le_bytes())?;
         for (number, row) in &self.specifications {
-            rows.extend_from_slice(&number.to_le_bytes());
-            put_bytes(&mut rows, row);
+            out.write_all(&number.to_le_bytes())?;
+            put_bytes(out, row)?;
         }
-        Ok(rows)
+        Ok(())
     }
 
     /// Reads what [`CaseHistory::rows`] returned; the chain is checked.
@@ -142,9 +175,16 @@ pub fn packed_bytes(histories: &[CaseHistory]) -> u64 {
     zstd::bulk::compress(&rows, COMPRESSION_LEVEL).map_or(0, |packed| packed.len() as u64)
 }
 
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend_from_slice(&length_u32(bytes.len()).to_le_bytes());
-    out.extend_from_slice(bytes);
+/// Returns how many bytes of memory a history takes.
+pub fn memory_bytes(history: &CaseHistory) -> usize {
+    let entries = history.entries.iter().map(|entry| ENTRY_BYTES + entry.payload.len());
+    let specifications = history.specifications.iter().map(|(_, row)| ENTRY_BYTES + row.len());
+    entries.sum::<usize>() + specifications.sum::<usize>()
+}
+
+fn put_bytes(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    out.write_all(&length_u32(bytes.len()).to_le_bytes())?;
+    out.write_all(bytes)
 }
 
 fn take_bytes(fields: &mut Fields<'_>) -> Option<Vec<u8>> {
@@ -176,6 +216,96 @@ fn read(rows: &[u8]) -> Option<(CaseHistory, Link)> {
         specifications.push((fields.u32()?, take_bytes(&mut fields)?));
     }
     (fields.left() == 0).then_some((CaseHistory { case, entries, specifications }, end))
+}
+
+/// What is packed, as it is unpacked.
+struct Packed<'a> {
+    decoder: Decoder<'static, BufReader<&'a [u8]>>,
+    /// Bytes that are still to come, by what it says itself.
+    left: usize,
+    unpacking: &'a mut Unpacking,
+}
+
+impl<'a> Packed<'a> {
+    fn new(packed: &'a [u8], length: usize, unpacking: &'a mut Unpacking) -> Result<Self, NotUnpacked> {
+        let broken = |error: io::Error| format!("it cannot be unpacked: {error}");
+        let mut decoder = Decoder::new(packed).map_err(broken)?;
+        decoder.window_log_max(WINDOW_LOG_MAX).map_err(broken)?;
+        Ok(Self { decoder, left: length, unpacking })
+    }
+
+    fn read(mut self) -> Result<CaseHistory, NotUnpacked> {
+        let (partition, case) = (Partition(u16::from_le_bytes(self.array()?)), CaseId(self.u64()?));
+        if partition.index() >= PARTITION_COUNT || case.partition() != partition {
+            return Err("its rows cannot be read".into());
+        }
+        let (mut previous, end) = (self.link()?, self.link()?);
+        let mut entries = Vec::new();
+        for _ in 0..self.u32()? {
+            let n = self.u64()?;
+            let entry = Entry::new(partition, n, case.0, previous, self.bytes()?);
+            previous = entry.link();
+            entries.push(entry);
+        }
+        let mut specifications = Vec::new();
+        for _ in 0..self.u32()? {
+            specifications.push((self.u32()?, self.bytes()?));
+        }
+        let mut behind = [0];
+        let more =
+            self.decoder.read(&mut behind).map_err(|error| format!("it cannot be unpacked: {error}"))?;
+        if self.left > 0 || more > 0 {
+            return Err("it has another length than it says".into());
+        }
+        let history = CaseHistory { case, entries, specifications };
+        if history.check()? == end {
+            Ok(history)
+        } else {
+            Err("its entries do not come to the hash that it says".into())
+        }
+    }
+
+    fn fill(&mut self, into: &mut [u8]) -> Result<(), NotUnpacked> {
+        self.left = self.left.checked_sub(into.len()).ok_or("its rows cannot be read")?;
+        let read = self.decoder.read_exact(into);
+        Ok(read.map_err(|error| format!("it cannot be unpacked: {error}"))?)
+    }
+
+    fn array<const COUNT: usize>(&mut self) -> Result<[u8; COUNT], NotUnpacked> {
+        let mut array = [0; COUNT];
+        self.fill(&mut array)?;
+        Ok(array)
+    }
+
+    fn u32(&mut self) -> Result<u32, NotUnpacked> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64, NotUnpacked> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn link(&mut self) -> Result<Link, NotUnpacked> {
+        Ok(Link { n: self.u64()?, hash: self.array()? })
+    }
+
+    /// Reads bytes with their length before them, which is believed as far as a frame goes.
+    fn bytes(&mut self) -> Result<Vec<u8>, NotUnpacked> {
+        let length = self.u32()? as usize;
+        if length > FRAME_BYTES_MAX {
+            return Err(format!("an entry of {length} bytes is longer than any frame").into());
+        }
+        self.unpacking.take(ENTRY_BYTES + length)?;
+        self.left = self.left.checked_sub(length).ok_or("its rows cannot be read")?;
+        // In one piece, so that nothing is left of smaller ones; it is touched only as far as bytes come.
+        let mut bytes = Vec::with_capacity(length);
+        let read = (&mut self.decoder).take(length as u64).read_to_end(&mut bytes);
+        read.map_err(|error| format!("it cannot be unpacked: {error}"))?;
+        if bytes.len() < length {
+            return Err("it has another length than it says".into());
+        }
+        Ok(bytes)
+    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use super::past::CaseHistory;
 use super::sealed::Moment;
 use super::segment::{End, Segment, Step, Walk, read_frame, readable};
 use super::shelf::{Shelf, is_gone};
+use super::unpacking::{Room, UNPACKED_BYTES_MAX, Unpacking};
 use crate::id::{CaseId, Partition, Time};
 
 /// Segments whose index is kept besides that of the head. An index holds some 50 bytes for each group of entries.
@@ -129,11 +130,13 @@ pub struct JournalReader<D: Disk> {
     pub(super) shared: Arc<Shared<D>>,
     /// Frames that were read before, if any are kept.
     kept: Option<Arc<Mutex<KeptFrames>>>,
+    /// Bounds what all who read unpack together.
+    room: Option<Arc<dyn Room>>,
 }
 
 impl<D: Disk> Clone for JournalReader<D> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), kept: self.kept.clone() }
+        Self { shared: Arc::clone(&self.shared), kept: self.kept.clone(), room: self.room.clone() }
     }
 }
 
@@ -147,14 +150,14 @@ struct Part {
 
 impl<D: Disk> JournalReader<D> {
     pub(super) fn new(shared: Arc<Shared<D>>) -> Self {
-        Self { shared, kept: None }
+        Self { shared, kept: None, room: None }
     }
 
     /// Returns a reader that keeps frames which it has read, for one who looks up many entries at a time. It does not see
     /// what becomes of them on the disk after that.
     #[must_use]
     pub fn keeping(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), kept: Some(Arc::default()) }
+        Self { shared: Arc::clone(&self.shared), kept: Some(Arc::default()), room: self.room.clone() }
     }
 
     /// Returns the number of the last durable frame.
@@ -285,6 +288,25 @@ impl<D: Disk> JournalReader<D> {
     /// The file is missing or damaged, or the case is not in it.
     pub fn archived(&self, id: ArchiveId, case: CaseId) -> Result<CaseHistory, Error> {
         self.shared.archives.case(&self.shared.disk, id, case)
+    }
+
+    /// Returns how many bytes of memory [`Self::archived`] takes, at most; 0 where it fails.
+    pub fn archived_bytes(&self, id: ArchiveId, case: CaseId) -> usize {
+        self.shared.archives.case_bytes(&self.shared.disk, id, case)
+    }
+
+    /// Returns what counts the bytes that one request unpacks of what is read here.
+    pub fn unpacking(&self) -> Unpacking {
+        match &self.room {
+            Some(room) => Unpacking::within(UNPACKED_BYTES_MAX, &**room),
+            None => Unpacking::alone(UNPACKED_BYTES_MAX),
+        }
+    }
+
+    /// Returns this reader with a bound on what all requests unpack together.
+    #[must_use]
+    pub fn within(self, room: Arc<dyn Room>) -> Self {
+        Self { room: Some(room), ..self }
     }
 
     /// Takes an archive file away of which nothing in the journal speaks, and never will.

@@ -396,6 +396,17 @@ impl<F: DiskFile> Sealed<F> {
         Ok(found)
     }
 
+    /// Returns how many bytes are unpacked to find a key: those of a block of rows, as its head says.
+    pub(super) fn unpacked_bytes(&self, key: &[u8]) -> Result<usize, Error> {
+        let Some(block) = self.block_of(key) else { return Ok(0) };
+        let mut head = [0; BLOCK_HEAD_BYTES];
+        read_exactly(&self.file, &self.path, self.offset_of(block), &mut head)?;
+        let mut fields = Fields::new(&head);
+        let raw_bytes = fields.u32().and_then(|_| fields.u32()).unwrap_or_default() as usize;
+        // What says more is refused when it is read.
+        Ok(raw_bytes.min(BLOCK_BYTES_MAX))
+    }
+
     /// Visits rows in the order of their keys from `from` on, until `visit` returns false or fails.
     pub(super) fn scan(&self, from: &[u8], visit: &mut VisitRow<'_>) -> Result<(), Error> {
         let mut unpacker = Unpacker::new(&self.path)?;

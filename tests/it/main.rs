@@ -40,3 +40,4 @@ mod store;
 mod support;
 mod tidy;
 mod traces;
+mod unpacking;

@@ -11,7 +11,7 @@ use crate::engine::past::Past;
 use crate::engine::record::{Archived, Restored};
 use crate::engine::tables::{self, ArchivedRow};
 use crate::id::{CaseId, Time};
-use crate::store::{Entry, Is, Rows, Table};
+use crate::store::{Entry, Is, Rows, Table, Unpacking};
 
 /// Takes a case out of the live store.
 pub(super) fn archive(rows: &mut Rows<'_>, at: Time, entry: &Entry, fact: &Archived) -> Result<(), String> {
@@ -28,7 +28,7 @@ pub(super) fn archive(rows: &mut Rows<'_>, at: Time, entry: &Entry, fact: &Archi
 pub(super) fn restore(rows: &mut Rows<'_>, entry: &Entry, fact: &Restored) -> Result<(), String> {
     let id = CaseId(entry.subject);
     let mut counted = clear(rows, id)?;
-    let mut past = Past::of(&fact.history()?)?;
+    let mut past = Past::of(&fact.history()?, &mut Unpacking::known())?;
     past.hear(entry)?;
     let case = past.case;
     let row = case.row.ok_or("a restored case of which nothing is known")?;

@@ -14,7 +14,7 @@ use crate::engine::tables::{self, ArchivedRow};
 use crate::id::{CaseId, Time};
 use crate::store::{
     self, ARCHIVED_CASE_BYTES_MAX, ArchiveId, Before, CaseHistory, Disk, Entry, Follower, JournalReader,
-    Tables,
+    NotUnpacked, Tables, Unpacking,
 };
 
 /// Returns the row of an archived case.
@@ -38,7 +38,7 @@ pub fn view<D: Disk>(
 ) -> Result<CaseView, Refusal> {
     let mut past = Past::new(id);
     let heard = entries(journal, id, row.last, &mut |entry| past.hear(entry).map(|()| true));
-    heard.map_err(|reason| answers::unreadable(&reason))?;
+    heard.map_err(|reason| answers::not_unpacked(reason, answers::unreadable))?;
     if past.case.row.is_none() {
         return Err(answers::unreadable("an archived case of which nothing is known"));
     }
@@ -116,13 +116,15 @@ fn summary(registry: &Registry, id: CaseId, row: ArchivedRow) -> Result<CaseSumm
 /// because a case's history may be larger than memory.
 ///
 /// # Errors
-/// An entry is missing or not the one that the next refers to, or `visit` fails.
+/// An entry is missing or not the one that the next refers to, there is no room for what a history unpacks to, or `visit`
+/// fails.
 pub fn entries<D: Disk>(
     journal: &JournalReader<D>,
     case: CaseId,
     last: Link,
     visit: &mut VisitEntry<'_>,
-) -> Result<(), String> {
+) -> Result<(), NotUnpacked> {
+    let mut unpacking = journal.unpacking();
     let mut positions = Vec::new();
     let mut link = last;
     let mut below = None;
@@ -130,28 +132,29 @@ pub fn entries<D: Disk>(
     let mut unread = None;
     while link.n != 0 && below.is_none() {
         if positions.len() == HISTORY_ENTRIES_MAX {
-            return Err(format!("the case has more than {HISTORY_ENTRIES_MAX} journal entries"));
+            return Err(format!("the case has more than {HISTORY_ENTRIES_MAX} journal entries").into());
         }
         let entry = entry_before(journal, case, link).map_err(|reason| unread.take().unwrap_or(reason))?;
         positions.push(link.n);
         link = Link { n: entry.previous.n, hash: entry.previous.hash };
         below = match record::before(&entry.payload) {
             Before::Needed => None,
-            Before::Archived(id) => match archive_of(journal, case, id, entry.previous) {
+            Before::Archived(id) => match archive_of(journal, case, id, entry.previous, &mut unpacking) {
                 Ok(history) => Some(history),
-                Err(reason) => {
+                Err(NotUnpacked::Damaged(reason)) => {
                     unread = Some(reason);
                     None
                 }
+                Err(none) => return Err(none),
             },
             Before::Within => match Record::decode(&entry.payload)?.body {
-                Body::Restored(fact) => Some(fact.history()?),
-                _ => return Err("an entry that holds no history".to_owned()),
+                Body::Restored(fact) => Some(unpacking.history(&fact.packed)?),
+                _ => return Err("an entry that holds no history".into()),
             },
         };
     }
     if let Some(history) = below
-        && !past::each(&history, visit)?
+        && !past::each(&history, &mut unpacking, visit)?
     {
         return Ok(());
     }
@@ -163,18 +166,23 @@ pub fn entries<D: Disk>(
     Ok(())
 }
 
-/// Returns what an archive has of a case, whose last entry there must be this one.
+/// Returns what an archive has of a case, whose last entry there must be this one. Its bytes stay taken.
 pub(in crate::engine) fn archive_of<D: Disk>(
     journal: &JournalReader<D>,
     case: CaseId,
     id: ArchiveId,
     last: store::Link,
-) -> Result<CaseHistory, String> {
+    unpacking: &mut Unpacking,
+) -> Result<CaseHistory, NotUnpacked> {
+    let before = unpacking.bytes();
+    unpacking.take(journal.archived_bytes(id, case))?;
     let history = journal.archived(id, case).map_err(text)?;
+    unpacking.give_back_to(before);
+    unpacking.take(store::memory_bytes(&history))?;
     if history.check()? == last {
         Ok(history)
     } else {
-        Err(format!("the archive {id} does not end where the case was archived"))
+        Err(format!("the archive {id} does not end where the case was archived").into())
     }
 }
 

@@ -12,7 +12,7 @@ use knhk::engine::service::{Answer, Brief, CaseView, IsNew};
 use knhk::engine::{past, queries, tables};
 use knhk::id::{CaseId, Partition, Time};
 use knhk::net::Net;
-use knhk::store::{self, Before, Entry, Link, MemTables, Options};
+use knhk::store::{self, Before, Entry, Link, MemTables, Options, Unpacking};
 
 use super::client::{Clients, Sent, Told};
 use super::disk::SimDisk;
@@ -48,7 +48,7 @@ fn with_archives(node: &Node, entries: Vec<(Time, Entry)>) -> Result<Vec<(Time, 
         }
     }
     for history in histories {
-        past::each(&history, &mut |entry| {
+        past::each(&history, &mut Unpacking::known(), &mut |entry| {
             let place = (entry.partition, entry.n);
             let known = all.entry(place).or_insert_with(|| (Time(u64::MAX), entry.clone()));
             if known.1 == *entry {
