@@ -1,23 +1,27 @@
 //! Reading an archive: tar or gzipped tar, ours or one that `tar` made, into a folder.
 //!
-//! Nothing that an archive says is believed: names that lead out of the folder, and members that are neither files nor
-//! folders, are refused or left out. Zeros are not written, so that the unused end of a segment takes no space. An
-//! archive counts only if it comes to its end mark, and what is compressed only if its checksum holds.
+//! Nothing that an archive says is believed: names that lead out of the folder are refused; members that are neither files
+//! nor folders, and files that the store has no such name for, are left out and told. Owners are not those of the archive,
+//! and of modes only what the store's own files have is taken. Zeros are not written, so that the unused end of a segment
+//! takes no space. An archive counts only if it comes to its end mark, and what is compressed only if its checksum holds.
 
 use std::cell::Cell;
-use std::fs::{self, File, Permissions};
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use flate2::bufread::GzDecoder;
-use nix::unistd::{Gid, Group, Uid, User};
 use tar::{Archive, Entry, EntryType, Header};
 
 use super::error::Error;
+use super::left_out::LeftOut;
+use super::pack::{ASIDE, STRANGE};
 use super::room::Room;
 use super::{Host, Work};
+use crate::store::{Name, is_aside, known_end, name_of};
 
 /// What a gzipped file begins with (RFC 1952).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -30,6 +34,18 @@ const BLOCK_BYTES: u64 = 512;
 const PIECE_BYTES: usize = 64 * 1024;
 /// Most bytes behind the end mark: `tar` fills its last record up, at most to 1 MiB as it is commonly told.
 const BEHIND_BYTES_MAX: u64 = 1024 * 1024;
+/// Most bytes of an archive that stand between two members: the names of the next and what is said about it. They are read
+/// into memory.
+const HEAD_BYTES_MAX: u64 = 1024 * 1024;
+/// Most members of an archive: more than a journal may have files.
+const MEMBERS_MAX: u64 = 1 << 20;
+/// Most bytes of a file in an archive, holes among them: more than a journal may have.
+const FILE_BYTES_MAX: u64 = 1 << 40;
+/// Most folders to which something was moved that are told of.
+const ASIDES_MAX: usize = 1_000;
+/// Of the mode of a file or folder, what may stay, and what must be.
+const FILE_MODE: (u32, u32) = (0o640, 0o600);
+const FOLDER_MODE: (u32, u32) = (0o750, 0o700);
 /// Deepest folder in which the state is looked for.
 const DEPTH_MAX: usize = 16;
 
@@ -38,7 +54,7 @@ const DEPTH_MAX: usize = 16;
 pub(super) enum Lasts {
     /// It is only looked at.
     No,
-    /// It is synced, and gets the owners that the archive names if this process may give them.
+    /// It is synced.
     Yes,
 }
 
@@ -50,18 +66,29 @@ pub(super) struct Unpacked {
     pub(super) files: u64,
     /// Bytes of these.
     pub(super) bytes: u64,
-    /// What was left out, one sentence each.
-    pub(super) notes: Vec<String>,
+    /// What was left out.
+    pub(super) left_out: LeftOut,
 }
 
-/// A file with the number of bytes that were taken from it.
+/// A file with the number of bytes that were taken from it, and how many may be.
 struct Counted<R> {
     inner: R,
     count: Rc<Cell<u64>>,
+    until: Rc<Cell<u64>>,
+}
+
+impl<R> Counted<R> {
+    fn new(inner: R, count: Rc<Cell<u64>>) -> Self {
+        Self { inner, count, until: Rc::new(Cell::new(u64::MAX)) }
+    }
 }
 
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.count.get() >= self.until.get() {
+            let limit = HEAD_BYTES_MAX;
+            return Err(io::Error::other(format!("more than {limit} bytes say what a member is")));
+        }
         let count = self.inner.read(into)?;
         self.count.set(self.count.get() + count as u64);
         Ok(count)
@@ -113,8 +140,7 @@ pub(super) fn unpack(
 ) -> Result<Unpacked, Error> {
     let file_bytes = file.metadata().map_err(Error::io("look at", path))?.len();
     let place = Place { path, offset: Rc::default() };
-    let mut source =
-        Counted { inner: BufReader::with_capacity(PIECE_BYTES, file), count: Rc::clone(&place.offset) };
+    let mut source = Counted::new(BufReader::with_capacity(PIECE_BYTES, file), Rc::clone(&place.offset));
     let first = source.fill_buf().map_err(|error| place.told(error))?;
     let is_tar = first.get(USTAR_AT..USTAR_AT + USTAR.len()) == Some(USTAR);
     let is_gzip = first.starts_with(&GZIP);
@@ -124,12 +150,63 @@ pub(super) fn unpack(
     if !is_tar && !is_gzip {
         return Err(place.damaged("this is neither a tar file nor a gzipped one"));
     }
-    let mut unpacking =
-        Unpacking { place: &place, folder, lasts, room, host, file_bytes, folders: Vec::new() };
+    let mut unpacking = Unpacking {
+        place: &place,
+        folder,
+        lasts,
+        room,
+        host,
+        file_bytes,
+        folders: Vec::new(),
+        asides: BTreeSet::new(),
+    };
     let mut out = if is_gzip { unpacking.all(GzDecoder::new(source))? } else { unpacking.all(source)? };
     unpacking.finish_folders()?;
+    let asides = unpacking.asides;
     out.root = find_root(path, folder)?;
+    // What was moved aside may be packed by itself, and then is what is wanted.
+    for aside in asides.iter().filter(|aside| !out.root.starts_with(folder.join(aside))) {
+        out.left_out.add(aside, ASIDE);
+    }
+    prune(&out.root.clone(), Path::new(""), &mut out)?;
     Ok(out)
+}
+
+/// Takes away what lies in the state and is none of its files, because it looked like those of a state elsewhere.
+fn prune(root: &Path, inside: &Path, out: &mut Unpacked) -> Result<(), Error> {
+    let folder = root.join(inside);
+    for entry in fs::read_dir(&folder).map_err(Error::io("list", &folder))? {
+        let entry = entry.map_err(Error::io("list", &folder))?;
+        let inside = inside.join(entry.file_name());
+        let is_folder = entry.file_type().map_err(Error::io("look at", entry.path()))?.is_dir();
+        match name_of(&inside) {
+            Name::File if !is_folder => {}
+            Name::Folder if is_folder => prune(root, &inside, out)?,
+            name => {
+                let path = entry.path();
+                let (files, bytes) = size(&path);
+                out.files = out.files.saturating_sub(files);
+                out.bytes = out.bytes.saturating_sub(bytes);
+                // What lies aside was told by the name of its folder.
+                if name != Name::Aside {
+                    out.left_out.add(&inside, STRANGE);
+                }
+                let gone = if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                gone.map_err(Error::io("take away", &path))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns how many files there are, and their bytes.
+fn size(path: &Path) -> (u64, u64) {
+    let Ok(about) = fs::symlink_metadata(path) else { return (0, 0) };
+    if !about.is_dir() {
+        return (1, about.len());
+    }
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.map(|entry| size(&entry.path())).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
 }
 
 /// An archive on its way into a folder.
@@ -142,21 +219,37 @@ struct Unpacking<'a> {
     file_bytes: u64,
     /// Folders and what they are to be in the end, when nothing more is put into them.
     folders: Vec<(PathBuf, Header)>,
+    /// Folders to which something was moved.
+    asides: BTreeSet<PathBuf>,
 }
 
 impl Unpacking<'_> {
     fn all(&mut self, source: impl Read) -> Result<Unpacked, Error> {
         let place = self.place;
         let taken = Rc::new(Cell::new(0));
-        let mut archive = Archive::new(Counted { inner: source, count: Rc::clone(&taken) });
-        let mut out = Unpacked { root: PathBuf::new(), files: 0, bytes: 0, notes: Vec::new() };
-        let mut end = 0;
-        for entry in archive.entries().map_err(|error| place.told(error))? {
+        let source = Counted::new(source, Rc::clone(&taken));
+        let until = Rc::clone(&source.until);
+        let mut archive = Archive::new(source);
+        let mut out = Unpacked { root: PathBuf::new(), files: 0, bytes: 0, left_out: LeftOut::default() };
+        let (mut end, mut members) = (0, 0_u64);
+        let mut entries = archive.entries().map_err(|error| place.told(error))?;
+        loop {
+            until.set(taken.get().saturating_add(HEAD_BYTES_MAX));
+            let Some(entry) = entries.next() else { break };
+            until.set(u64::MAX);
+            members += 1;
+            if members > MEMBERS_MAX {
+                return Err(place.damaged(format!("it has more than {MEMBERS_MAX} members")));
+            }
             let mut entry = entry.map_err(|error| place.told(error))?;
             let length = entry.header().entry_size().map_err(|error| place.told(error))?;
             self.member(&mut entry, &mut out)?;
+            // What was left out is passed over here, so that what stands between two members can be bounded.
+            io::copy(&mut entry, &mut io::sink()).map_err(|error| place.told(error))?;
             end = entry.raw_file_position() + length.next_multiple_of(BLOCK_BYTES);
         }
+        until.set(u64::MAX);
+        drop(entries);
         let mut rest = archive.into_inner();
         if taken.get() < end + BLOCK_BYTES {
             return Err(place.damaged("its end mark is missing: it was cut short"));
@@ -175,18 +268,29 @@ impl Unpacking<'_> {
             return Err(self.place.damaged(format!("the name {} leads out of the archive", name.display())));
         };
         let to = self.folder.join(&inside);
+        let is_known = known_end(&inside).is_some();
         match entry.header().entry_type() {
             EntryType::Directory => {
-                fs::create_dir_all(&to).map_err(Error::io("make the folder", &to))?;
+                self.note_aside(&inside);
+                if !is_known {
+                    return Ok(());
+                }
+                make(&to)?;
                 self.folders.push((to, entry.header().clone()));
             }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let above = to.parent().unwrap_or(self.folder);
-                fs::create_dir_all(above).map_err(Error::io("make the folder", above))?;
+                self.note_aside(&inside);
+                if !is_known {
+                    if !is_passing(&inside) && aside_of(&inside).is_none() {
+                        out.left_out.add(&name, STRANGE);
+                    }
+                    return Ok(());
+                }
+                make(to.parent().unwrap_or(self.folder))?;
                 out.bytes += self.file(entry, &name, &to)?;
                 out.files += 1;
             }
-            other => out.notes.push(format!("{} is left out: its kind is {other:?}", name.display())),
+            other => out.left_out.add(&name, &format!("its kind is {other:?}")),
         }
         Ok(())
     }
@@ -199,6 +303,11 @@ impl Unpacking<'_> {
             Err(error) => return Err(write(error)),
         };
         let length = entry.size();
+        if length > FILE_BYTES_MAX {
+            let reason =
+                format!("{} says that it has {length} bytes, more than {FILE_BYTES_MAX}", name.display());
+            return Err(self.place.damaged(reason));
+        }
         let mut piece = vec![0; PIECE_BYTES];
         let mut done = 0;
         while done < length {
@@ -214,29 +323,34 @@ impl Unpacking<'_> {
             self.host.progress(Work::Unpack, self.place.offset.get(), self.file_bytes);
         }
         file.set_len(length).map_err(Error::io("write", to))?;
-        self.give(to, entry.header())?;
+        self.close(to, entry.header(), FILE_MODE)?;
         if self.lasts == Lasts::Yes {
             file.sync_all().map_err(Error::io("sync", to))?;
         }
         Ok(length)
     }
 
-    /// Gives a file or folder mode and owner.
-    fn give(&self, to: &Path, header: &Header) -> Result<(), Error> {
-        let mode = header.mode().unwrap_or(0o600) & 0o7777;
+    /// Notes the folder to which something was moved, if this lies in one.
+    fn note_aside(&mut self, inside: &Path) {
+        if let Some(aside) = aside_of(inside)
+            && self.asides.len() < ASIDES_MAX
+        {
+            self.asides.insert(aside);
+        }
+    }
+
+    /// Gives a file or folder its mode: what the archive says of it, within bounds. Its owner is who unpacks.
+    fn close(&self, to: &Path, header: &Header, (most, least): (u32, u32)) -> Result<(), Error> {
+        let mode = header.mode().unwrap_or(least) & most | least;
         if self.lasts == Lasts::No {
             return Ok(());
-        }
-        if nix::unistd::geteuid().is_root() {
-            let (user, group) = owner(header);
-            nix::unistd::chown(to, user, group).map_err(|error| Error::io("give away", to)(error.into()))?;
         }
         fs::set_permissions(to, Permissions::from_mode(mode)).map_err(Error::io("set the mode of", to))
     }
 
     fn finish_folders(&mut self) -> Result<(), Error> {
         for (to, header) in std::mem::take(&mut self.folders).into_iter().rev() {
-            self.give(&to, &header)?;
+            self.close(&to, &header, FOLDER_MODE)?;
             if self.lasts == Lasts::Yes {
                 File::open(&to).and_then(|folder| folder.sync_all()).map_err(Error::io("sync", &to))?;
             }
@@ -245,17 +359,22 @@ impl Unpacking<'_> {
     }
 }
 
-/// Returns whose something was, on this machine: by name, else by number.
-fn owner(header: &Header) -> (Option<Uid>, Option<Gid>) {
-    let user = header.username().ok().flatten().filter(|name| !name.is_empty());
-    let group = header.groupname().ok().flatten().filter(|name| !name.is_empty());
-    let user = user.and_then(|name| User::from_name(name).ok().flatten()).map(|user| user.uid);
-    let group = group.and_then(|name| Group::from_name(name).ok().flatten()).map(|group| group.gid);
-    let number = |number: io::Result<u64>| number.ok().and_then(|number| u32::try_from(number).ok());
-    (
-        user.or_else(|| number(header.uid()).map(Uid::from_raw)),
-        group.or_else(|| number(header.gid()).map(Gid::from_raw)),
-    )
+/// Makes a folder and those above it.
+fn make(folder: &Path) -> Result<(), Error> {
+    let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE.0).create(folder);
+    made.map_err(Error::io("make the folder", folder))
+}
+
+/// Returns the folder that something lies in to which files were moved, if it lies in one.
+fn aside_of(inside: &Path) -> Option<PathBuf> {
+    let parts: Vec<_> = inside.iter().collect();
+    let at = parts.iter().position(|part| part.to_str().is_some_and(is_aside))?;
+    Some(parts[..=at].iter().collect())
+}
+
+/// Returns whether something comes and goes by itself in a state folder, so that it is no loss.
+fn is_passing(inside: &Path) -> bool {
+    inside.file_name().is_some_and(|name| name_of(Path::new(name)) == Name::Passing)
 }
 
 /// Reads until `into` is full or nothing is left.

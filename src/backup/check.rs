@@ -29,6 +29,8 @@ pub struct Checked {
     pub seq: u64,
     /// Its time, where the journal is whole.
     pub time: Option<Time>,
+    /// Files and folders that were left out, because the store has none of their names; `notes` tells of the first.
+    pub left_out: u64,
     /// What is worth knowing and not wrong, one sentence each.
     pub notes: Vec<String>,
 }
@@ -81,7 +83,9 @@ pub(super) fn look(
     level: Level,
     host: &mut dyn Host,
 ) -> Result<Checked, Error> {
-    let archive::Unpacked { root, files, bytes: state_bytes, mut notes } = unpacked;
+    let archive::Unpacked { root, files, bytes: state_bytes, left_out } = unpacked;
+    let count = left_out.count;
+    let mut notes = left_out.notes();
     let store = options_at(options, &root);
     let report = host.verify(&store, level);
     // Names as they stand in the archive.
@@ -107,6 +111,7 @@ pub(super) fn look(
         store: info.and_then(|info| info.store),
         seq: report.seq,
         time,
+        left_out: count,
         notes,
     })
 }

@@ -39,6 +39,17 @@ pub enum To {
     File(PathBuf),
 }
 
+impl To {
+    /// Returns the folder in which the backup will lie.
+    pub fn folder<'a>(&'a self, backup_dir: &'a Path) -> &'a Path {
+        match self {
+            Self::BackupDir => backup_dir,
+            Self::Folder(folder) => folder,
+            Self::File(file) => folder_of(file),
+        }
+    }
+}
+
 /// A backup that was made, and is good.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Created {
@@ -102,10 +113,12 @@ fn pack_once(options: &Options, temporary: &Path, host: &mut dyn Host) -> Result
     // Once packed, and once unpacked to be verified.
     let mut room = Room::take(folder, sizes.used_bytes.saturating_mul(2), options.reserve_bytes)?;
     let mut options_of_file = File::options();
-    options_of_file.write(true).create(true).truncate(true).mode(0o640);
+    // What a process of this number left was taken away before; a first try of this one may have left something.
+    drop(fs::remove_file(temporary));
+    options_of_file.write(true).create_new(true).mode(0o640);
     let file = options_of_file.open(temporary).map_err(Error::io("make a file in", folder))?;
     let out = GzEncoder::new(BufWriter::with_capacity(BUFFER_BYTES, file), Compression::new(EFFORT));
-    let (out, Packed { files, bytes }) = pack::pack(options, out, sizes, &mut room, host)?;
+    let (out, Packed { files, bytes, left_out }) = pack::pack(options, out, sizes, &mut room, host)?;
     let write = || -> std::io::Result<File> {
         let mut buffer = out.finish()?;
         buffer.flush()?;
@@ -120,7 +133,9 @@ fn pack_once(options: &Options, temporary: &Path, host: &mut dyn Host) -> Result
     if checked.seq < needed_seq {
         return Err(Error::Behind { seq: checked.seq, needed_seq });
     }
-    Ok(Checked { files, state_bytes: bytes, ..checked })
+    let mut checked = Checked { files, state_bytes: bytes, left_out: left_out.count, ..checked };
+    checked.notes.extend(left_out.notes());
+    Ok(checked)
 }
 
 /// Returns the last frame that is durable now, and must be in a backup that begins now.
@@ -164,7 +179,8 @@ pub(super) fn give_like(path: &Path, like: &Path) {
     }
     if let Ok(about) = fs::metadata(like) {
         // Where the system refuses, it stays root's, and is as good.
-        drop(std::os::unix::fs::chown(path, Some(about.uid()), Some(about.gid())));
+        // A link that somebody put there is not followed.
+        drop(std::os::unix::fs::lchown(path, Some(about.uid()), Some(about.gid())));
     }
 }
 

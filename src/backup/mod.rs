@@ -16,6 +16,7 @@ mod case;
 mod check;
 mod create;
 mod error;
+mod left_out;
 mod list;
 mod pack;
 mod record;

@@ -12,26 +12,30 @@ use nix::unistd::{Gid, Group, Uid, User};
 use tar::{Builder, EntryType, Header};
 
 use super::error::Error;
+use super::left_out::LeftOut;
 use super::room::Room;
 use super::{Host, Options, Work, scratch};
+use crate::store::{Name, name_of};
 
-/// The ending of files that are only being made.
-const TEMPORARY: &str = "tmp";
-/// The file by which processes keep each other out; it is empty.
-pub(super) const LOCK: &str = "lock";
 /// How much is read at once.
 const CHUNK_BYTES: usize = 256 * 1024;
 /// Zeros at the end of a file are looked for in pieces of this.
 const TAIL_BYTES: u64 = 64 * 1024;
+/// Why a folder is left out to which files were moved.
+pub(super) const ASIDE: &str = "it was moved aside, and the state does not need it";
+/// Why something else is left out.
+pub(super) const STRANGE: &str = "the store has no file of this name";
 /// Deepest folder below the state folder.
 const DEPTH_MAX: usize = 8;
 
 /// What was packed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Packed {
     pub(super) files: u64,
     /// Bytes of the files.
     pub(super) bytes: u64,
+    /// What lies in the state folder and is none of the store's files.
+    pub(super) left_out: LeftOut,
 }
 
 /// A file or folder that is to be packed.
@@ -41,18 +45,23 @@ struct Member {
 }
 
 /// Returns what is to be packed, folders before what is in them: history and snapshots before the journal, so that the
-/// newest comes last.
-fn members(options: &Options) -> Result<Vec<Member>, Error> {
-    let mut out = Vec::new();
-    walk(options, &options.store.state_dir, DEPTH_MAX, &mut out)?;
+/// newest comes last; and what is not.
+fn members(options: &Options) -> Result<(Vec<Member>, LeftOut), Error> {
+    let (mut out, mut left_out) = (Vec::new(), LeftOut::default());
+    walk(options, &options.store.state_dir, DEPTH_MAX, (&mut out, &mut left_out))?;
     let journal = options.store.state_dir.join("journal");
     let (last, mut first): (Vec<_>, Vec<_>) =
         out.into_iter().partition(|member| member.path.starts_with(&journal));
     first.extend(last);
-    Ok(first)
+    Ok((first, left_out))
 }
 
-fn walk(options: &Options, folder: &Path, depth: usize, out: &mut Vec<Member>) -> Result<(), Error> {
+fn walk(
+    options: &Options,
+    folder: &Path,
+    depth: usize,
+    (out, left_out): (&mut Vec<Member>, &mut LeftOut),
+) -> Result<(), Error> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         // Taken away since its name was read.
@@ -67,22 +76,24 @@ fn walk(options: &Options, folder: &Path, depth: usize, out: &mut Vec<Member>) -
     }
     paths.sort_by(|one, other| one.0.cmp(&other.0));
     for (path, kind) in paths {
-        if is_left_out(options, &path) {
-            continue;
-        }
-        if kind.is_file() {
-            out.push(Member { path, is_folder: false });
-        } else if kind.is_dir() && depth > 0 {
-            walk(options, &path, depth - 1, out)?;
+        let inside = path.strip_prefix(&options.store.state_dir).unwrap_or(&path).to_owned();
+        match name_of(&inside) {
+            Name::File if kind.is_file() => out.push(Member { path, is_folder: false }),
+            Name::Folder if kind.is_dir() && depth > 0 => {
+                walk(options, &path, depth - 1, (&mut *out, &mut *left_out))?;
+            }
+            Name::Passing => {}
+            Name::Aside => left_out.add(&inside, ASIDE),
+            _ if is_ours(options, &path) => {}
+            Name::File | Name::Folder | Name::Strange => left_out.add(&inside, STRANGE),
         }
     }
     Ok(())
 }
 
-fn is_left_out(options: &Options, path: &Path) -> bool {
-    path == options.store.state_dir.join(LOCK)
-        || path.extension().is_some_and(|ending| ending == TEMPORARY)
-        || path.file_name().is_some_and(|name| scratch::is_one(&name.to_string_lossy()))
+/// Returns whether this lies in the state folder because the configuration says so, or for the time of a backup.
+fn is_ours(options: &Options, path: &Path) -> bool {
+    path.file_name().is_some_and(|name| scratch::is_one(&name.to_string_lossy()))
         || path == options.backup_dir
         || path == options.store.cache_dir
 }
@@ -99,7 +110,7 @@ pub(super) struct Sizes {
 /// Looks how much there is to pack.
 pub(super) fn sizes(options: &Options) -> Result<Sizes, Error> {
     let mut sizes = Sizes::default();
-    for member in members(options)?.iter().filter(|member| !member.is_folder) {
+    for member in members(options)?.0.iter().filter(|member| !member.is_folder) {
         match File::open(&member.path)
             .and_then(|mut file| Ok((file.metadata()?.len(), without_tail(&mut file)?)))
         {
@@ -141,8 +152,9 @@ pub(super) fn pack<W: Write>(
 ) -> Result<(W, Packed), Error> {
     let mut builder = Builder::new(out);
     let folder = room.folder().to_owned();
-    let mut packed = Packed::default();
-    for member in members(options)? {
+    let (members, left_out) = members(options)?;
+    let mut packed = Packed { left_out, ..Packed::default() };
+    for member in members {
         let found = if member.is_folder {
             fs::metadata(&member.path).map(Opened::Folder)
         } else {

@@ -82,7 +82,9 @@ pub(super) fn write(backup: &Path, record: &Record) -> Result<(), Error> {
     let path = path_of(backup);
     let temporary = path.with_file_name(scratch::name("check"));
     let unfinished = Unfinished(Some(temporary.clone()));
-    let written = fs::File::create(&temporary)
+    // Root writes in a folder of others, and follows no link that they put there.
+    drop(fs::remove_file(&temporary));
+    let written = fs::File::create_new(&temporary)
         .and_then(|mut file| {
             file.write_all(format!("{document}\n").as_bytes()).and_then(|()| file.sync_all())
         })

@@ -3,25 +3,25 @@
 //! A crash at any moment leaves the old state, the new one, or one that no opening takes: as long as the file `store` is
 //! there and no journal, an opening refuses, and makes no new store. The restoring is done again then.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::archive::{self, Lasts};
 use super::check::{self, Checked};
 use super::error::Error;
-use super::pack::LOCK;
 use super::room::Room;
 use super::scratch::{self, Scratch};
 use super::{Host, Options};
 use crate::id::Time;
-use crate::store::{Disk, Level, Lock, RealDisk};
+use crate::store::{ASIDE_PREFIX, Disk, LOCK_NAME as LOCK, Level, Lock, RealDisk, is_aside};
 
 /// What is renamed last, so that nothing opens before all is there.
 const JOURNAL: &str = "journal";
 /// The file that names the store.
 const STORE: &str = "store";
-/// What the names of folders begin with to which files were moved.
-const ASIDE: &str = "aside-";
+/// Mode of a state folder that is made: its group may look, others may not.
+const FOLDER_MODE: u32 = 0o750;
 
 /// A backup that is unpacked beside the state, verified, and not yet in its place.
 pub struct Ready {
@@ -56,7 +56,9 @@ pub fn prepare(
     host: &mut dyn Host,
 ) -> Result<Ready, Error> {
     let state_dir = options.store.state_dir.clone();
-    fs::create_dir_all(&state_dir).map_err(Error::io("make the folder", &state_dir))?;
+    let mut folder = DirBuilder::new();
+    let made = folder.recursive(true).mode(FOLDER_MODE).create(&state_dir);
+    made.map_err(Error::io("make the folder", &state_dir))?;
     let lock_path = state_dir.join(LOCK);
     let lock = RealDisk.lock(&lock_path).map_err(Error::io("lock", &lock_path))?;
     let lock = lock
@@ -68,7 +70,7 @@ pub fn prepare(
     let unpacked = archive::unpack(path, file, scratch.path(), Lasts::Yes, &mut room, host)?;
     let root = unpacked.root.clone();
     let checked = check::look(options, (path, bytes), (scratch.path(), unpacked), Level::Full, host)?;
-    let aside = state_dir.join(format!("{ASIDE}{}", now.0));
+    let aside = state_dir.join(format!("{ASIDE_PREFIX}{}", now.0));
     let aside = (!moved(&state_dir)?.is_empty()).then_some(aside);
     Ok(Ready { checked, aside, state_dir, root, _scratch: scratch, _lock: lock })
 }
@@ -99,7 +101,6 @@ impl Ready {
                 return Err(Error::io("take away", state_dir.join(STORE))(error));
             }
         }
-        like_root(root, state_dir)?;
         sync(state_dir)?;
         Ok(Restored { checked: checked.clone(), aside: aside.clone() })
     }
@@ -127,7 +128,7 @@ fn move_aside(state_dir: &Path, aside: &Path) -> Result<(), Error> {
 /// Returns what a restoring moves aside.
 fn moved(state_dir: &Path) -> Result<Vec<String>, Error> {
     let mut names = names_in(state_dir)?;
-    names.retain(|name| name != LOCK && !name.starts_with(ASIDE) && !scratch::is_one(name));
+    names.retain(|name| name != LOCK && !is_aside(name) && !scratch::is_one(name));
     Ok(names)
 }
 
@@ -141,17 +142,4 @@ fn rename(from: &Path, to: &Path) -> Result<(), Error> {
 
 fn sync(folder: &Path) -> Result<(), Error> {
     RealDisk.sync_folder(folder).map_err(Error::io("sync", folder))
-}
-
-/// Gives a state folder that root made mode and owner of the one in the backup.
-fn like_root(root: &Path, state_dir: &Path) -> Result<(), Error> {
-    let about = fs::metadata(state_dir).map_err(Error::io("look at", state_dir))?;
-    if !nix::unistd::geteuid().is_root() || std::os::unix::fs::MetadataExt::uid(&about) != 0 {
-        return Ok(());
-    }
-    let wanted = fs::metadata(root).map_err(Error::io("look at", root))?;
-    fs::set_permissions(state_dir, wanted.permissions()).map_err(Error::io("set the mode of", state_dir))?;
-    super::create::give_like(state_dir, root);
-    super::create::give_like(&state_dir.join(LOCK), root);
-    Ok(())
 }

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use argh::{ArgsInfo, FromArgs};
 use serde_json::{Value, json};
 
+use super::owner;
 use super::table::{self, Side};
 use super::ui::{Form, Ui};
 use super::{Context, Error, duration, state};
 use crate::backup::{self, Checked, Host, Listed, Restored, To, Work};
 use crate::config::Config;
 use crate::engine::clock::{Clock, SystemClock};
-use crate::engine::threads::become_owner;
 use crate::id::Time;
 use crate::store::{self, Level, LmdbTables, VerifyReport};
 
@@ -148,6 +148,7 @@ fn create(context: &mut Context, config: &Config, command: &Create) -> Result<()
         }
         Some(path) => To::File(path.clone()),
     };
+    owner::become_where_owned(to.folder(&config.backup_dir), config)?;
     let now = context.clock.now();
     let created = backup::create(&config.backup(), &to, now, &mut Screen::of(context))?;
     let deleted: Vec<String> = created.deleted.iter().map(|path| path.display().to_string()).collect();
@@ -175,6 +176,7 @@ fn document(checked: &Checked) -> Value {
         "store": checked.store.map(|store| store.to_string()),
         "seq": checked.seq,
         "time": checked.time.map(Time::rfc3339),
+        "left_out": checked.left_out,
         "notes": checked.notes,
     })
 }
@@ -189,6 +191,7 @@ fn tell(context: &mut Context, checked: &Checked, verdict: &str) -> Result<(), E
         ("bytes", checked.bytes.to_string()),
         ("files in it", checked.files.to_string()),
         ("bytes of these", checked.state_bytes.to_string()),
+        ("left out", checked.left_out.to_string()),
         ("store", checked.store.map_or_else(unknown, |store| store.to_string())),
         ("last frame", checked.seq.to_string()),
         ("last frame at", checked.time.map_or_else(unknown, Time::rfc3339)),
@@ -262,7 +265,7 @@ fn restore(context: &mut Context, config: &Config, command: &Restore) -> Result<
     prepare(context, command.json, command.quiet);
     // Whoever calls may read the backup; the files then belong to whom the state does.
     let file = open(&command.file)?;
-    become_owner(&config.state_dir).map_err(Error::system("become the owner of the state folder"))?;
+    owner::become_of_service(&context.environment, config)?;
     let now = context.clock.now();
     let ready = backup::prepare(&config.backup(), &command.file, file, now, &mut Screen::of(context))?;
     let checked = &ready.checked;
@@ -285,7 +288,9 @@ fn restore(context: &mut Context, config: &Config, command: &Restore) -> Result<
     }
     tell(context, &checked, "restored")?;
     if let Some(aside) = aside {
-        context.ui.note(&format!("the state before lies in {aside}; delete it when all is well"));
+        context.ui.note(&format!(
+            "the state before lies in {aside}; knhk state trim --aside deletes it when all is well"
+        ));
     }
     Ok(())
 }

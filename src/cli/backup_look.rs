@@ -1,4 +1,5 @@
-//! How old the newest backup is, looked at while the service runs, so that `/health` can say that there is none.
+//! How old the newest backup is and what lies aside, looked at while the service runs, so that `/health` can say that there
+//! is none, or has been something for long.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,13 +7,14 @@ use std::sync::{Arc, PoisonError};
 
 use super::serve::Node;
 use crate::backup;
-use crate::engine::shared::NewestBackup;
+use crate::engine::shared::{Aside, NewestBackup};
 use crate::engine::threads::spawn_alone;
+use crate::store::asides;
 
 /// The main thread looks around once a second; it looks for the newest backup each so many times.
 const BACKUP_LOOKS: u32 = 10;
 
-/// Looks for the newest backup, in a thread of its own: a folder that does not answer must not hold anything up.
+/// Looks for the newest backup and for what lies aside, in a thread of its own: a folder that does not answer must not hold anything up.
 pub(super) struct BackupLook {
     folder: PathBuf,
     is_looking: Arc<AtomicBool>,
@@ -36,6 +38,10 @@ impl BackupLook {
         let started = spawn_alone("backup-look", move || {
             let newest = backup::newest(&folder).map_or(NewestBackup::None, NewestBackup::Of);
             *shared.condition.newest_backup.lock().unwrap_or_else(PoisonError::into_inner) = newest;
+            let asides = asides(shared.state_dir());
+            let bytes = asides.iter().map(|aside| aside.bytes).sum();
+            let aside = Aside { oldest: asides.first().map(|aside| aside.made), bytes };
+            *shared.condition.set_aside.lock().unwrap_or_else(PoisonError::into_inner) = aside;
             is_looking.store(false, Ordering::Release);
         });
         if started.is_err() {

@@ -178,7 +178,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Root would make files in a state that the unit could not use.
-    #[error("{} does not belong to {wanted}, whom the service runs as: root does not serve from it", state_dir.display())]
+    #[error("{} does not belong to {wanted}, whom the service runs as: root makes no files in it", state_dir.display())]
     // KN0534
     StateOfAnother {
         /// The folder of the state.

@@ -4,6 +4,7 @@ use argh::{ArgsInfo, FromArgs};
 use serde_json::{Value, json};
 
 use super::client::Client;
+use super::set_aside;
 use super::table::{self, Side};
 use super::ui::Form;
 use super::{Context, Error};
@@ -27,6 +28,9 @@ pub(super) struct TrimCommand {
     /// do not wait for the grace that keeps running copies whole
     #[argh(switch)]
     now: bool,
+    /// delete what an opening, a repair or a restoring moved aside instead
+    #[argh(switch)]
+    aside: bool,
     /// do it without asking
     #[argh(switch)]
     yes: bool,
@@ -62,6 +66,9 @@ pub(super) fn snapshot(context: &mut Context, config: Config, command: &Snapshot
 
 pub(super) fn trim(context: &mut Context, config: Config, command: &TrimCommand) -> Result<(), Error> {
     context.ui.set_json(command.json);
+    if command.aside {
+        return set_aside::delete(context, &config, command.yes);
+    }
     if !command.now {
         let rows = rows(context, &config, Trim::Due)?;
         if context.ui.form() == Form::Json {

@@ -28,6 +28,7 @@ mod problem;
 mod reference;
 mod reload;
 mod serve;
+mod set_aside;
 mod state;
 mod table;
 mod token;

@@ -1,5 +1,5 @@
-//! Whose files the service makes when root starts it by hand: those of the user whose state it is, so that the unit can
-//! start again afterwards.
+//! Whose files root makes that serves by hand, or restores a backup: those of the user whose state it is, so that the unit
+//! can start again afterwards.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -8,12 +8,12 @@ use std::path::Path;
 
 use super::Error;
 use crate::config::{Account, Config, Environment};
-use crate::engine::threads::become_user;
+use crate::engine::threads::{become_owner, become_user};
 
 /// Mode of a folder that is made: its group may look, others may not.
 const FOLDER_MODE: u32 = 0o750;
 
-/// Whose files a service makes.
+/// Whose files are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Serves {
     /// Those of the user who started it.
@@ -24,7 +24,7 @@ pub(super) enum Serves {
     Root,
 }
 
-/// Makes a process that root started the user whose state it is going to serve: on an installed system the service's own,
+/// Makes a process that root started the user whose state it is going to serve or to put there: on an installed system the service's own,
 /// elsewhere the owner of `state_dir`, or of the nearest folder above it that is there. Folders that only root can make
 /// are made first, for that user.
 ///
@@ -53,11 +53,26 @@ pub(super) fn become_of_service(environment: &Environment, config: &Config) -> R
         return Ok(Serves::Root);
     }
     let socket = config.socket.parent();
-    for folder in [Some(config.state_dir.as_path()), Some(&config.cache_dir), socket].into_iter().flatten() {
+    let remote = config.remote().map(|_| config.remote_dir.as_path());
+    let folders = [Some(config.state_dir.as_path()), Some(&config.cache_dir), socket, remote];
+    for folder in folders.into_iter().flatten() {
         make(folder, uid, gid).map_err(Error::system("make a folder for the owner of the state"))?;
     }
     become_user(uid, gid).map_err(Error::system("become the owner of the state folder"))?;
     Ok(Serves::Owner(uid))
+}
+
+/// Makes a process that root started the owner of the state where `folder` is that user's too: root follows no link that
+/// the owner may have put there. Elsewhere root stays root.
+///
+/// # Errors
+/// The system refuses.
+pub(super) fn become_where_owned(folder: &Path, config: &Config) -> Result<(), Error> {
+    let owner = |path: &Path| fs::metadata(path).ok().map(|found| found.uid());
+    if owner(folder).is_some() && owner(folder) == owner(&config.state_dir) {
+        become_owner(&config.state_dir).map_err(Error::system("become the owner of the state folder"))?;
+    }
+    Ok(())
 }
 
 /// Returns the nearest of a folder and those above it that is there.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::casualties::Concerned;
 use super::environment;
 use super::kept;
+use super::set_aside;
 use super::table::{self, Side};
 use super::ui::Form;
 use super::{Context, Error};
@@ -210,8 +211,11 @@ fn info(context: &mut Context, config: &Config, command: &InfoCommand) -> Result
     let format = store::format(&RealDisk, &config.store()).ok().flatten();
     let upgrade_to =
         format.map(|_| config.store().format_max).filter(|to| format.is_some_and(|from| from < *to));
+    let asides = store::asides(&config.state_dir);
     if context.ui.form() == Form::Json {
-        return context.ui.document(&info_json(&info, &files, lmdb_bytes, (format, upgrade_to)));
+        let mut document = info_json(&info, &files, lmdb_bytes, (format, upgrade_to));
+        document["asides"] = set_aside::json_of(&asides, context.clock.now());
+        return context.ui.document(&document);
     }
     let none = || "none".to_owned();
     context.ui.answer(&table::facts(&[
@@ -227,6 +231,7 @@ fn info(context: &mut Context, config: &Config, command: &InfoCommand) -> Result
         ("damage", info.damage.as_ref().map_or_else(none, ToString::to_string)),
     ]))?;
     kept::show(context, &files, lmdb_bytes)?;
+    set_aside::show(context, &asides)?;
     let rows: Vec<Vec<String>> = info
         .segments
         .iter()

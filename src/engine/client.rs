@@ -444,6 +444,8 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         }
         let newest = *condition.newest_backup.lock().unwrap_or_else(PoisonError::into_inner);
         health.degraded.extend(newest.complaint(shared.clock.now()));
+        let aside = *condition.set_aside.lock().unwrap_or_else(PoisonError::into_inner);
+        health.degraded.extend(aside.complaint(shared.clock.now()));
         let unlocked_bytes = condition.unlocked_bytes.load(Ordering::Acquire);
         if unlocked_bytes > 0 {
             let all_bytes = unlocked_bytes + condition.locked_bytes.load(Ordering::Acquire);

@@ -23,7 +23,9 @@ use super::ticket;
 use super::unpacking::{self, UNPACKED_BYTES_TOGETHER_MAX};
 use super::writer::JournalState;
 use crate::id::Time;
-use crate::store::{CHECKPOINT_CHANGED_BYTES, Disk, DiskFile, Follower, JournalReader, Tables};
+use crate::store::{
+    ASIDE_TOLD_US, CHECKPOINT_CHANGED_BYTES, Disk, DiskFile, Follower, JournalReader, Tables,
+};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Tracer;
 use crate::telemetry::words;
@@ -180,6 +182,24 @@ impl NewestBackup {
     }
 }
 
+/// What lies aside in the state folder: nobody reads it, and nobody but a person deletes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Aside {
+    /// When the oldest of it was moved there; `None` when nothing lies aside.
+    pub oldest: Option<Time>,
+    /// Bytes of all of it.
+    pub bytes: u64,
+}
+
+impl Aside {
+    /// Returns what is less than well about it.
+    pub fn complaint(self, now: Time) -> Option<String> {
+        let oldest = self.oldest.filter(|oldest| now.0.saturating_sub(oldest.0) >= ASIDE_TOLD_US)?;
+        let (bytes, since) = (self.bytes, oldest.rfc3339());
+        Some(format!("files moved aside take {bytes} bytes, since {since}"))
+    }
+}
+
 /// What is less than well, set by whoever notices.
 #[derive(Debug, Default)]
 pub struct Condition {
@@ -221,6 +241,8 @@ pub struct Condition {
     pub changed_bytes: AtomicUsize,
     /// The newest backup.
     pub newest_backup: Mutex<NewestBackup>,
+    /// What lies aside in the state folder.
+    pub set_aside: Mutex<Aside>,
     /// When the journal's writer began the step that it is at, in monotonic microseconds; 0 when it waits.
     pub journal_since_us: AtomicU64,
     /// Incidents that the log has not told of.
@@ -469,6 +491,11 @@ impl<D: Disk, T: Tables> Shared<D, T> {
         self.read_as_is().tables()
     }
 
+    /// Returns the folder of the truth.
+    pub fn state_dir(&self) -> &Path {
+        &self.place.state_dir
+    }
+
     /// Returns the bytes of the working environment's files.
     pub fn environment_bytes(&self) -> u64 {
         self.place.bytes_of(&self.place.cache_dir)
@@ -491,6 +518,16 @@ impl<D: Disk, T: Tables> Shared<D, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lies_aside_is_told_of_after_thirty_days() {
+        let aside = Aside { oldest: Some(Time(1_764_122_405_000_000)), bytes: 17 };
+        let then = aside.oldest.unwrap().plus_us(ASIDE_TOLD_US);
+        let told = "files moved aside take 17 bytes, since 2025-11-26T02:00:05.000000Z";
+        assert_eq!(aside.complaint(then).as_deref(), Some(told));
+        assert_eq!(aside.complaint(Time(then.0 - 1)), None);
+        assert_eq!(Aside::default().complaint(then), None);
+    }
 
     #[test]
     fn a_backup_is_recent_for_a_day_and_a_half() {

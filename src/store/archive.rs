@@ -63,7 +63,12 @@ impl ArchiveId {
         self.folder(state_dir).join(self.name())
     }
 
-    fn parse(month: &str, name: &str) -> Option<Self> {
+    /// Returns whether this is the name of a folder of archive files.
+    pub(super) fn is_month(name: &str) -> bool {
+        is_month(name)
+    }
+
+    pub(super) fn parse(month: &str, name: &str) -> Option<Self> {
         let id = Self(name.strip_suffix(NAME_ENDING)?.parse().ok()?);
         (id.name() == name && id.month() == month).then_some(id)
     }

@@ -1,11 +1,82 @@
 //! Moving files aside: nothing that somebody may want back is deleted.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use super::Options;
 use super::disk::Disk;
 use super::error::Error;
 use crate::id::Time;
+
+/// What the names of these folders begin with; the microsecond follows in which they were made.
+pub const ASIDE_PREFIX: &str = "aside-";
+/// From this age on, in microseconds, what lies aside is told of: 30 days. Whoever wanted something back has had the time.
+pub const ASIDE_TOLD_US: u64 = 30 * 86_400_000_000;
+/// Deepest folder in one that is looked at: the store's own are two deep.
+const DEPTH_MAX: usize = 8;
+/// Most entries of one that are looked at: more than a journal may have files.
+const ENTRIES_MAX: u64 = 1 << 20;
+
+/// Returns whether this is the name of a folder to which files were moved.
+pub fn is_aside(name: &str) -> bool {
+    made(name).is_some()
+}
+
+fn made(name: &str) -> Option<Time> {
+    let digits = name.strip_prefix(ASIDE_PREFIX)?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok().map(Time)).flatten()
+}
+
+/// A folder to which files were moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetAside {
+    /// The folder.
+    pub path: PathBuf,
+    /// When they were moved.
+    pub made: Time,
+    /// Files in it, up to a million.
+    pub files: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+}
+
+impl SetAside {
+    /// Returns its name in the state folder.
+    pub fn name(&self) -> String {
+        format!("{ASIDE_PREFIX}{}", self.made.0)
+    }
+}
+
+/// Returns what lies aside in a state folder, the oldest first. What cannot be looked at counts nothing.
+pub fn asides(state_dir: &Path) -> Vec<SetAside> {
+    let mut out = Vec::new();
+    for entry in fs::read_dir(state_dir).into_iter().flatten().flatten() {
+        let Some(made) = entry.file_name().to_str().and_then(made) else { continue };
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let mut found = SetAside { path: entry.path(), made, files: 0, bytes: 0 };
+            count(&entry.path(), DEPTH_MAX, &mut found);
+            out.push(found);
+        }
+    }
+    out.sort_by_key(|found| found.made);
+    out
+}
+
+fn count(folder: &Path, depth: usize, found: &mut SetAside) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if found.files >= ENTRIES_MAX {
+            return;
+        }
+        match entry.metadata() {
+            Ok(about) if about.is_dir() && depth > 0 => count(&entry.path(), depth - 1, found),
+            Ok(about) => {
+                found.files += 1;
+                found.bytes += about.len();
+            }
+            Err(_) => {}
+        }
+    }
+}
 
 /// A folder `aside-<microseconds>` in the state folder, made when the first file comes. It has the folders of the
 /// state folder, and is never read.
@@ -17,7 +88,7 @@ pub(super) struct Aside {
 impl Aside {
     pub(super) fn new(options: &Options, now: Time) -> Self {
         let state_dir = options.state_dir.clone();
-        Self { path: state_dir.join(format!("aside-{}", now.0)), state_dir }
+        Self { path: state_dir.join(format!("{ASIDE_PREFIX}{}", now.0)), state_dir }
     }
 
     /// Moves files of a folder of the state folder ("" is that folder itself) here. One that is gone already was

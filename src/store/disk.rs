@@ -4,6 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
@@ -123,8 +124,10 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-        flock(file, FlockArg::LockExclusiveNonblock)
+        // Root takes locks in folders of others, and follows no link that they put there.
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).custom_flags(nix::libc::O_NOFOLLOW);
+        flock(options.open(path)?, FlockArg::LockExclusiveNonblock)
     }
 
     fn lock_shared(&self, path: &Path) -> io::Result<Option<Lock>> {

@@ -36,6 +36,7 @@ mod look;
 mod marker;
 mod mem;
 mod mend;
+mod names;
 mod open;
 mod past;
 mod reader;
@@ -62,6 +63,7 @@ mod tests;
 pub use archive::{
     ARCHIVE_BYTES, ARCHIVE_CASES_MAX, ARCHIVED_CASE_BYTES_MAX, Archive, ArchiveId, ArchiveWriter,
 };
+pub use aside::{ASIDE_PREFIX, ASIDE_TOLD_US, SetAside, asides, is_aside};
 pub use casualties::{Casualties, Lasts, Loss, casualties};
 pub use disk::{Disk, DiskFile, Lock, RealDisk, Stamp};
 pub use entry::{Entry, Frame, Link, Positions, StoreId};
@@ -79,6 +81,7 @@ pub use log::Log;
 pub use look::{Looked, ReadTables, exists, look, look_before_damage};
 pub use marker::Marker;
 pub use mem::MemTables;
+pub use names::{LOCK_NAME, Name, known_end, name_of};
 pub use open::{OpenReport, Opened, Progress, Start, Work, open};
 pub use past::{CASE_HISTORY_BYTES_MAX, CaseHistory, memory_bytes, packed_bytes};
 pub use reader::JournalReader;

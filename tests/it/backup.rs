@@ -3,6 +3,7 @@
 mod archives;
 mod case;
 mod refusals;
+mod strangers;
 
 use std::fs;
 use std::path::{Path, PathBuf};

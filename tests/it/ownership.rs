@@ -13,11 +13,11 @@ use crate::support::service::{Place, Service, files};
 use crate::support::wait;
 
 /// A user who is not root and whom no file of the machine belongs to.
-const OWNER: u32 = 65_533;
+pub(crate) const OWNER: u32 = 65_533;
 /// By which a command runs as that user.
 const AS_OWNER: [&str; 4] = ["setpriv", "--reuid=65533", "--regid=65533", "--clear-groups"];
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let is_root = nix::unistd::geteuid().is_root();
     if !is_root {
         wait::absent("another user, because only root can become one");
@@ -26,7 +26,7 @@ fn is_root() -> bool {
 }
 
 /// Returns every file and folder of some folders, and these, that does not belong to a user.
-fn not_of(owner: u32, folders: &[PathBuf]) -> Vec<String> {
+pub(crate) fn not_of(owner: u32, folders: &[PathBuf]) -> Vec<String> {
     let all = folders.iter().flat_map(|folder| {
         files(folder).into_keys().map(PathBuf::from).chain([folder.clone()]).collect::<Vec<_>>()
     });
@@ -34,12 +34,12 @@ fn not_of(owner: u32, folders: &[PathBuf]) -> Vec<String> {
     strange.map(|path| path.display().to_string()).collect()
 }
 
-fn give(path: &Path) {
+pub(crate) fn give(path: &Path) {
     lchown(path, Some(OWNER), Some(OWNER)).unwrap();
 }
 
 /// Makes a place of that user's, with a copy of the binary that every user may run.
-fn owned_place() -> (Place, PathBuf) {
+pub(crate) fn owned_place() -> (Place, PathBuf) {
     let place = Place::new();
     fs::set_permissions(place.path(""), Permissions::from_mode(0o755)).unwrap();
     give(&place.path(""));
@@ -50,14 +50,14 @@ fn owned_place() -> (Place, PathBuf) {
 }
 
 /// Registers a specification with a service, and ends it.
-fn work(place: &Place, service: &mut Service) {
+pub(crate) fn work(place: &Place, service: &mut Service) {
     service.wait_until_live().unwrap_or_else(|status| panic!("{status}:\n{}", place.log()));
     let output = place.knhk(&["workflow", "register", "examples/order/order.yawl"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(service.stop().success(), "{}", place.log());
 }
 
-fn serve_as_owner(place: &Place, binary: &Path) -> Service {
+pub(crate) fn serve_as_owner(place: &Place, binary: &Path) -> Service {
     let mut command = Command::new(AS_OWNER[0]);
     command.env_clear().env("PATH", "/usr/bin:/bin").env("KNHK_CONFIG", place.path("knhk.toml"));
     command.args(&AS_OWNER[1..]).arg(binary).arg("serve");
@@ -131,7 +131,7 @@ fn on_an_installed_system_root_serves_as_the_user_of_the_service_or_not_at_all()
     );
     let Some(output) = on_a_system(&script) else { return };
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    expect![[r#"
+    expect![[r"
         degraded
         served: 0
         degraded
@@ -147,5 +147,5 @@ fn on_an_installed_system_root_serves_as_the_user_of_the_service_or_not_at_all()
         = 0
         degraded
         served: 0
-    "#]].assert_eq(&text);
+    "]].assert_eq(&text);
 }
