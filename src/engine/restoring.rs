@@ -139,8 +139,13 @@ pub fn of_archive<D: Disk>(reader: &JournalReader<D>, case: CaseId, found: &Foun
     let last = archived_end(reader, case, row)?;
     let mut unpacking = reader.unpacking();
     let read = archive_of(reader, case, row.fact.id(), last, &mut unpacking).or_else(|reason| {
+        if !matches!(reason, NotUnpacked::Damaged(_)) {
+            return Err(reason);
+        }
         let link = Link { n: last.n, hash: last.hash };
-        history_of(reader, case, link).ok().flatten().ok_or(reason)
+        let history = history_of(reader, case, link).ok().flatten().ok_or(reason)?;
+        unpacking.take(store::memory_bytes(&history))?;
+        Ok(history)
     });
     let mut history = read.map_err(|reason| answers::not_unpacked(reason, answers::unreadable))?;
     if history.specifications.is_empty() {
