@@ -75,6 +75,9 @@ pub trait DiskFile: Send + Sync + 'static {
 #[derive(Debug, Clone, Copy)]
 pub struct RealDisk;
 
+/// Mode of a lock that is made: its group may look, others may not.
+const LOCK_MODE: u32 = 0o640;
+
 impl Disk for RealDisk {
     type File = File;
 
@@ -126,7 +129,7 @@ impl Disk for RealDisk {
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
         // Root takes locks in folders of others, and follows no link that they put there.
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).custom_flags(nix::libc::O_NOFOLLOW);
+        options.write(true).create(true).truncate(false).mode(LOCK_MODE).custom_flags(nix::libc::O_NOFOLLOW);
         flock(options.open(path)?, FlockArg::LockExclusiveNonblock)
     }
 
