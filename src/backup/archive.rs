@@ -249,7 +249,6 @@ impl Unpacking<'_> {
             end = entry.raw_file_position() + length.next_multiple_of(BLOCK_BYTES);
         }
         until.set(u64::MAX);
-        drop(entries);
         let mut rest = archive.into_inner();
         if taken.get() < end + BLOCK_BYTES {
             return Err(place.damaged("its end mark is missing: it was cut short"));

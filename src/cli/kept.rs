@@ -24,6 +24,7 @@ pub(super) struct Snapshot {
 /// Take away files that nobody needs any longer
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "trim", help_triggers("-h", "--help", "help"))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(super) struct TrimCommand {
     /// do not wait for the grace that keeps running copies whole
     #[argh(switch)]

@@ -101,6 +101,7 @@ impl Past {
             past.hear(entry)?;
             past.last.1.shrink_to_fit();
             held = past.rows_bytes();
+            unpacking.take((others + held).saturating_sub(unpacking.bytes()))?;
             unpacking.give_back_to(others + held);
             Ok(true)
         })?;
