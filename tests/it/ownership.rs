@@ -139,7 +139,7 @@ fn on_an_installed_system_root_serves_as_the_user_of_the_service_or_not_at_all()
         knhk:knhk 750 /var/lib/knhk
         knhk:knhk 750 /var/cache/knhk
         knhk:knhk 750 /run/knhk
-        error[KN0534]: /var/lib/knhk does not belong to knhk:knhk, whom the service runs as: root does not serve from it
+        error[KN0534]: /var/lib/knhk does not belong to knhk:knhk, whom the service runs as: root makes no files in it
         hint: sudo knhk config fix, then sudo systemctl start knhk
         = 78
         chown -R knhk:knhk /var/lib/knhk

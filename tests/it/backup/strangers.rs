@@ -94,6 +94,7 @@ fn of_an_archive_only_the_files_of_the_store_are_restored_with_its_owner_and_saf
         let (place, binary) = owned_place();
         if has_state {
             fs::create_dir(place.path("state")).unwrap();
+            fs::set_permissions(place.path("state"), fs::Permissions::from_mode(0o750)).unwrap();
             give(&place.path("state"));
         }
         check(&json_of(&place, &["backup", "restore", planted.to_str().unwrap(), "--yes"]));
