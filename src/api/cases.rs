@@ -75,6 +75,7 @@ pub(super) fn act(request: &Request, route: Route, text: &str) -> Result<Operati
 pub(super) fn status(answer: &Answer) -> u16 {
     match answer {
         Answer::Created(_, IsNew::Yes) | Answer::Brief(Brief::Created(_, _, IsNew::Yes)) => 201,
+        Answer::NotRemembered(answer) => status(answer),
         _ => 200,
     }
 }

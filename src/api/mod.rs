@@ -59,7 +59,7 @@ pub const PAGE_ITEMS_DEFAULT: u32 = 100;
 const STARTING: &str = "starting";
 /// What /health says once a signal to stop was received.
 const STOPPING: &str = "stopping";
-/// Seconds after which a client may ask again when the service is busy.
+/// Seconds after which a client may ask again when the service is busy, where no better time is known.
 pub const RETRY_AFTER_SECONDS: u32 = 1;
 
 /// Bounds that the configuration may change.

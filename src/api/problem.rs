@@ -28,6 +28,8 @@ struct Parts {
     hint: Option<String>,
     key: Option<String>,
     mistakes: Vec<Mistake>,
+    /// Seconds until it may go better, where that is known.
+    retry_after_s: Option<u32>,
     /// A header beyond those that every problem has.
     header: Option<(&'static str, String)>,
     /// Members beyond those that every problem has.
@@ -56,6 +58,7 @@ impl From<Error> for Problem {
             hint: error.hint(),
             key: None,
             mistakes: Vec::new(),
+            retry_after_s: None,
             header,
             more: Map::new(),
         }))
@@ -72,6 +75,7 @@ impl From<Refusal> for Problem {
             hint: refusal.hint,
             key: refusal.key,
             mistakes: refusal.mistakes,
+            retry_after_s: refusal.retry_after_s,
             header: None,
             more: Map::new(),
         }))
@@ -137,6 +141,9 @@ impl Problem {
         if let Some(key) = self.0.key {
             document.insert("key".into(), key.into());
         }
+        if let Some(seconds) = self.0.retry_after_s {
+            document.insert("retry_after_seconds".into(), seconds.into());
+        }
         if !self.0.mistakes.is_empty() {
             document.insert("mistakes".into(), self.0.mistakes.iter().map(mistake).collect());
         }
@@ -150,7 +157,8 @@ impl Problem {
         let mut headers = vec![("content-type", PROBLEM.to_owned())];
         headers.extend(self.0.header.clone());
         if status == 503 {
-            headers.push(("retry-after", RETRY_AFTER_SECONDS.to_string()));
+            let seconds = self.0.retry_after_s.unwrap_or(RETRY_AFTER_SECONDS);
+            headers.push(("retry-after", seconds.to_string()));
         }
         Response {
             status,

@@ -251,6 +251,12 @@ pub(super) fn answer(out: &mut Vec<u8>, answer: &Answer, room: &Room) {
             Err(_) => brief(out, Brief::Item(item.id, item.state, *state)),
         },
         Answer::Brief(what) => brief(out, *what),
+        Answer::NotRemembered(same) => {
+            self::answer(out, same, room);
+            let end = out.pop();
+            assert_eq!(end, Some(b'}'), "invariant: every answer is an object");
+            out.extend_from_slice(b",\"remembered\":false}");
+        }
     }
 }
 
@@ -307,9 +313,13 @@ pub(super) fn event(out: &mut Vec<u8>, event: &HistoryView, case: CaseId) {
     object.close();
 }
 
-/// Returns what a registration answers.
-pub(super) fn registered(view: &SpecificationView) -> Json {
-    json!({ "id": view.id, "version": view.version, "warnings": warnings(view) })
+/// Returns what a registration answers, and that the key which came with it, if one did, is not remembered.
+pub(super) fn registered(view: &SpecificationView, key: Option<&str>) -> Json {
+    let mut out = json!({ "id": view.id, "version": view.version, "warnings": warnings(view) });
+    if key.is_some() && !view.is_new {
+        out["remembered"] = false.into();
+    }
+    out
 }
 
 fn warnings(view: &SpecificationView) -> Vec<String> {

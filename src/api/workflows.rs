@@ -20,10 +20,11 @@ pub(super) fn register(
     // Without effect until soundness is judged; checked so that a slip does not lie in wait for that day.
     query.flag("accept_unsound")?;
     header::media(request, &[Media::Xml], "application/xml")?;
-    let view = service.register(&request.body, &Once { trace, ..once(request)? })?;
+    let once = Once { trace, ..once(request)? };
+    let view = service.register(&request.body, &once)?;
     let status = if view.is_new { 201 } else { 200 };
     let location = format!("/workflows/{}@{}", encode_segment(&view.id), view.version);
-    Ok(Answered::json(status, &show::registered(&view)).with("location", location))
+    Ok(Answered::json(status, &show::registered(&view, once.key.as_deref())).with("location", location))
 }
 
 /// Lists specifications.

@@ -92,6 +92,7 @@ pub(super) static PAGES: &[(u16, &str)] = &[
     (310, include_str!("../../docs/errors/KN0310.md")),
     (311, include_str!("../../docs/errors/KN0311.md")),
     (312, include_str!("../../docs/errors/KN0312.md")),
+    (314, include_str!("../../docs/errors/KN0314.md")),
     (315, include_str!("../../docs/errors/KN0315.md")),
     (316, include_str!("../../docs/errors/KN0316.md")),
     (320, include_str!("../../docs/errors/KN0320.md")),

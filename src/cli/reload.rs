@@ -126,5 +126,6 @@ fn refused(error: config::Error) -> Refusal {
         hint: Some("knhk config validate".to_owned()),
         key: None,
         mistakes: Vec::new(),
+        retry_after_s: None,
     }
 }

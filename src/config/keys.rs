@@ -170,8 +170,8 @@ keys! {
         "Durable frames that lists may lag behind; beyond that the answer is busy.";
     idempotency_hours: u64 = integer(24), Rule::Integer(1, 8_760), "0.1.0", Reload,
         "How long the key of a request is remembered.";
-    idempotency_keys_max: u64 = integer(1_000_000), Rule::Integer(1, 1_000_000_000), "0.1.0", Reload,
-        "Keys of clients that are remembered at a time; beyond that the answer is busy.";
+    idempotency_keys_max: u64 = integer(4_000_000), Rule::Integer(1, 1_000_000_000), "0.1.0", Reload,
+        "Keys of clients that are remembered at a time, 49 bytes of memory each; one caller may have three quarters, and beyond that the answer is busy.";
 
     backup_dir: PathBuf = text("/var/backups/knhk"), Rule::Path, "0.1.0", Command,
         "Folder of the backups.";

@@ -2,9 +2,11 @@
 //! they are the same.
 
 use super::cost;
+use super::places::{self, What};
 use super::record::Act;
 use super::registry::Registered;
 use super::room::{Full, Room};
+use super::running::EXPIRE_LATE_US;
 use super::service::{Answer, Brief, CaseView, IsNew, ItemView, Nets, Refusal, SpecificationView};
 use crate::case::event::{Event, ItemNumber, PlaceNumber};
 use crate::case::row::ItemRow;
@@ -114,7 +116,15 @@ pub(super) fn nets(spec: &Registered) -> Nets {
 pub(super) const MESSAGE_BYTES_MAX: usize = 2 * 1024;
 
 fn refuse(code: u16, kind: Kind, message: String, hint: &str) -> Refusal {
-    Refusal { code: Code(code), kind, message, hint: Some(hint.to_owned()), key: None, mistakes: Vec::new() }
+    Refusal {
+        code: Code(code),
+        kind,
+        message,
+        hint: Some(hint.to_owned()),
+        key: None,
+        mistakes: Vec::new(),
+        retry_after_s: None,
+    }
 }
 
 /// Returns the refusal of a case.
@@ -126,6 +136,7 @@ pub(super) fn refusal(error: &case::Error) -> Refusal {
         hint: None,
         key: None,
         mistakes: Vec::new(),
+        retry_after_s: None,
     }
 }
 
@@ -169,13 +180,31 @@ pub(super) fn busy(what: &str) -> Refusal {
     refuse(300, Kind::Busy, format!("too many {what} at once"), "ask again in a moment, and slower")
 }
 
-/// Returns that as many keys of clients are remembered as may be; `count` are the shard's.
-pub(super) fn too_many_keys(count: usize) -> Refusal {
-    let message = format!(
-        "no new idempotency key is taken: {count} are remembered here, which is all that idempotency_keys_max allows"
-    );
+/// Returns that there is no place for a new key of a client.
+pub(super) fn no_place(full: places::Full, now: Time, key_us: u64) -> Refusal {
+    let limit = full.limit;
+    let (code, message) = match full.what {
+        What::All => (
+            308,
+            format!(
+                "no new idempotency key is taken: idempotency_keys_max allows {limit}, and all are in use"
+            ),
+        ),
+        What::Share(count) => (
+            314,
+            format!(
+                "no new idempotency key of yours is taken: you have {count} of the {limit} that \
+                 idempotency_keys_max allows, and the others are kept free for other callers"
+            ),
+        ),
+    };
     let hint = "raise idempotency_keys_max or lower idempotency_hours (knhk config set, systemctl reload knhk), or ask without a key";
-    refuse(308, Kind::Busy, message, hint)
+    // Requests that are under way may leave room at once; else the oldest key makes room, at the next look at it.
+    let wait_us = full
+        .oldest
+        .map_or(0, |oldest| oldest.plus_us(key_us).0.saturating_sub(now.0).saturating_add(EXPIRE_LATE_US));
+    let retry_after_s = u32::try_from(wait_us.div_ceil(1_000_000)).unwrap_or(u32::MAX).max(1);
+    Refusal { retry_after_s: Some(retry_after_s), ..refuse(code, Kind::Busy, message, hint) }
 }
 
 /// Returns that the outcome is not known; `key` is the one to ask again with.

@@ -351,6 +351,7 @@ fn ask<D: Disk, T: Tables>(
         by_shard[shard_of(case.partition(), shared.inboxes.len())].push(Request {
             act,
             key,
+            place: None,
             answerer,
             traced: None,
             room: Room::default(),
@@ -369,5 +370,5 @@ fn ask<D: Disk, T: Tables>(
 /// Returns the key under which a case is asked to leave or come: it is not remembered.
 pub fn key_of(case: CaseId) -> Key {
     let hash = hash16(&[b"move", &tables::case_key(case)]);
-    Key { hash, request: [0; 16], maker: Maker::Service }
+    Key { hash, request: [0; 16], maker: Maker::Service, caller: super::service::Caller::Local }
 }

@@ -13,10 +13,12 @@ use super::cost;
 use super::keeping::Asked;
 use super::loading::{COMMAND_HEAD_BYTES, shard_of};
 use super::pending::{Again, Pending, Settled};
+use super::places::What;
 use super::prepare::{self, Prepared};
 use super::proof;
 use super::queries::{self, Repeated};
-use super::request::Request;
+use super::record::Maker;
+use super::request::{Repeat, Request};
 use super::restoring;
 use super::room::{Answers, Room};
 use super::running::Engine;
@@ -25,7 +27,7 @@ use super::service::{
     IsNew, ItemFilter, ItemView, Maintained, Maintenance, Nets, Once, Operation, Page, PageOf, Refusal,
     RestoreOrder, Service, SpecificationView,
 };
-use super::shard::{Bounds, Held, QUESTIONS_MAX, UNDURABLE_BYTES_MAX};
+use super::shard::{Held, QUESTIONS_MAX, UNDURABLE_BYTES_MAX};
 use super::shared::{CHANGED_BYTES_MAX, Inbox, OPEN_REQUESTS_FACTOR};
 use super::tables::{CASE_STATES, ITEM_STATES};
 use super::ticket::ticket;
@@ -116,7 +118,14 @@ impl<D: Disk, T: Tables> Engine<D, T> {
                 Ok(Prepared { act, key, text, traced, room }) => {
                     let shard = shard_of(act.partition(), shared.inboxes.len());
                     let (waits, answerer) = ticket();
-                    by_shard[shard].push(Request { act, key, answerer, traced, room: room.clone() });
+                    by_shard[shard].push(Request {
+                        act,
+                        key,
+                        place: None,
+                        answerer,
+                        traced,
+                        room: room.clone(),
+                    });
                     asked.push(Ok(Pending::new(waits, key.request, text, deadline, room)));
                     shards.push(Some(shard));
                 }
@@ -149,9 +158,10 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         let shared = self.shared();
         let follower = shared.read(again.deadline)?;
         let Again { repeat, request, room, .. } = again;
+        let is_business = matches!(repeat, Repeat::Business(_, Maker::Client));
         let repeated = queries::repeat(&follower, &shared.registry, repeat, &request, &room)?;
         drop(follower);
-        Ok(match repeated {
+        let waited = match repeated {
             Repeated::Answer(answer) => Waited::Answer(answer),
             Repeated::Entry(row) => {
                 Waited::Answer(queries::answer_at(&shared.reader, &shared.registry, &row, &room)?)
@@ -161,6 +171,10 @@ impl<D: Disk, T: Tables> Engine<D, T> {
                 Waited::Answer(answers::case_answer(view, Some(IsNew::No), &room))
             }
             Repeated::Specification(number) => Waited::Specification(self.known(number, IsNew::Yes)?),
+        };
+        Ok(match waited {
+            Waited::Answer(answer) if is_business => Waited::Answer(Answer::NotRemembered(Box::new(answer))),
+            waited => waited,
         })
     }
 
@@ -436,12 +450,7 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         health.degraded.extend(damages.iter().cloned());
         drop(damages);
         let options = shared.options();
-        let keys_max = Bounds::of(&options, shared.inboxes.len()).keys_max;
-        if shared.inboxes.iter().any(|inbox| inbox.held().keys >= keys_max) {
-            let limit = options.keys_max;
-            let why = format!("new idempotency keys are refused: idempotency_keys_max of {limit} is reached");
-            health.degraded.push(why);
-        }
+        health.degraded.extend(shared.places.used_up().map(|what| keys_refused(what, options.keys_max)));
         let newest = *condition.newest_backup.lock().unwrap_or_else(PoisonError::into_inner);
         health.degraded.extend(newest.complaint(shared.clock.now()));
         let aside = *condition.set_aside.lock().unwrap_or_else(PoisonError::into_inner);
@@ -486,6 +495,15 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         let is_read_only = self.refuses_changes().is_err();
         metrics.read_only.set(u64::from(is_read_only));
     }
+}
+
+/// Returns what /health says when new keys are refused.
+fn keys_refused(what: What, limit: usize) -> String {
+    let why = match what {
+        What::All => format!("idempotency_keys_max of {limit} is reached"),
+        What::Share(count) => format!("a caller has {count}, all it may of idempotency_keys_max of {limit}"),
+    };
+    format!("new idempotency keys are refused: {why}")
 }
 
 /// An append that takes so long hangs: the disk does not answer.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::Options;
+use super::places::Places;
 use super::record;
 use super::record::{Maker, Record, Registration};
 use super::registry::{Registered, Registry};
@@ -71,27 +72,28 @@ pub fn shards<D: Disk, T: Tables>(
         follower.check_sums(table, None).map_err(text)?;
     }
     let spec_count = specifications(follower, registry)?;
-    let mut start = Start {
-        positions: follower.positions().to_vec(),
-        last_cases: last_cases(follower)?,
-        time: follower.time().max(now),
-        keys: Vec::new(),
-        service_keys: Vec::new(),
-        spec_count,
-        unfinished: Vec::new(),
-    };
-    let unfinished = unfinished_cases(follower)?;
-    let keys = client_keys(follower)?;
-    let service_keys = service_keys(follower, journal, start.time).map_err(text)?;
     let count = progress.len();
+    let last_cases = last_cases(follower)?;
+    let time = follower.time().max(now);
+    let unfinished = unfinished_cases(follower)?;
+    let keys = client_keys(follower, options.keys_max, count)?;
+    let service_keys = service_keys(follower, journal, time).map_err(text)?;
     let bounds = shard::Bounds::of(options, count);
     let room = options.frame_bytes_max.saturating_sub(COMMAND_HEAD_BYTES);
-    let shards = (0..count)
-        .map(|number| {
+    let shards = keys
+        .into_iter()
+        .enumerate()
+        .map(|(number, keys)| {
             let is_mine = |partition: Partition| shard_of(partition, count) == number;
-            start.keys = keys.iter().filter(|key| is_mine(key.0)).copied().collect();
-            start.service_keys = service_keys.iter().filter(|key| is_mine(key.1)).copied().collect();
-            start.unfinished = unfinished.iter().filter(|case| is_mine(case.partition())).copied().collect();
+            let start = Start {
+                positions: follower.positions().to_vec(),
+                last_cases: last_cases.clone(),
+                time,
+                keys,
+                service_keys: service_keys.iter().filter(|key| is_mine(key.1)).copied().collect(),
+                spec_count,
+                unfinished: unfinished.iter().filter(|case| is_mine(case.partition())).copied().collect(),
+            };
             let options = shard::Options {
                 shard: number,
                 limits: Limits {
@@ -102,7 +104,7 @@ pub fn shards<D: Disk, T: Tables>(
                 bounds,
                 batch_bytes_max: options.frame_bytes_max.saturating_sub(FRAME_HEAD_BYTES),
             };
-            Shard::new(options, Arc::clone(registry), Arc::clone(&progress[number]), start.clone())
+            Shard::new(options, Arc::clone(registry), Arc::clone(&progress[number]), start)
         })
         .collect();
     Ok(shards)
@@ -170,10 +172,20 @@ fn unfinished_cases<T: Tables>(follower: &Follower<T>) -> Result<Vec<CaseId>, St
     Ok(cases)
 }
 
-fn client_keys<T: Tables>(follower: &Follower<T>) -> Result<Vec<(Partition, Time, record::Hash16)>, String> {
-    let mut keys = Vec::new();
+/// Returns the keys of each shard. They go where they stay at once: there may be millions.
+fn client_keys<T: Tables>(
+    follower: &Follower<T>,
+    keys_max: usize,
+    shards: usize,
+) -> Result<Vec<shard::Keys>, String> {
+    let places = Places::new(keys_max, shards);
+    let mut keys: Vec<_> = (0..shards).map(|shard| shard::Keys::new(Arc::clone(&places), shard)).collect();
     scan(follower, tables::KEYS, |key, _| {
-        keys.push(tables::used_of(key).ok_or("a key's row without its key")?);
+        let (partition, at, hash) = tables::used_of(key).ok_or("a key's row without its key")?;
+        if partition.index() >= PARTITION_COUNT {
+            return Err("a row of a partition that does not exist".to_owned());
+        }
+        keys[shard_of(partition, shards)].load_client(partition, at, hash);
         Ok(())
     })?;
     Ok(keys)

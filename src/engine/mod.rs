@@ -21,6 +21,7 @@ mod meter;
 pub mod offline;
 pub mod past;
 pub mod pending;
+pub mod places;
 pub mod prepare;
 pub mod proof;
 pub mod queries;

@@ -57,7 +57,7 @@ fn key(once: &Once, scope: &[u8], own: impl FnOnce() -> String) -> (Key, String)
     let mut request = [0; 16];
     request.copy_from_slice(&once.request[..16]);
     let hash = hash16(&[scope, text.as_bytes()]);
-    (Key { hash, request, maker }, text)
+    (Key { hash, request, maker, caller: once.caller }, text)
 }
 
 /// Prepares an operation.

@@ -491,7 +491,7 @@ pub fn repeat<T: Tables>(
     room: &Room,
 ) -> Result<Repeated, Refusal> {
     let row = match repeat {
-        Repeat::Business(id) => {
+        Repeat::Business(id, _) => {
             let row = archived::row(follower, id).map_err(|reason| answers::unreadable(&reason))?;
             if let Some(row) = row {
                 return Ok(Repeated::Archived(id, Box::new(row)));
@@ -606,6 +606,7 @@ pub(super) fn bad_token(token: &str) -> Refusal {
         hint: Some("give `after` the value of `next` of the page before".to_owned()),
         key: None,
         mistakes: Vec::new(),
+        retry_after_s: None,
     }
 }
 
@@ -617,6 +618,7 @@ fn expired_key() -> Refusal {
         hint: Some("what it was used for was done; look at the case before asking with a new key".to_owned()),
         key: None,
         mistakes: Vec::new(),
+        retry_after_s: None,
     }
 }
 
@@ -628,6 +630,7 @@ fn other_request() -> Refusal {
         hint: Some("use a new key for a new request; repeat a request byte for byte".to_owned()),
         key: None,
         mistakes: Vec::new(),
+        retry_after_s: None,
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::places::Place;
 use super::record::{Act, Archived, Hash16, KeyFact, Maker, Registration, Restored};
 use super::registry::Registered;
 use super::room::Room;
-use super::service::{Answer, Refusal, SpecificationView};
+use super::service::{Answer, Caller, Refusal, SpecificationView};
 use super::shard::Bounds;
 use super::tables::{ArchivedRow, KeyRow};
 use super::ticket::Answerer;
@@ -25,6 +26,8 @@ pub struct Request {
     pub act: Asked,
     /// Under which key.
     pub key: Key,
+    /// The place for its key, once its shard has taken one.
+    pub place: Option<Place>,
     /// Who waits.
     pub answerer: Answerer<Reply>,
     /// What its spans will say, if it is traced.
@@ -42,6 +45,8 @@ pub struct Key {
     pub request: Hash16,
     /// Who made it.
     pub maker: Maker,
+    /// Whose share of the places for keys it takes.
+    pub caller: Caller,
 }
 
 impl Key {
@@ -137,8 +142,8 @@ pub enum Repeat {
     Client(Partition, Time, Hash16),
     /// One of the service's own.
     Service(Partition, KeyRow),
-    /// A business key that has its case already.
-    Business(CaseId),
+    /// A business key that has its case already, and who made the key of the request: it is not remembered.
+    Business(CaseId, Maker),
 }
 
 /// One shard's share of a frame, and what follows when it is durable. It fits a frame, so that it becomes durable as a

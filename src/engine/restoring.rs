@@ -101,7 +101,8 @@ pub(super) fn restore<D: Disk, T: Tables>(
     };
     let (waits, answerer) = ticket();
     let act = Asked::Move(case, Box::new(Move::Come(Box::new(coming))));
-    let request = Request { act, key: key_of(case), answerer, traced: None, room: Room::default() };
+    let request =
+        Request { act, key: key_of(case), place: None, answerer, traced: None, room: Room::default() };
     let inbox = &shared.inboxes[shard_of(case.partition(), shared.inboxes.len())];
     if inbox.put(vec![request], shared.options().shard_requests_max).is_err() {
         return Err(answers::busy("requests"));

@@ -14,11 +14,12 @@ use super::keeping::Asked;
 use super::loading;
 use super::locked::Locked;
 use super::meter::TickMeter;
+use super::places::Places;
 use super::queries;
 use super::registry::Registry;
 use super::request::{Found, Message, Question, Staged, Told};
 use super::service::Refusal;
-use super::shard::{Bounds, NextTurn, Progress, Shard};
+use super::shard::{NextTurn, Progress, Shard};
 use super::shared::{Inbox, Place, Shared};
 use super::telling::Telling;
 use super::threads::{self, Threads};
@@ -58,6 +59,11 @@ const SPIN_REQUESTS_MAX: usize = 2;
 const LEISURE_US: u64 = 2_000;
 /// A shard that waits for the journal looks so often how far it is, in microseconds.
 const DURABLE_US: u64 = 500;
+/// Shards look so often whether keys come to their end, in microseconds.
+const EXPIRE_EVERY_US: u64 = 60_000_000;
+/// A key makes room no later than this after its end: at the next look, which may come a second late, and when the shard
+/// hears that it is durable, which is with the next beat at the latest.
+pub const EXPIRE_LATE_US: u64 = EXPIRE_EVERY_US + 2_000_000;
 /// Answers to questions wait so long for the follower, in microseconds.
 const QUESTION_US: u64 = 10_000_000;
 /// Questions that the helper answers before it lets the follower fold again.
@@ -157,6 +163,9 @@ impl<D: Disk, T: Tables> Engine<D, T> {
             let _ = marker.stopped();
         }
         let (registry, shards) = loaded?;
+        let places = shards
+            .first()
+            .map_or_else(|| Places::new(options.keys_max, 0), |shard| Arc::clone(shard.places()));
         let state = Arc::new(JournalState::default());
         state.durable_seq.store(journal.seq(), Ordering::Release);
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..shard_count).map(|_| mpsc::channel()).unzip();
@@ -170,7 +179,7 @@ impl<D: Disk, T: Tables> Engine<D, T> {
             metrics,
             Arc::clone(&state),
             journal.reader(),
-            senders.into_iter().map(Inbox::new).collect(),
+            (senders.into_iter().map(Inbox::new).collect(), places),
             (question_sender, maintenance),
             follower,
             place,
@@ -382,7 +391,7 @@ fn run_shard<D: Disk, T: Tables>(
             }
         }
         if are_keys_full {
-            are_keys_full = held.keys >= Bounds::of(&shared.options(), shared.inboxes.len()).keys_max;
+            are_keys_full = shared.places.used_up().is_some();
         }
         locked.look(&shard.cases().regions(), &shared.condition);
         shared.condition.question_count.fetch_add(turned.questions.len(), Ordering::AcqRel);
@@ -617,7 +626,7 @@ fn run_timers<D: Disk, T: Tables>(shared: &Shared<D, T>) {
         shared.condition.timer_beat_us.store(now_us, Ordering::Release);
         let stuck = shared.inboxes.iter().enumerate().filter(|(_, inbox)| inbox.ask_to_move()).last();
         shared.condition.stuck_shard.store(stuck.map_or(0, |(shard, _)| shard + 1), Ordering::Release);
-        if now_us.saturating_sub(minute_us) >= 60_000_000 {
+        if now_us.saturating_sub(minute_us) >= EXPIRE_EVERY_US {
             minute_us = now_us;
             for inbox in &shared.inboxes {
                 inbox.tell(Message::Minute);

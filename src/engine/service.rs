@@ -35,6 +35,8 @@ pub struct Refusal {
     pub key: Option<String>,
     /// All that is wrong, when it is more than one thing: of a specification.
     pub mistakes: Vec<crate::spec::Mistake>,
+    /// In how many seconds it may go better, where that is known; else in a moment, if at all.
+    pub retry_after_s: Option<u32>,
 }
 
 impl Refusal {
@@ -139,6 +141,9 @@ pub enum Answer {
     Item(Box<ItemView>, CaseState),
     /// It was done, and there was no room to show what came of it.
     Brief(Brief),
+    /// The answer to a request that had no effect, under a key of its client's: the key is not remembered, and a repeat is
+    /// carried out as a new request.
+    NotRemembered(Box<Self>),
 }
 
 /// What an answer is about, and how that is now.

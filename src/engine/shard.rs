@@ -11,20 +11,23 @@ mod batches;
 mod keys;
 mod moving;
 mod progress;
+mod ring;
 mod room;
 mod told;
 mod work;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use super::answers;
+use super::places::{Holder, Places};
 use super::record::{Body, Hash16, Maker, Record};
 use super::registry::{Registered, Registry};
-use super::request::{Key, Message, Question, Reply, Request, Staged};
+use super::request::{Message, Question, Reply, Request, Staged};
+use super::service::Answer;
 use super::tables::KeyRow;
 use super::traced::Traced;
 use super::turn::{Cases, Limits, Outcome, Timer};
@@ -37,8 +40,11 @@ use crate::store::{self, Entry};
 use crate::telemetry::metrics::labels::Queue;
 
 use batches::{Turn, Undo};
-use keys::Keys;
-pub use keys::{SERVICE_KEY_US, SERVICE_KEYS_MAX};
+pub use keys::{
+    EXPIRED_KEYS_MAX, Keys, PlantedBug, SERVICE_KEY_US, SERVICE_KEYS_MAX, SHARD_KEYS_BYTES_MAX,
+    keys_bytes_max,
+};
+pub use ring::{KEY_BYTES_MAX, KEYS_HEAD_BYTES};
 use room::Room;
 use work::{Client, Work};
 
@@ -76,8 +82,6 @@ pub struct Bounds {
     pub automated_steps_max: u32,
     /// Clients' keys are kept so long, in microseconds.
     pub key_us: u64,
-    /// Most clients' keys in a shard.
-    pub keys_max: usize,
     /// Bytes for cases in memory; beyond that idle ones leave.
     pub cache_bytes: usize,
 }
@@ -88,7 +92,6 @@ impl Bounds {
         Self {
             automated_steps_max: options.automated_steps_max,
             key_us: options.key_us,
-            keys_max: (options.keys_max / shards).max(1),
             cache_bytes: options.cache_bytes / shards,
         }
     }
@@ -106,7 +109,7 @@ pub struct Progress {
 }
 
 /// What a shard knew of its partitions before it read anything else.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug)]
 pub struct Start {
     /// Position of the last entry of each partition.
     pub positions: Vec<u64>,
@@ -114,8 +117,8 @@ pub struct Start {
     pub last_cases: Vec<Option<CaseId>>,
     /// The clock at the start, and never earlier than what is stored.
     pub time: Time,
-    /// Clients' keys in use; those of a partition in order of time.
-    pub keys: Vec<(Partition, Time, Hash16)>,
+    /// Clients' keys in use.
+    pub keys: Keys,
     /// Keys of the service's own that are still good.
     pub service_keys: Vec<(Hash16, Partition, KeyRow)>,
     /// Specification versions registered so far.
@@ -181,6 +184,8 @@ pub struct Shard {
     /// Requests whose key is that of one that waits.
     same_key: VecDeque<Request>,
     waiting_keys: HashSet<Hash16>,
+    /// More keys are to come to their end, once what said so of others is durable.
+    is_expiring: bool,
     /// Cases that left or came, and that is not durable yet: nothing is asked of them meanwhile.
     moving: HashSet<CaseId>,
     /// Jobs that the turns so far had no room for.
@@ -215,10 +220,8 @@ impl Shard {
         positions.copy_from_slice(&start.positions);
         let mut last_cases = [None; PARTITION_COUNT];
         last_cases.copy_from_slice(&start.last_cases);
-        let mut keys = Keys::default();
-        for (partition, at, hash) in start.keys {
-            keys.put_client(partition, at, hash);
-        }
+        let mut keys = start.keys;
+        keys.note_oldest();
         for (hash, partition, row) in start.service_keys {
             keys.put_service(partition, hash, row);
         }
@@ -240,6 +243,7 @@ impl Shard {
             asked_business: HashMap::new(),
             same_key: VecDeque::new(),
             waiting_keys: HashSet::new(),
+            is_expiring: false,
             moving: HashSet::new(),
             jobs: VecDeque::new(),
             duties: start.unfinished.into(),
@@ -255,6 +259,21 @@ impl Shard {
     /// Returns what the shard knows of its cases, for checks.
     pub fn cases(&self) -> &Cases {
         &self.cases
+    }
+
+    /// Returns what counts the places of clients' keys, for all shards.
+    pub fn places(&self) -> &Arc<Places> {
+        self.keys.places()
+    }
+
+    /// Makes a mistake from now on. For checks of the simulator.
+    pub fn plant(&mut self, bug: PlantedBug) {
+        self.keys.plant(bug);
+    }
+
+    /// Returns clients' keys, by partition and oldest first, with who has their places. For checks.
+    pub fn client_keys(&self) -> impl Iterator<Item = (Partition, Hash16, Holder)> + '_ {
+        self.keys.clients()
     }
 
     /// Tells whether the shard was told to stop.
@@ -273,7 +292,13 @@ impl Shard {
     /// Tells when the shard wants its next turn.
     pub fn next_turn(&self) -> NextTurn {
         if self.jobs.is_empty() && (self.duties.is_empty() || self.parked.len() >= DUTIES_AT_ONCE_MAX) {
-            if self.cases.is_resting() { NextTurn::AtLeisure } else { NextTurn::OnMessage }
+            if self.is_expiring {
+                NextTurn::WhenDurable
+            } else if self.cases.is_resting() {
+                NextTurn::AtLeisure
+            } else {
+                NextTurn::OnMessage
+            }
         } else if self.undurable_bytes >= UNDURABLE_BYTES_MAX {
             NextTurn::WhenDurable
         } else {
@@ -298,11 +323,14 @@ impl Shard {
                 }
                 Message::Told(told) => self.told(&mut turn, told),
                 Message::Beat => {}
-                Message::Minute => self.expire_keys(&mut turn),
+                Message::Minute => self.is_expiring = true,
                 Message::Doubt => is_doubtful = true,
                 Message::Bounds(bounds) => self.keep_to(bounds),
                 Message::Stop => self.is_stopping = true,
             }
+        }
+        if self.is_expiring {
+            self.expire_keys(&mut turn);
         }
         let is_at_leisure = turn.jobs.is_empty();
         self.run(&mut turn, timer);
@@ -313,6 +341,7 @@ impl Shard {
             // What cases have to do by themselves is derived again at the next start.
             self.jobs.retain(|work| work.client.is_some());
             self.duties.clear();
+            self.is_expiring = false;
         }
         self.see_to_duties(&mut turn);
         let turned = self.finish(turn);
@@ -342,6 +371,7 @@ impl Shard {
             }
             batches.push(staged);
         }
+        self.keys.note_oldest();
         for case in visited {
             self.forget_if_closed(case);
         }
@@ -412,7 +442,7 @@ impl Shard {
         }
     }
 
-    fn settle(&mut self, turn: &mut Turn, case: CaseId, client: Option<Client>, outcome: Outcome) {
+    fn settle(&mut self, turn: &mut Turn, case: CaseId, mut client: Option<Client>, outcome: Outcome) {
         let done = match outcome {
             Outcome::Done(done) => *done,
             Outcome::Refused(error) => {
@@ -429,16 +459,26 @@ impl Shard {
                 return turn.jobs.push_front(Work::go_on(case));
             }
         };
-        // A client's key is kept also when there was nothing to do, so that a repeat is answered as the first was.
-        let is_kept = client.as_ref().is_some_and(|client| client.key.maker == Maker::Client);
-        if !done.events.is_empty() || is_kept {
-            self.stage_events(turn, case, client.as_ref(), &done.payload);
+        // The key of what had no effect is not kept: a repeat is a new request, and nobody fills the table for nothing.
+        let has_effect = !done.events.is_empty();
+        if has_effect {
+            self.stage_events(turn, case, client.as_mut(), &done.payload);
             turn.count(&done.tally);
+        } else if self.keys.planted() == Some(PlantedBug::KeepKeyWithoutEffect)
+            && let Some(client) = client.as_mut()
+            && let Some(place) = client.place.take()
+        {
+            self.keys.keep_client(case.partition(), turn.now, client.key.hash, place);
         }
         if let Some(client) = client {
             self.waiting_keys.remove(&client.key.hash);
+            let maker = client.key.maker;
+            let answered = |answer| match maker {
+                Maker::Client if !has_effect => Reply::Done(Answer::NotRemembered(Box::new(answer))),
+                Maker::Client | Maker::Service => Reply::Done(answer),
+            };
             let none = || Reply::Refused(answers::refusal(&case::Error::NoItem));
-            turn.reply(client, done.answer.map_or_else(none, Reply::Done));
+            turn.reply(client, done.answer.map_or_else(none, answered));
         }
         if let Some(question) = done.parked {
             self.parked.entry(case).or_default();
@@ -448,12 +488,12 @@ impl Shard {
         }
     }
 
-    fn stage_events(&mut self, turn: &mut Turn, case: CaseId, client: Option<&Client>, facts: &Payload) {
+    fn stage_events(&mut self, turn: &mut Turn, case: CaseId, client: Option<&mut Client>, facts: &Payload) {
         let partition = case.partition();
         let payload = facts.to_bytes();
         let record = Record {
             at: turn.now,
-            key: client.map(|client| client.key.fact(client.act)),
+            key: client.as_ref().map(|client| client.key.fact(client.act)),
             body: Body::Case(&payload),
         };
         let previous = self.cases.get(case).map_or_else(Link::default, |case| case.existing().last);
@@ -473,7 +513,7 @@ impl Shard {
             act: client.act,
             at: turn.now,
         };
-        self.use_key(turn, client.key, partition, row);
+        self.use_key(turn, client, partition, row);
     }
 
     fn stage(
@@ -493,26 +533,48 @@ impl Shard {
         Link { n: link.n, hash: link.hash }
     }
 
-    fn use_key(&mut self, turn: &mut Turn, key: Key, partition: Partition, row: KeyRow) {
+    fn use_key(&mut self, turn: &mut Turn, client: &mut Client, partition: Partition, row: KeyRow) {
+        let key = client.key;
         turn.undo.keys.push((partition, key.hash));
-        match key.maker {
-            Maker::Client => self.keys.put_client(partition, turn.now, key.hash),
-            Maker::Service => self.keys.put_service(partition, key.hash, row),
+        match client.place.take() {
+            Some(place) => self.keys.keep_client(partition, turn.now, key.hash, place),
+            None => self.keys.put_service(partition, key.hash, row),
         }
     }
 
     /// Forgets keys that are old enough: clients' by a fact in each partition that has any, the service's own as they are.
+    /// Of clients' only so many at once, and more when the end of these is durable: until then they take memory.
     fn expire_keys(&mut self, turn: &mut Turn) {
         self.keys.expire_service(turn.now);
-        let before = turn.now.minus_us(self.options.bounds.key_us);
-        let mut by_partition: BTreeMap<Partition, Vec<_>> = BTreeMap::new();
-        for expired in self.keys.expire(before) {
-            by_partition.entry(expired.0).or_default().push(expired);
+        if self.undo.iter().any(|undo| !undo.expired_keys.is_empty()) {
+            return;
         }
-        for (partition, expired) in by_partition {
+        let before = turn.now.minus_us(self.options.bounds.key_us);
+        let mut room = EXPIRED_KEYS_MAX;
+        for partition in Partition::all() {
+            if room == 0 {
+                return;
+            }
+            room = room.saturating_sub(self.expire_partition(turn, partition, before, room));
+        }
+        self.is_expiring = false;
+    }
+
+    /// Forgets about so many keys of a partition; returns how many.
+    fn expire_partition(
+        &mut self,
+        turn: &mut Turn,
+        partition: Partition,
+        before: Time,
+        count_max: usize,
+    ) -> usize {
+        let (expired, before) = self.keys.expire(partition, before, count_max);
+        let count = expired.len();
+        if count > 0 {
             let record = Record { at: turn.now, key: None, body: Body::KeysExpired { before } };
             self.stage(turn, partition, 0, Link::default(), record.encode());
             turn.undo.expired_keys.extend(expired);
         }
+        count
     }
 }

@@ -14,6 +14,7 @@ use super::answers;
 use super::budget::Budget;
 use super::clock::{Clock, JUMP_LASTS_US, Skew, until};
 use super::keeping::Asked;
+use super::places::Places;
 use super::registry::Registry;
 use super::request::{Message, Question, Request};
 use super::room::Answers;
@@ -289,6 +290,8 @@ pub struct Shared<D: Disk, T: Tables> {
     pub unpacked: Arc<Budget>,
     /// The shards' inboxes, by shard.
     pub inboxes: Vec<Inbox>,
+    /// Places for clients' keys.
+    pub places: Arc<Places>,
     /// Where questions go, with the number of the shard that asks.
     pub questions: Sender<(usize, Question)>,
     /// Where goes what somebody asks of the state.
@@ -323,7 +326,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
         metrics: Arc<Metrics>,
         journal: Arc<JournalState>,
         reader: JournalReader<D>,
-        inboxes: Vec<Inbox>,
+        (inboxes, places): (Vec<Inbox>, Arc<Places>),
         (questions, maintenance): (Sender<(usize, Question)>, Sender<Asked>),
         follower: Follower<T>,
         place: Place<D>,
@@ -340,6 +343,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
             journal,
             reader,
             inboxes,
+            places,
             questions,
             maintenance,
             condition: Condition::default(),
@@ -367,6 +371,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
         *self.options.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(options.clone());
         self.grace_us.store(grace_us, Ordering::Release);
         self.answers.set_limits(options.answers);
+        self.places.set_limit(options.keys_max);
         for inbox in &self.inboxes {
             inbox.tell(Message::Bounds(Bounds::of(options, self.inboxes.len())));
         }

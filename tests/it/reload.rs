@@ -62,18 +62,27 @@ fn keys_that_reach_their_limit_are_told_and_a_higher_limit_takes_more() {
     let mut client = service.client();
     let order = json!({ "workflow": "order", "data": { "customer": "Ann" } });
     let health = |client: &mut Client| client.get("/health").unwrap().text();
-    let told = "new idempotency keys are refused: idempotency_keys_max of 8 is reached";
+    let told = "new idempotency keys are refused: a caller has 6, all it may of idempotency_keys_max of 8";
     let first = client.post("/cases", Some("key-1"), &order).unwrap().expect(201)["id"].clone();
     assert!(!health(&mut client).contains(told));
     let refused = (2..100).map(|n| client.post("/cases", Some(&format!("key-{n}")), &order).unwrap());
     let refused = refused.map(|answer| (answer.status, answer)).find(|(status, _)| *status != 201).unwrap().1;
+    let wait_s: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((86_000..=86_462).contains(&wait_s), "{wait_s}");
     let problem = refused.expect(503);
-    assert_eq!(problem["code"], "KN0308");
+    assert_eq!((&problem["code"], &problem["retry_after_seconds"]), (&json!("KN0314"), &json!(wait_s)));
     assert!(problem["hint"].as_str().unwrap().contains("idempotency_keys_max"), "{problem}");
     assert!(figure(&service, "knhk_queue_refused_total{queue=\"keys\"}") > 0);
     assert!(health(&mut client).contains(told), "{}", health(&mut client));
     assert!(place.log().contains("warning: no new idempotency keys are taken"), "{}", place.log());
-    // What is known, and what has no key, is taken as ever.
+    // What is known, what has no key, and what has no effect is taken as ever.
+    let line = json!({ "op": "execute", "case": first, "key": "nothing-1" });
+    let nothing = batch(&service, &[line.clone(), json!({ "op": "execute", "case": first })]);
+    assert_eq!(
+        (&nothing[0]["code"], nothing[1]["status"].as_u64()),
+        (&Value::Null, Some(200)),
+        "{nothing:?}"
+    );
     assert_eq!(client.post("/cases", Some("key-1"), &order).unwrap().json()["id"], first);
     client.post("/cases", None, &order).unwrap().expect(201);
     assert_eq!(set(&place, "idempotency_keys_max", 1_000), "took");

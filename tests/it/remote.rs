@@ -1,6 +1,7 @@
 //! The way in from other machines: who is let in, what strangers can do, and what it says of both.
 
 pub(crate) mod client;
+mod keys;
 mod limits;
 mod many;
 mod service;

@@ -94,6 +94,12 @@ pub(super) fn print(context: &mut Context, case: &Value) -> Result<(), Error> {
     context.ui.answer(&facts_of(case))
 }
 
+/// Returns that the idempotency key of a request is not remembered, if the answer says so.
+pub(super) fn not_remembered(answer: &Value) -> Option<(&'static str, String)> {
+    let is_said = answer.get("remembered") == Some(&Value::Bool(false));
+    is_said.then(|| ("idempotency key", "not remembered: nothing was done".to_owned()))
+}
+
 /// Returns a case for people.
 pub(super) fn facts_of(case: &Value) -> String {
     let version = case.get("version").map(ToString::to_string).unwrap_or_default();
@@ -105,6 +111,7 @@ pub(super) fn facts_of(case: &Value) -> String {
     if let Some(file) = case.get("archive").and_then(Value::as_str) {
         facts.push(("archived", format!("in file {file}")));
     }
+    facts.extend(not_remembered(case));
     for name in ["created", "changed", "key"] {
         if let Some(value) = case.get(name).and_then(Value::as_str) {
             facts.push((name, value.to_owned()));

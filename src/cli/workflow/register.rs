@@ -46,6 +46,7 @@ pub(super) fn register(context: &mut Context, command: &Register) -> Result<(), 
         return context.ui.answer(&format!("{}@{version}\n", table::plain(id)));
     }
     let mut facts = vec![("id", id.to_owned()), ("version", version)];
+    facts.extend(super::case::not_remembered(&answer));
     for warning in answer.get("warnings").and_then(Value::as_array).into_iter().flatten() {
         facts.push(("warning", said(warning, &command.file)));
     }

@@ -20,7 +20,7 @@ use crate::id::{CaseId, Partition, SpecNumber};
 use crate::telemetry::metrics::labels::Queue;
 
 impl Shard {
-    pub(super) fn admit(&mut self, turn: &mut Turn, request: Request) {
+    pub(super) fn admit(&mut self, turn: &mut Turn, mut request: Request) {
         if let Asked::Move(case, _) = &request.act {
             let case = *case;
             return self.admit_move(turn, request, case);
@@ -32,7 +32,7 @@ impl Shard {
             }
             return self.same_key.push_back(request);
         }
-        if let Some(used) = self.keys.get(&key) {
+        if let Some(used) = self.keys.get(request.act.partition(), &key) {
             let repeat = match used {
                 KeyUse::Client(at) => Repeat::Client(request.act.partition(), at, key),
                 KeyUse::Service(partition, row) => Repeat::Service(partition, row),
@@ -40,9 +40,14 @@ impl Shard {
             let reply = Reply::Repeat(Box::new(repeat));
             return turn.answer(request, reply);
         }
-        if request.key.maker == Maker::Client && self.keys.client_count() >= self.options.bounds.keys_max {
-            let refusal = answers::too_many_keys(self.keys.client_count());
-            return turn.refuse_for(Queue::Keys, request, refusal);
+        if request.key.maker == Maker::Client && request.place.is_none() {
+            match self.keys.places().take(request.key.caller) {
+                Ok(place) => request.place = Some(place),
+                Err(full) => {
+                    let refusal = answers::no_place(full, turn.now, self.options.bounds.key_us);
+                    return turn.refuse_for(Queue::Keys, request, refusal);
+                }
+            }
         }
         let is_known = match &request.act {
             // More commands on a case that waits are bounded by themselves.
@@ -69,7 +74,7 @@ impl Shard {
 
     pub(super) fn admit_business(&mut self, turn: &mut Turn, request: Request, hash: Hash16) {
         if let Some(case) = self.business.get(&hash) {
-            let reply = Reply::Repeat(Box::new(Repeat::Business(*case)));
+            let reply = Reply::Repeat(Box::new(Repeat::Business(*case, request.key.maker)));
             return turn.answer(request, reply);
         }
         let partition = request.act.partition();
@@ -112,7 +117,7 @@ impl Shard {
     }
 
     pub(super) fn begin(&mut self, turn: &mut Turn, request: Request) {
-        let Request { act, key, answerer, traced, room } = request;
+        let Request { act, key, place, answerer, traced, room } = request;
         let Asked::Create { partition, spec, data, business_key } = act else {
             unreachable!("invariant: only creates come here")
         };
@@ -125,15 +130,15 @@ impl Shard {
         turn.jobs.push_back(Work {
             job: Job { case, registered: Some(spec.run()), what: What::Command(command), room },
             moves: None,
-            client: Some(Client { key, act: Act::Create, business, answerer, traced }),
+            client: Some(Client { key, place, act: Act::Create, business, answerer, traced }),
         });
     }
 
     pub(super) fn register(&mut self, turn: &mut Turn, request: Request) {
-        let Request { act: Asked::Register(new), key, answerer, traced, .. } = request else {
+        let Request { act: Asked::Register(new), key, place, answerer, traced, .. } = request else {
             unreachable!("invariant: only registrations come here")
         };
-        let client = Client { key, act: Act::Register, business: None, answerer, traced };
+        let mut client = Client { key, place, act: Act::Register, business: None, answerer, traced };
         let NewSpecification { mut registration, workflow } = *new;
         let mut versions = self.registry.versions(&registration.uri);
         versions.extend(self.specs.iter().filter(|spec| spec.workflow.uri == registration.uri).cloned());
@@ -166,7 +171,7 @@ impl Shard {
             act: Act::Register,
             at: turn.now,
         };
-        self.use_key(turn, key, Partition::SPECIFICATIONS, row);
+        self.use_key(turn, &mut client, Partition::SPECIFICATIONS, row);
         self.specs.push(Arc::clone(&registered));
         turn.undo.specs.push(Arc::clone(&registered));
         let view = answers::specification(&registered, IsNew::Yes);

@@ -3,7 +3,7 @@
 
 use super::batches::Turn;
 use super::work::Work;
-use super::{QUESTIONS_MAX, Shard};
+use super::{EXPIRED_KEYS_MAX, QUESTIONS_MAX, Shard};
 use crate::case::row::{Link, Status};
 use crate::engine::answers;
 use crate::engine::record::{Archived, Body, Record};
@@ -74,7 +74,7 @@ impl Shard {
         let partition = case.partition();
         let before = turn.now.minus_us(self.options.bounds.key_us);
         if self.keys.oldest_client(partition).is_some_and(|oldest| oldest < before) {
-            self.expire_keys(turn);
+            self.expire_partition(turn, partition, before, EXPIRED_KEYS_MAX);
         }
         // Its keys must have come to their end in entries before this one: those that used them are about to go.
         if self.keys.oldest_client(partition).is_some_and(|oldest| oldest <= fact.changed) {

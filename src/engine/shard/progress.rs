@@ -19,6 +19,7 @@ impl Shard {
         while self.undo.front().is_some_and(|undo| undo.batch <= self.durable) {
             let Some(undo) = self.undo.pop_front() else { break };
             self.undurable_bytes -= undo.bytes;
+            self.keys.forget(&undo.expired_keys);
             for hash in undo.business {
                 self.business.remove(&hash);
             }
@@ -44,6 +45,8 @@ impl Shard {
         self.positions.copy_from_slice(&positions);
         drop(positions);
         let mut forgotten = BTreeSet::new();
+        // The next minute tries again.
+        self.is_expiring = false;
         while let Some(undo) = self.undo.pop_back() {
             self.undurable_bytes -= undo.bytes;
             for (partition, key) in undo.keys.iter().rev() {

@@ -26,7 +26,7 @@ impl Shard {
                     match &found {
                         Err(refusal) => turn.refuse(request, refusal.clone()),
                         Ok(Some(case)) => {
-                            let reply = Reply::Repeat(Box::new(Repeat::Business(*case)));
+                            let reply = Reply::Repeat(Box::new(Repeat::Business(*case, request.key.maker)));
                             turn.answer(request, reply);
                         }
                         // The first begins it; the others then find it in memory, or ask again if it was refused.

@@ -1,5 +1,6 @@
 //! A job on its way through a shard, and who waits for it.
 
+use crate::engine::places::Place;
 use crate::engine::record::{Act, Hash16};
 use crate::engine::request::{Asked, Key, Move, Reply, Request};
 use crate::engine::room::Room;
@@ -19,6 +20,8 @@ pub(super) struct Work {
 /// Who waits for a job, and what for.
 pub(super) struct Client {
     pub(super) key: Key,
+    /// The place for its key, if it came with a key of its own.
+    pub(super) place: Option<Place>,
     pub(super) act: Act,
     pub(super) business: Option<Hash16>,
     pub(super) answerer: Answerer<Reply>,
@@ -28,10 +31,10 @@ pub(super) struct Client {
 impl Work {
     /// Returns the work of a request that names a case.
     pub(super) fn of(request: Request) -> Self {
-        let Request { act, key, answerer, traced, room } = request;
+        let Request { act, key, place, answerer, traced, room } = request;
         let (case, command, act) = match act {
             Asked::Move(case, moves) => {
-                let client = Client { key, act: Act::Case, business: None, answerer, traced };
+                let client = Client { key, place, act: Act::Case, business: None, answerer, traced };
                 return Self { client: Some(client), moves: Some(moves), ..Self::go_on(case) };
             }
             Asked::Case(case, command) => (case, command, Act::Case),
@@ -40,7 +43,7 @@ impl Work {
                 unreachable!("invariant: only what names a case comes here")
             }
         };
-        let client = Client { key, act, business: None, answerer, traced };
+        let client = Client { key, place, act, business: None, answerer, traced };
         let job = Job { case, registered: None, what: What::Command(command), room };
         Self { job, client: Some(client), moves: None }
     }

@@ -11,8 +11,8 @@ use knhk::engine::cost;
 use knhk::engine::pending::Again;
 use knhk::engine::room::{Answers, Limits, Room};
 use knhk::engine::service::{
-    Answer, ArchiveOrder, ArchivedSlice, Brief, CaseFilter, CaseSummary, Fragment, Health, IsNew, ItemFilter,
-    Maintained, Maintenance, Nets, Once, Operation, Page, PageOf, Refusal, RestoreOrder, Service,
+    Answer, ArchiveOrder, ArchivedSlice, Brief, CaseAct, CaseFilter, CaseSummary, Fragment, Health, IsNew,
+    ItemFilter, Maintained, Maintenance, Nets, Once, Operation, Page, PageOf, Refusal, RestoreOrder, Service,
     SpecificationView,
 };
 use knhk::error::{Code, Kind};
@@ -156,6 +156,7 @@ pub(crate) fn refusal(code: u16, kind: Kind, message: &str) -> Refusal {
         hint: None,
         key: None,
         mistakes: Vec::new(),
+        retry_after_s: None,
     }
 }
 
@@ -212,9 +213,14 @@ impl Service for Fake {
                 }
                 Operation::Create { business_key, .. } => {
                     let is_new = if business_key.as_deref() == Some("old") { IsNew::No } else { IsNew::Yes };
-                    Ok(Answer::Created(Box::new(self.view(case_id())), is_new))
+                    let answer = Answer::Created(Box::new(self.view(case_id())), is_new);
+                    let is_kept = is_new == IsNew::Yes || once.key.is_none();
+                    Ok(if is_kept { answer } else { Answer::NotRemembered(Box::new(answer)) })
                 }
                 Operation::Case(id, _) if id != case_id() => Err(no_case()),
+                Operation::Case(id, CaseAct::Execute) if once.key.is_some() => {
+                    Ok(Answer::NotRemembered(Box::new(Answer::Case(Box::new(self.view(id))))))
+                }
                 Operation::Case(id, _) => {
                     let view = self.view(id);
                     Ok(match once.room.take(cost::case(&view)) {

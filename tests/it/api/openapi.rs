@@ -113,6 +113,7 @@ fn answers_fit_their_schemas() {
         (&fake, "POST", "/cases", "/cases", r#"{"workflow":"w"}"#),
         (&fake, "POST", "/cases", "/cases", r#"{"workflow":"w","key":"old"}"#),
         (&fake, "POST", "/cases", "/cases", r#"{"workflow":"nowhere"}"#),
+        (&fake, "POST", "/cases/CASE/execute", "/cases/{id}/execute", ""),
         (&fake, "POST", "/cases/CASE/cancel", "/cases/{id}/cancel", ""),
         (&fake, "GET", "/cases/CASE/history", "/cases/{id}/history", ""),
         (&fake, "GET", "/workitems", "/workitems", ""),
@@ -129,7 +130,9 @@ fn answers_fit_their_schemas() {
         (&failing, "GET", "/health", "/health", ""),
         (&fake, "GET", "/health/live", "/health/live", ""),
     ] {
-        let response = ask(fake, method, target, &[], body);
+        // With a key, so that what says that it is not remembered is there.
+        let headers: &[&str] = if method == "POST" { &["idempotency-key: k"] } else { &[] };
+        let response = ask(fake, method, target, headers, body);
         let responses = &document["paths"][path][method.to_lowercase().as_str()]["responses"];
         let described = match responses.get(response.status.to_string()) {
             Some(described) => described,

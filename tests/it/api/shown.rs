@@ -5,8 +5,8 @@ use std::fmt::Write;
 use expect_test::{Expect, expect};
 use serde_json::Value;
 
-use super::ask;
-use super::fake::Fake;
+use super::fake::{Fake, case_id};
+use super::{ask, json_of};
 
 /// Shows a whole answer.
 fn check(fake: &Fake, ask_for: (&str, &str, &[&str], &str), expected: Expect) {
@@ -293,6 +293,44 @@ fn specifications_are_registered() {
         }
         > register 4 bytes, key None"#]],
     );
+}
+
+#[test]
+fn a_key_that_is_not_remembered_is_told_and_only_then() {
+    let fake = Fake::new();
+    let remembered = |target: &str, headers: &[&str], body: &str| {
+        let document = json_of(&ask(&fake, "POST", target, headers, body));
+        document.get("remembered").cloned()
+    };
+    let (key, not) = (&["idempotency-key: k"][..], Some(Value::Bool(false)));
+    // Nothing to do, a business key that has its case, and bytes that are registered.
+    for (target, body) in
+        [("/cases/CASE/execute", ""), ("/cases", r#"{"workflow":"w","key":"old"}"#), ("/workflows", "same")]
+    {
+        assert_eq!(remembered(target, key, body), not, "{target}");
+        assert_eq!(remembered(target, &[], body), None, "{target}");
+    }
+    for (target, body) in [
+        ("/cases/CASE/suspend", ""),
+        ("/cases", r#"{"workflow":"w"}"#),
+        ("/workflows", "new"),
+        ("/workitems/CASE-2/start", ""),
+    ] {
+        assert_eq!(remembered(target, key, body), None, "{target}");
+    }
+    let case = case_id();
+    let lines = format!(
+        "{{\"op\":\"execute\",\"case\":\"{case}\",\"key\":\"k\"}}\n\
+         {{\"op\":\"execute\",\"case\":\"{case}\"}}\n\
+         {{\"op\":\"suspend\",\"case\":\"{case}\",\"key\":\"k\"}}\n"
+    );
+    let answer = ask(&fake, "POST", "/batch", &[], lines);
+    let told: Vec<_> = String::from_utf8(answer.body)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["body"].get("remembered").cloned())
+        .collect();
+    assert_eq!(told, [not, None, None]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::support::service::{Place, root};
 use crate::support::wait;
 
 /// Returns a place whose service also listens for other machines, and where.
-fn place() -> (Place, SocketAddr) {
+pub(super) fn place() -> (Place, SocketAddr) {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut place = Place::new();
     let folder = format!("{:?}", place.path("remote").display().to_string());
@@ -20,7 +20,7 @@ fn place() -> (Place, SocketAddr) {
 
 /// Runs a command and returns what it said.
 #[track_caller]
-fn said(place: &Place, arguments: &[&str]) -> String {
+pub(super) fn said(place: &Place, arguments: &[&str]) -> String {
     let output = place.knhk(arguments);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{arguments:?}: {}{said}", String::from_utf8_lossy(&output.stderr));

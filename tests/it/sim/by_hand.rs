@@ -1,5 +1,7 @@
 //! Single failures of the engine's state machines, driven one call at a time.
 
+mod keys;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -237,6 +239,7 @@ fn a_frame_that_is_refused_for_its_size_or_order_is_not_done_and_the_journal_doe
             hint: None,
             key: None,
             mistakes: Vec::new(),
+            retry_after_s: None,
         });
         let staged = Staged {
             shard,

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use knhk::case::event::{Event, Phase};
 use knhk::case::row::Status;
 use knhk::case::{encode, view};
+use knhk::engine::places::Holder;
 use knhk::engine::record::{self, Body, Hash16, Record};
 use knhk::engine::request::Found;
 use knhk::engine::service::{Answer, Brief, CaseView, IsNew};
+use knhk::engine::shard::Shard;
 use knhk::engine::{past, queries, tables};
 use knhk::id::{CaseId, Partition, Time};
 use knhk::net::Net;
 use knhk::store::{self, Before, Entry, Link, MemTables, Options, Unpacking};
 
-use super::client::{Clients, Sent, Told};
+use super::client::{Clients, Sent, Told, had_no_effect};
 use super::disk::SimDisk;
 use super::node::{Node, fold};
 use crate::support::interpreter::Interpreter;
@@ -172,6 +174,7 @@ impl Journal {
                     Answer::Item(..) | Answer::Brief(Brief::Item(..)) => true,
                     // Without a key of the client's, an `execute` that found nothing to do leaves nothing behind.
                     Answer::Case(_) | Answer::Brief(Brief::Case(..)) => sent.once.key.is_some(),
+                    Answer::NotRemembered(_) => false,
                 },
                 Told::Registered(view) => view.is_new,
                 Told::Unknown | Told::Refused => false,
@@ -187,6 +190,26 @@ impl Journal {
             };
             if !created.contains(&case) {
                 return Err(format!("case {case} was acknowledged and is lost"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Journal {
+    /// What found nothing to do left no key behind.
+    pub(crate) fn what_had_no_effect_left_no_key(&self, sent: &[Sent]) -> Result<(), String> {
+        let mut keys: BTreeSet<Hash16> = BTreeSet::new();
+        for (_, entry) in &self.0 {
+            keys.extend(Record::decode(&entry.payload)?.key.map(|key| key.key));
+        }
+        // A repeat may have found something to do.
+        for sent in sent.iter().filter(|sent| sent.times == 1) {
+            if let Told::Done(answer) = &sent.told
+                && had_no_effect(answer)
+                && keys.contains(&sent.hash)
+            {
+                return Err(format!("had no effect, and its key is in the journal: {:?}", sent.asked));
             }
         }
         Ok(())
@@ -280,6 +303,32 @@ fn interpret<'a>(events: &[Event], nets: &'a [Arc<Net>]) -> Result<BTreeMap<u32,
         }
     }
     Ok(running)
+}
+
+/// The keys that shards remember are those of the rows, and each has its one place. Only when nothing is under way.
+pub(crate) fn keys_are_rows(node: &Node) -> Result<(), String> {
+    let mut rows = BTreeSet::new();
+    node.follower
+        .scan(tables::KEYS, &[], &mut |key, _| {
+            rows.extend(tables::used_of(key).map(|(partition, _, hash)| (partition, hash)));
+            true
+        })
+        .map_err(|error| error.to_string())?;
+    let mut remembered = BTreeSet::new();
+    let mut shares: BTreeMap<Holder, usize> = BTreeMap::new();
+    for (partition, hash, holder) in node.shards.iter().flat_map(Shard::client_keys) {
+        remembered.insert((partition, hash));
+        *shares.entry(holder).or_default() += 1;
+    }
+    if remembered != rows {
+        return Err(format!("{} keys are remembered, and {} are in the rows", remembered.len(), rows.len()));
+    }
+    let places = node.shards[0].places();
+    let (taken, counted) = (places.taken(), places.shares());
+    if taken != (rows.len(), 0) || counted != shares.into_iter().collect::<Vec<_>>() {
+        return Err(format!("{} keys take {taken:?} places, by holder {counted:?}", rows.len()));
+    }
+    Ok(())
 }
 
 /// What shards hold is what the follower's rows say, and nothing that is closed; nothing waits to go on by itself.

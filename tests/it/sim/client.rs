@@ -28,6 +28,10 @@ const SOURCES: [&[u8]; 6] = [
 const URIS: [&str; 6] = ["sequence", "choice", "parallel", "subnet", "count", "again"];
 
 const KEY_EXPIRED: Code = Code(312);
+/// All places for keys are taken, or the caller's share.
+const NO_PLACE: [Code; 2] = [Code(308), Code(314)];
+/// Who asks.
+const CALLERS: [Caller; 4] = [Caller::Local, Caller::User(1_000), Caller::Token(1), Caller::Token(2)];
 
 /// Something that a client asked.
 #[derive(Debug, Clone)]
@@ -46,8 +50,8 @@ pub(crate) struct Sent {
     pub(crate) hash: Hash16,
     pub(crate) at: Time,
     pub(crate) told: Told,
-    /// Whether it was ever sent: then a key that the service made is known.
-    is_repeat: bool,
+    /// How often it was sent: once, and a key that the service made is known.
+    pub(crate) times: u32,
 }
 
 /// What a client was told of a request.
@@ -86,6 +90,8 @@ pub(crate) struct Heard {
     pub(crate) repeated: u64,
     pub(crate) refused: u64,
     pub(crate) unknown: u64,
+    pub(crate) without_place: u64,
+    pub(crate) not_remembered: u64,
 }
 
 impl Clients {
@@ -106,7 +112,7 @@ impl Clients {
                 };
                 Asked::Operate(Operation::Create { workflow: workflow.to_owned(), data, business_key })
             }
-            5 => Asked::Operate(Operation::Case(self.any_case(random)?, any_act(random))),
+            5 | 6 => Asked::Operate(Operation::Case(self.any_case(random)?, any_act(random))),
             _ => {
                 let (item, act) = any_item(random, node, now)?;
                 Asked::Operate(Operation::Item(item, act))
@@ -120,12 +126,12 @@ impl Clients {
         let own = prepare::own_key(now, 1, self.counter);
         self.sent.push(Sent {
             asked,
-            once: Once { key, request, trace: None, caller: Caller::Local, room },
+            once: Once { key, request, trace: None, caller: *random.pick(&CALLERS).unwrap(), room },
             own,
             hash: [0; 16],
             at: now,
             told: Told::Unknown,
-            is_repeat: false,
+            times: 0,
         });
         Some(self.sent.len() - 1)
     }
@@ -167,7 +173,7 @@ impl Clients {
         let sent = &mut self.sent[at];
         let own = || sent.own.clone();
         let mut once = sent.once.clone();
-        if sent.is_repeat && once.key.is_none() {
+        if sent.times > 0 && once.key.is_none() {
             once.key = Some(sent.own.clone());
         }
         let prepared = match &sent.asked {
@@ -179,7 +185,7 @@ impl Clients {
                 prepare::operation(&node.registry, operation.clone(), &once, own).ok()
             }
         };
-        sent.is_repeat |= prepared.is_some();
+        sent.times += u32::from(prepared.is_some());
         prepared
     }
 
@@ -201,6 +207,7 @@ impl Clients {
         match reply {
             Reply::Done(answer) => {
                 heard.acknowledged += 1;
+                heard.not_remembered += u64::from(had_no_effect(&answer));
                 self.told(at, Told::Done(Box::new(answer)))
             }
             Reply::Registered(view) => {
@@ -259,10 +266,13 @@ impl Clients {
             return Ok(());
         }
         heard.refused += 1;
+        heard.without_place += u64::from(NO_PLACE.contains(&refusal.code));
         if matches!(refusal.kind, Kind::Busy | Kind::Unavailable) {
             return Ok(()); // Not now: it says nothing about what was asked.
         }
-        if let Told::Done(answer) = &sent.told {
+        if let Told::Done(answer) = &sent.told
+            && !had_no_effect(answer)
+        {
             // A create whose business key has its case stays answered whatever else happens.
             return Err(format!(
                 "under {:?}, sent at {:?}: was acknowledged as {answer:?} and is refused now: {refusal}",
@@ -278,6 +288,11 @@ impl Clients {
     fn told(&mut self, at: usize, told: Told) -> Result<(), String> {
         let sent = &mut self.sent[at];
         match (&sent.told, &told) {
+            // Nothing was remembered: it was carried out as a new request.
+            (Told::Done(before), _) if had_no_effect(before) => {
+                sent.told = told;
+                Ok(())
+            }
             (Told::Done(before), Told::Done(now)) if !is_same(before, now) => {
                 Err(format!("one key, two answers: {before:?} and {now:?}"))
             }
@@ -314,6 +329,11 @@ impl Clients {
     }
 }
 
+/// Whether a command found nothing to do, so that its key is not remembered.
+pub(crate) fn had_no_effect(answer: &Answer) -> bool {
+    matches!(answer, Answer::NotRemembered(_))
+}
+
 /// A create under a business key is answered by the case as it is now; every other answer is kept as it was.
 fn is_same(before: &Answer, now: &Answer) -> bool {
     match (before, now) {
@@ -326,11 +346,11 @@ fn is_same(before: &Answer, now: &Answer) -> bool {
 }
 
 fn any_act(random: &mut Random) -> CaseAct {
-    match random.below(8) {
+    match random.below(12) {
         0 => CaseAct::Cancel { reason: "no longer wanted".to_owned() },
         1 | 2 => CaseAct::Suspend,
         3..=5 => CaseAct::Resume,
-        6 => CaseAct::Retry,
+        6 | 7 => CaseAct::Retry,
         _ => CaseAct::Execute,
     }
 }

@@ -17,6 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use knhk::engine::shard::PlantedBug as PlantedKeys;
 use knhk::store::PlantedBug;
 use stats::Stats;
 use world::{Plan, World};
@@ -68,6 +69,7 @@ fn every_seed_keeps_what_was_acknowledged_and_doubles_nothing() {
         total.archived > 0 && total.restored > 0 && total.rewritten > 0 && total.left_over > 0,
         "nothing came of archives"
     );
+    assert!(total.without_place > 0 && total.not_remembered > 0, "no share of the keys was used up");
     assert!(
         total.former > 0 && total.upgrades > 0 && total.refusals > 0,
         "the release before had nothing to do with it"
@@ -152,6 +154,18 @@ fn a_snapshot_beyond_the_journal_that_is_believed_is_found() {
 #[test]
 fn a_store_that_is_trimmed_before_its_upgrade_is_found() {
     finds(Plan::with_bug(PlantedBug::TrimBeforeUpgrade), "trim before the upgrade");
+}
+
+#[test]
+fn a_place_that_an_expired_key_keeps_is_found() {
+    let planted_keys = Some(PlantedKeys::KeepPlaceOfExpired);
+    finds(Plan { planted_keys, ..Plan::default() }, "keep the place of an expired key");
+}
+
+#[test]
+fn a_key_that_is_remembered_without_effect_is_found() {
+    let planted_keys = Some(PlantedKeys::KeepKeyWithoutEffect);
+    finds(Plan { planted_keys, ..Plan::default() }, "remember a key without effect");
 }
 
 #[test]

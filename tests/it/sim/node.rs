@@ -9,7 +9,7 @@ use knhk::engine::loading::{self, shard_of};
 use knhk::engine::registry::Registry;
 use knhk::engine::request::{Asked, Found, Key, Message, Move, Question, Reply, Request, Staged};
 use knhk::engine::room::{self, Room};
-use knhk::engine::shard::{NextTurn, Progress, Shard};
+use knhk::engine::shard::{NextTurn, PlantedBug, Progress, Shard};
 use knhk::engine::ticket::{Ticket, ticket};
 use knhk::engine::turn::NoTimer;
 use knhk::engine::writer::{JournalState, Writer};
@@ -35,13 +35,25 @@ pub(crate) struct Setting {
     pub(crate) cache_bytes: usize,
     /// The fifth planted bug.
     pub(crate) forgets_keys: bool,
+    /// Most clients' keys.
+    pub(crate) keys_max: usize,
+    /// A mistake of the shards.
+    pub(crate) planted_keys: Option<PlantedBug>,
 }
 
 impl Default for Setting {
     fn default() -> Self {
         let judged_states = loading::JUDGED_STATES_MAX;
         let cache_bytes = 1 << 30;
-        Self { shard_count: 1, frame_bytes_max: 48 * 1024, judged_states, cache_bytes, forgets_keys: false }
+        Self {
+            shard_count: 1,
+            frame_bytes_max: 48 * 1024,
+            judged_states,
+            cache_bytes,
+            forgets_keys: false,
+            keys_max: 10_000,
+            planted_keys: None,
+        }
     }
 }
 
@@ -58,7 +70,7 @@ fn options(setting: Setting) -> Options {
         follower_lag_max: 1_000,
         cache_bytes: setting.cache_bytes,
         key_us: KEY_US,
-        keys_max: 10_000,
+        keys_max: setting.keys_max,
         checkpoint_bytes: 100_000,
         checkpoint_us: 1_000_000,
         archive_after_us: 0,
@@ -125,9 +137,12 @@ impl Node {
         let progress: Vec<_> = (0..setting.shard_count).map(|_| Arc::new(Progress::default())).collect();
         let reader = journal.reader();
         let limits = (now, setting.judged_states);
-        let shards =
+        let mut shards =
             loading::shards(&follower, &reader, &registry, &self::options(setting), &progress, limits)
                 .map_err(|error| format!("loading: {error}"))?;
+        if let Some(bug) = setting.planted_keys {
+            shards.iter_mut().for_each(|shard| shard.plant(bug));
+        }
         let state = Arc::new(JournalState::default());
         state.durable_seq.store(journal.seq(), Ordering::Release);
         let preparer = journal.preparer();
@@ -167,6 +182,7 @@ impl Node {
             by_shard[shard_of(act.partition(), self.shards.len())].push(Request {
                 act,
                 key,
+                place: None,
                 answerer,
                 traced,
                 room,
@@ -188,6 +204,8 @@ impl Node {
         let turned = self.shards[shard].turn(now, messages, &mut NoTimer);
         let (held, bytes_max) = (self.shards[shard].held(), self.setting.cache_bytes);
         assert!(self.shards[shard].is_within_memory(), "cases may take {bytes_max} bytes of {held:?}");
+        let (taken, keys_max) = (self.shards[shard].places().taken().0, self.setting.keys_max);
+        assert!(taken <= keys_max, "{taken} places of {keys_max} are taken");
         self.questions.extend(turned.questions.into_iter().map(|question| (shard, question)));
         self.staged[shard].extend(turned.batches);
     }
@@ -280,6 +298,7 @@ impl Node {
             let request = Request {
                 act: Asked::Move(case, moves),
                 key: archiving::key_of(case),
+                place: None,
                 answerer,
                 traced: None,
                 room: Room::default(),

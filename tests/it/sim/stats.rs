@@ -24,6 +24,8 @@ pub(crate) struct Stats {
     pub(crate) restored: u64,
     pub(crate) rewritten: u64,
     pub(crate) left_over: u64,
+    pub(crate) without_place: u64,
+    pub(crate) not_remembered: u64,
 }
 
 impl Stats {
@@ -47,6 +49,8 @@ impl Stats {
         self.restored += other.restored;
         self.rewritten += other.rewritten;
         self.left_over += other.left_over;
+        self.without_place += other.without_place;
+        self.not_remembered += other.not_remembered;
     }
 }
 
@@ -57,7 +61,8 @@ impl fmt::Display for Stats {
             "{} acknowledged, {} repeated, {} refused, {} unknown, {} crashes, {} failed appends, {} checkpoints, \
              {} history files, {} snapshots, {} files removed, {} openings from a snapshot, {} copies, \
              {} openings by the release before, {} upgrades, {} refusals by the release before, \
-             {} cases archived, {} restored, {} history files written anew, {} archives left over",
+             {} cases archived, {} restored, {} history files written anew, {} archives left over, \
+             {} keys without a place, {} answers that are not remembered",
             self.acknowledged,
             self.repeated,
             self.refused,
@@ -76,7 +81,9 @@ impl fmt::Display for Stats {
             self.archived,
             self.restored,
             self.rewritten,
-            self.left_over
+            self.left_over,
+            self.without_place,
+            self.not_remembered
         )
     }
 }

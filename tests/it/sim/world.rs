@@ -9,7 +9,7 @@ use std::sync::Arc;
 use knhk::engine::loading::JUDGED_STATES_MAX;
 use knhk::engine::request::Message;
 use knhk::engine::service::Operation;
-use knhk::engine::shard::SERVICE_KEY_US;
+use knhk::engine::shard::{self, SERVICE_KEY_US};
 use knhk::id::Time;
 use knhk::store::{FORMAT, FileKind, Kept, MemTables, Moment, Now, Options, PlantedBug, Trim};
 
@@ -44,6 +44,7 @@ const START_US: u64 = 1_800_000_000_000_000;
 pub(crate) struct Plan {
     pub(crate) planted: Option<PlantedBug>,
     pub(crate) forgets_keys: bool,
+    pub(crate) planted_keys: Option<shard::PlantedBug>,
     pub(crate) is_loud: bool,
 }
 
@@ -89,6 +90,10 @@ impl World {
             cache_bytes: *random.pick(&[0, 0, 6_000, 1 << 30]).expect("there are some"),
             judged_states: *random.pick(&[0, JUDGED_STATES_MAX]).expect("there are some"),
             forgets_keys: plan.forgets_keys,
+            keys_max: *random
+                .pick(&[10_000, 10_000, 10_000, 10_000, 10_000, 12, 40])
+                .expect("there are some"),
+            planted_keys: plan.planted_keys,
         };
         let options = Options {
             state_dir: PathBuf::from("/state"),
@@ -369,6 +374,8 @@ impl World {
         self.stats.repeated += heard.repeated;
         self.stats.refused += heard.refused;
         self.stats.unknown += heard.unknown;
+        self.stats.without_place += heard.without_place;
+        self.stats.not_remembered += heard.not_remembered;
         Ok(())
     }
 
@@ -493,6 +500,7 @@ impl World {
             // It has yet to hear that the last batch is durable.
             self.node().turn(shard, 0, now);
         }
+        check::keys_are_rows(self.node())?;
         check::memory_is_rows(self.node())
     }
 
@@ -579,6 +587,7 @@ impl World {
         let journal = check::Journal::read(node)?;
         journal.positions_and_chains_are_whole()?;
         journal.acknowledged_is_there_once(&self.clients.sent)?;
+        journal.what_had_no_effect_left_no_key(&self.clients.sent)?;
         journal.markings_are_the_interpreters(node)?;
         check::shown_is_durable(node, &self.clients)?;
         check::verify_is_clean(&self.disk, &self.tables, &self.options, self.plan.forgets_keys)
