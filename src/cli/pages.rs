@@ -95,6 +95,7 @@ pub(super) static PAGES: &[(u16, &str)] = &[
     (314, include_str!("../../docs/errors/KN0314.md")),
     (315, include_str!("../../docs/errors/KN0315.md")),
     (316, include_str!("../../docs/errors/KN0316.md")),
+    (317, include_str!("../../docs/errors/KN0317.md")),
     (320, include_str!("../../docs/errors/KN0320.md")),
     (321, include_str!("../../docs/errors/KN0321.md")),
     (330, include_str!("../../docs/errors/KN0330.md")),

@@ -357,6 +357,13 @@ pub(super) fn wrong_specification(mistakes: Vec<crate::spec::Mistake>) -> Refusa
     Refusal { mistakes, ..refuse(306, Kind::Unacceptable, message, hint) }
 }
 
+/// Returns that the store holds as many specification versions as it may: that does not change by itself.
+pub(super) fn too_many_specifications(limit: u32) -> Refusal {
+    let message =
+        format!("no new version is registered: the store holds {limit} specification versions, all it may");
+    refuse(317, Kind::Conflict, message, "use a version that is registered; GET /workflows lists them")
+}
+
 /// Returns that a registration does not fit a frame of the journal.
 pub(super) fn too_large(bytes: usize, limit_bytes: usize) -> Refusal {
     let message = format!("the specification takes {bytes} bytes in the journal, more than {limit_bytes}");

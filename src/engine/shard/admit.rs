@@ -147,7 +147,7 @@ impl Shard {
             return turn.reply(client, Reply::Registered(view));
         }
         if self.spec_count >= SPECIFICATIONS_MAX {
-            return turn.reply(client, Reply::Refused(answers::busy("registered specifications")));
+            return turn.reply(client, Reply::Refused(answers::too_many_specifications(SPECIFICATIONS_MAX)));
         }
         self.spec_count += 1;
         registration.number = SpecNumber(self.spec_count);

@@ -1,6 +1,7 @@
 //! Single failures of the engine's state machines, driven one call at a time.
 
 mod keys;
+mod specifications;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
