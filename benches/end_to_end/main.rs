@@ -9,6 +9,7 @@
 mod ceiling;
 mod disk;
 mod drive;
+mod fair;
 mod figures;
 mod goals;
 mod growth;
@@ -51,7 +52,7 @@ pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 /// Measure the real service end to end
 #[derive(FromArgs)]
 struct Arguments {
-    /// what to measure: p1 p2 p3 p4 p6 p7 p8 p9 p10 p11, or all; or: soak [MINUTES]
+    /// what to measure: p1 p2 p3 p4 p6 p7 p8 p9 p10 p11 p12, or all; or: soak [MINUTES]
     #[argh(positional)]
     what: Vec<String>,
     /// measure little, in less than two minutes
@@ -241,6 +242,9 @@ fn measure(setup: &Setup, arguments: &Arguments) -> Outcome<Value> {
     }
     if wants(&["p11"]) {
         rows.push(growth::size(setup.static_binary.as_deref())?);
+    }
+    if wants(&["p12"]) {
+        rows.extend(fair::p12(setup)?);
     }
     rows.sort_by_key(goals::Row::place);
     if setup.mode == Mode::Smoke {

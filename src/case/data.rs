@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use super::command::Error;
+use super::effort::Effort;
 use super::event::Writes;
 use super::lexical;
 use super::row::InstanceRow;
@@ -21,12 +22,13 @@ const EXPRESSION_QUOTED_CHARS_MAX: usize = 200;
 /// Names and values as a document shows them.
 pub(super) struct Values<'a> {
     root: &'a str,
-    values: Vec<(&'a str, Cow<'a, Fragment>)>,
+    named: Vec<(&'a str, Cow<'a, Fragment>)>,
+    effort: &'a Effort,
 }
 
 impl<'a> Values<'a> {
     /// Returns the data of a net instance as it will be after `wrote`.
-    pub(super) fn of_net(net: &'a Net, row: &'a InstanceRow, wrote: &'a Writes) -> Self {
+    pub(super) fn of_net(net: &'a Net, row: &'a InstanceRow, wrote: &'a Writes, effort: &'a Effort) -> Self {
         let mut values: Vec<(&str, Cow<'_, Fragment>)> = net
             .variables
             .iter()
@@ -37,11 +39,11 @@ impl<'a> Values<'a> {
                 entry.1 = Cow::Borrowed(value);
             }
         }
-        Self { root: &net.document_root, values }
+        Self { root: &net.document_root, named: values, effort }
     }
 
     /// Returns the output of a task as its mappings see it; `given` has one element a parameter.
-    fn of_outputs(task: &'a Task, given: &Fragment) -> Self {
+    fn of_outputs(task: &'a Task, given: &Fragment, effort: &'a Effort) -> Self {
         let given = given.children();
         let value = |name: &str| {
             let found = given.iter().find(|(given, _)| given == name);
@@ -49,32 +51,36 @@ impl<'a> Values<'a> {
         };
         let values =
             task.outputs.iter().map(|output| (output.name.as_str(), Cow::Owned(value(&output.name))));
-        Self { root: &task.document_root, values: values.collect() }
+        Self { root: &task.document_root, named: values.collect(), effort }
     }
 
     /// Asks a predicate.
     ///
     /// # Errors
-    /// It cannot be evaluated on this data.
+    /// It cannot be evaluated on this data, or the decision breaks off.
     pub(super) fn holds(&self, task: &Task, predicate: &Predicate) -> Result<bool, Error> {
         let place = || format!("predicate {:?} of task {:?}", shortened(&predicate.text), task.id);
-        self.ask(&predicate.expression, place, Expression::holds)
+        self.ask(&predicate.expression, place, Effort::holds)
     }
 
     fn value(&self, task: &Task, mapping: &Mapping) -> Result<Fragment, Error> {
         let place = || format!("mapping {:?} of task {:?}", shortened(&mapping.text), task.id);
-        self.ask(&mapping.expression, place, Expression::evaluate)
+        self.ask(&mapping.expression, place, Effort::value)
     }
 
     fn ask<T>(
         &self,
         expression: &Expression,
         place: impl FnOnce() -> String,
-        how: impl FnOnce(&Expression, &Document<'_>) -> Result<T, crate::expr::Error>,
+        how: impl FnOnce(&Effort, &Expression, &Document<'_>) -> Option<Result<T, crate::expr::Error>>,
     ) -> Result<T, Error> {
         let variables: Vec<(&str, &Fragment)> =
-            self.values.iter().map(|(name, value)| (*name, value.as_ref())).collect();
-        how(expression, &Document { root: self.root, variables: &variables })
+            self.named.iter().map(|(name, value)| (*name, value.as_ref())).collect();
+        let given = how(self.effort, expression, &Document { root: self.root, variables: &variables });
+        // Nobody hears of a decision that breaks off.
+        let put_off = || Error::Expression { place: String::new(), message: String::new() };
+        given
+            .ok_or_else(put_off)?
             .map_err(|error| Error::Expression { place: place(), message: error.to_string() })
     }
 }
@@ -157,12 +163,12 @@ pub(super) fn initial(net: &Net, given: &Fragment) -> Result<Writes, Error> {
 ///
 /// # Errors
 /// A mapping cannot be evaluated on this data, or its value is not of its parameter's type.
-pub(super) fn input(net: &Net, task: &Task, row: &InstanceRow) -> Result<Fragment, Error> {
+pub(super) fn input(net: &Net, task: &Task, row: &InstanceRow, effort: &Effort) -> Result<Fragment, Error> {
     if task.inputs.is_empty() {
         return Ok(Fragment::empty());
     }
     let wrote = Writes::new();
-    let values = Values::of_net(net, row, &wrote);
+    let values = Values::of_net(net, row, &wrote, effort);
     let mut given: Vec<(String, Fragment)> =
         task.inputs.iter().map(|input| (input.name.clone(), Fragment::empty())).collect();
     for mapping in &task.starting {
@@ -191,11 +197,17 @@ pub(super) fn check_output(task: &Task, given: &Fragment) -> Result<(), Error> {
 ///
 /// # Errors
 /// A mapping cannot be evaluated on this data, or its value is not of its variable's type.
-pub(super) fn output(net: &Net, task: &Task, row: &InstanceRow, given: &Fragment) -> Result<Writes, Error> {
+pub(super) fn output(
+    net: &Net,
+    task: &Task,
+    row: &InstanceRow,
+    given: &Fragment,
+    effort: &Effort,
+) -> Result<Writes, Error> {
     if task.completed.is_empty() {
         return Ok(Writes::new());
     }
-    let values = Values::of_outputs(task, given);
+    let values = Values::of_outputs(task, given, effort);
     let assign = |mapping: &Mapping| Ok((mapping.target, assigned(net, task, &values, mapping)?));
     let wrote = task.completed.iter().map(assign).collect::<Result<Writes, Error>>()?;
     check_bytes(&row.data, &wrote)?;
@@ -204,8 +216,8 @@ pub(super) fn output(net: &Net, task: &Task, row: &InstanceRow, given: &Fragment
 
 /// Returns what the completed mappings write when the task is skipped: the outputs are unset, and so is every
 /// variable whose mapping makes nothing of that.
-pub(super) fn output_of_skipped(net: &Net, task: &Task) -> Writes {
-    let values = Values::of_outputs(task, &Fragment::empty());
+pub(super) fn output_of_skipped(net: &Net, task: &Task, effort: &Effort) -> Writes {
+    let values = Values::of_outputs(task, &Fragment::empty(), effort);
     let value = |mapping| assigned(net, task, &values, mapping).unwrap_or_else(|_| Fragment::empty());
     task.completed.iter().map(|mapping| (mapping.target, value(mapping))).collect()
 }

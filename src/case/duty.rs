@@ -5,6 +5,7 @@
 //! then items are offered and withdrawn; then a net in which nothing can move is an incident. An incident at a
 //! task holds that task only, until someone retries.
 
+use super::effort::Effort;
 use super::ending::close;
 use super::event::{End, Event, IncidentKind, InstanceNumber, ItemNumber, TaskNumber, Verdict, Withdrawal};
 use super::plan::{self, CASE_EVENT_COUNT_MAX, Step};
@@ -70,14 +71,21 @@ impl Touched {
 }
 
 /// Derives the next duty of a case and forgets the touched instances that have none. Carrying out duties until
-/// there is none comes to an end, but for chains of automatic tasks.
-pub fn duty(case: &Case, workflow: &Workflow, markings: &mut impl Markings, touched: &mut Touched) -> Duty {
+/// there is none comes to an end, but for chains of automatic tasks. A duty whose decision breaks off
+/// ([`Effort::is_broken_off`]) says nothing.
+pub fn duty(
+    case: &Case,
+    workflow: &Workflow,
+    markings: &mut impl Markings,
+    touched: &mut Touched,
+    effort: &Effort,
+) -> Duty {
     let row = case.existing();
     if row.status != Status::Running || row.event_count > CASE_EVENT_COUNT_MAX {
         return Duty::Rest;
     }
     for instance in touched.moving.iter().rev().filter_map(|number| case.instance(*number)) {
-        if let Some(duty) = complete_net(case, workflow, markings, instance) {
+        if let Some(duty) = complete_net(case, workflow, markings, instance, effort) {
             return duty;
         }
     }
@@ -85,7 +93,7 @@ pub fn duty(case: &Case, workflow: &Workflow, markings: &mut impl Markings, touc
     while let Some(number) = touched.moving.last() {
         if let Some(instance) = case.instance(*number)
             && !is_stopped
-            && let Some(duty) = automatic(case, workflow, markings, instance)
+            && let Some(duty) = automatic(case, workflow, markings, instance, effort)
         {
             return duty;
         }
@@ -121,6 +129,7 @@ fn complete_net(
     workflow: &Workflow,
     markings: &impl Markings,
     instance: &Instance,
+    effort: &Effort,
 ) -> Option<Duty> {
     let net = &workflow.nets[usize::from(instance.row.net)];
     if !is_complete(net, markings, instance) {
@@ -135,7 +144,7 @@ fn complete_net(
         return None;
     }
     let parent = case.instance(parent).expect("invariant: a child ends before its parent");
-    Some(match plan::complete_composite(case, workflow, parent, task, instance, how) {
+    Some(match plan::complete_composite(case, workflow, parent, task, (instance, how), effort) {
         Ok(step) => Duty::Step(Box::new(step)),
         Err(error) => fact(incident(case, parent.number, Some(task), IncidentKind::Data, error.to_string())),
     })
@@ -152,6 +161,7 @@ fn automatic(
     workflow: &Workflow,
     markings: &mut impl Markings,
     instance: &Instance,
+    effort: &Effort,
 ) -> Option<Duty> {
     let net = &workflow.nets[usize::from(instance.row.net)];
     if is_complete(net, markings, instance) {
@@ -167,14 +177,19 @@ fn automatic(
             (Enabled::Undecided, None) => return Some(undecided(case, net, instance, task)),
             (Enabled::Undecided, Some(_)) | (Enabled::No, None) => {}
             (Enabled::Yes(_) | Enabled::No, Some(open)) => return Some(decided(open)),
-            (Enabled::Yes(_), None) => return Some(start(case, workflow, net, instance, task)),
+            (Enabled::Yes(_), None) => return Some(start(case, workflow, (net, instance, task), effort)),
         }
     }
     None
 }
 
 /// Starts a task that runs by itself; what prevents it becomes an incident.
-fn start(case: &Case, workflow: &Workflow, net: &Net, instance: &Instance, number: TaskNumber) -> Duty {
+fn start(
+    case: &Case,
+    workflow: &Workflow,
+    (net, instance, number): (&Net, &Instance, TaskNumber),
+    effort: &Effort,
+) -> Duty {
     let stop = |kind, detail| fact(incident(case, instance.number, Some(number), kind, detail));
     let step = match net.tasks[usize::from(number)].kind {
         TaskKind::Composite(child) => {
@@ -186,10 +201,10 @@ fn start(case: &Case, workflow: &Workflow, net: &Net, instance: &Instance, numbe
                 let detail = format!("{INSTANCES_MAX} net instances live in this case already");
                 return stop(IncidentKind::Nesting, detail);
             }
-            plan::start_composite(case, workflow, net, instance, number, child)
+            plan::start_composite(case, workflow, net, instance, number, child, effort)
         }
         TaskKind::Manual | TaskKind::Automated | TaskKind::Empty => {
-            plan::pass_automated(net, instance, number)
+            plan::pass_automated(net, instance, number, effort)
         }
     };
     match step {

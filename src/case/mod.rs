@@ -7,6 +7,7 @@
 pub mod command;
 mod data;
 pub mod duty;
+pub mod effort;
 pub mod encode;
 mod ending;
 pub mod event;

@@ -2,6 +2,7 @@
 
 use super::command::{Command, Error};
 use super::data;
+use super::effort::Effort;
 use super::encode::event_len;
 use super::ending::{close, end_subtree};
 use super::event::{End, Event, Finish, InstanceNumber, ItemNumber, Phase, PlaceNumber, TaskNumber, Writes};
@@ -54,20 +55,21 @@ pub enum Plan {
     Facts(Vec<Event>),
 }
 
-/// Plans one command on one case as it is now.
+/// Plans one command on one case as it is now. What comes of it says nothing when it breaks off
+/// ([`Effort::is_broken_off`]).
 ///
 /// # Errors
 /// The command is refused; nothing changes.
-pub fn plan(case: &Case, workflow: &Workflow, command: Command) -> Result<Plan, Error> {
+pub fn plan(case: &Case, workflow: &Workflow, command: &Command, effort: &Effort) -> Result<Plan, Error> {
     if let Command::Create { spec, business_key, data } = command {
         return match case.row {
             Some(_) => Err(Error::CaseStatus { status: "there already" }),
-            None => create(workflow, spec, business_key, &data),
+            None => create(workflow, *spec, business_key.clone(), data),
         };
     }
     let row = case.row.as_ref().ok_or(Error::NoCase)?;
     let status = |status| Err(Error::CaseStatus { status });
-    match (&command, row.status) {
+    match (command, row.status) {
         (_, Status::Closed(End::Cancelled)) => return status("cancelled"),
         (_, Status::Closed(_)) => return status("completed"),
         (Command::Cancel(_) | Command::Resume, Status::Suspended) => {}
@@ -80,11 +82,11 @@ pub fn plan(case: &Case, workflow: &Workflow, command: Command) -> Result<Plan, 
     }
     match command {
         Command::Create { .. } => unreachable!("invariant: handled above"),
-        Command::Start(item) => start(case, workflow, item),
-        Command::Complete(item, data) => complete(case, workflow, item, data),
-        Command::Fail(item, reason) => fail(case, workflow, item, reason),
-        Command::Skip(item, reason) => skip(case, workflow, item, reason),
-        Command::Cancel(reason) => Ok(Plan::Facts(close(case, End::Cancelled, Some(reason)))),
+        Command::Start(item) => start(case, workflow, *item, effort),
+        Command::Complete(item, data) => complete(case, workflow, *item, data.clone(), effort),
+        Command::Fail(item, reason) => fail(case, workflow, *item, reason.clone(), effort),
+        Command::Skip(item, reason) => skip(case, workflow, *item, reason.clone(), effort),
+        Command::Cancel(reason) => Ok(Plan::Facts(close(case, End::Cancelled, Some(reason.clone())))),
         Command::Suspend => Ok(Plan::Facts(vec![Event::Suspended])),
         Command::Resume => Ok(Plan::Facts(vec![Event::Resumed])),
         Command::Retry => retry(case),
@@ -153,10 +155,10 @@ fn find<'a>(case: &'a Case, workflow: &'a Workflow, number: ItemNumber) -> Resul
     Ok(Found { row, instance, net, task: &net.tasks[usize::from(row.task)] })
 }
 
-fn start(case: &Case, workflow: &Workflow, item: ItemNumber) -> Result<Plan, Error> {
+fn start(case: &Case, workflow: &Workflow, item: ItemNumber, effort: &Effort) -> Result<Plan, Error> {
     let found = find(case, workflow, item)?;
     let started = || -> Result<Event, Error> {
-        let data = data::input(found.net, found.task, &found.instance.row)?;
+        let data = data::input(found.net, found.task, &found.instance.row, effort)?;
         Ok(Event::Started { item, data })
     };
     match found.row.state {
@@ -172,33 +174,51 @@ fn start(case: &Case, workflow: &Workflow, item: ItemNumber) -> Result<Plan, Err
     }
 }
 
-fn complete(case: &Case, workflow: &Workflow, item: ItemNumber, output: Fragment) -> Result<Plan, Error> {
+fn complete(
+    case: &Case,
+    workflow: &Workflow,
+    item: ItemNumber,
+    output: Fragment,
+    effort: &Effort,
+) -> Result<Plan, Error> {
     let found = find(case, workflow, item)?;
     if found.row.state == ItemState::Failed {
         return found.refuse("complete");
     }
     data::check_output(found.task, &output)?;
-    let wrote = data::output(found.net, found.task, &found.instance.row, &output)?;
-    let put = choose(found.net, found.task, &found.instance.row, &wrote)?;
+    let wrote = data::output(found.net, found.task, &found.instance.row, &output, effort)?;
+    let put = choose(found.net, found.task, &found.instance.row, &wrote, effort)?;
     let finished = Event::Finished { item, how: Finish::Completed, data: output };
     Ok(if found.row.state == ItemState::Enabled {
-        let data = data::input(found.net, found.task, &found.instance.row)?;
+        let data = data::input(found.net, found.task, &found.instance.row, effort)?;
         found.step(Phase::Pass, put, wrote, [Event::Started { item, data }, finished])
     } else {
         found.step(Phase::Complete, put, wrote, [finished])
     })
 }
 
-fn skip(case: &Case, workflow: &Workflow, item: ItemNumber, reason: String) -> Result<Plan, Error> {
+fn skip(
+    case: &Case,
+    workflow: &Workflow,
+    item: ItemNumber,
+    reason: String,
+    effort: &Effort,
+) -> Result<Plan, Error> {
     let found = find(case, workflow, item)?;
-    let wrote = data::output_of_skipped(found.net, found.task);
-    let put = choose(found.net, found.task, &found.instance.row, &wrote)?;
+    let wrote = data::output_of_skipped(found.net, found.task, effort);
+    let put = choose(found.net, found.task, &found.instance.row, &wrote, effort)?;
     let phase = if found.row.state == ItemState::Enabled { Phase::Pass } else { Phase::Complete };
     let finished = Event::Finished { item, how: Finish::Skipped { reason }, data: Fragment::empty() };
     Ok(found.step(phase, put, wrote, [finished]))
 }
 
-fn fail(case: &Case, workflow: &Workflow, item: ItemNumber, reason: String) -> Result<Plan, Error> {
+fn fail(
+    case: &Case,
+    workflow: &Workflow,
+    item: ItemNumber,
+    reason: String,
+    effort: &Effort,
+) -> Result<Plan, Error> {
     let found = find(case, workflow, item)?;
     match found.row.state {
         ItemState::Failed => found.refuse("fail"),
@@ -206,8 +226,8 @@ fn fail(case: &Case, workflow: &Workflow, item: ItemNumber, reason: String) -> R
         ItemState::Enabled => {
             // A failed item holds its tokens, so that no other task of the choice runs while a person looks at it.
             // A worker may give up just because the input cannot be made, so that is no reason to refuse.
-            let data =
-                data::input(found.net, found.task, &found.instance.row).unwrap_or_else(|_| Fragment::empty());
+            let data = data::input(found.net, found.task, &found.instance.row, effort);
+            let data = data.unwrap_or_else(|_| Fragment::empty());
             let mut plan = found.step(Phase::Start, Vec::new(), Vec::new(), []);
             if let Plan::Step(step) = &mut plan {
                 step.after.extend([Event::Started { item, data }, Event::Failed { item, reason }]);
@@ -234,7 +254,13 @@ fn retry(case: &Case) -> Result<Plan, Error> {
 }
 
 /// Chooses the flows of a split on the data as it will be after `wrote`.
-fn choose(net: &Net, task: &Task, row: &InstanceRow, wrote: &Writes) -> Result<Vec<PlaceNumber>, Error> {
+fn choose(
+    net: &Net,
+    task: &Task,
+    row: &InstanceRow,
+    wrote: &Writes,
+    effort: &Effort,
+) -> Result<Vec<PlaceNumber>, Error> {
     let mut put = Vec::new();
     if task.split == Gate::And {
         put.extend(task.flows.iter().map(|flow| flow.place));
@@ -249,7 +275,7 @@ fn choose(net: &Net, task: &Task, row: &InstanceRow, wrote: &Writes) -> Result<V
                     match predicate.expression.verdict() {
                         Some(verdict) => verdict,
                         None => values
-                            .get_or_insert_with(|| data::Values::of_net(net, row, wrote))
+                            .get_or_insert_with(|| data::Values::of_net(net, row, wrote, effort))
                             .holds(task, predicate)?,
                     }
                 }
@@ -279,10 +305,11 @@ pub(super) fn start_composite(
     instance: &Instance,
     number: TaskNumber,
     child: u16,
+    effort: &Effort,
 ) -> Result<Step, Error> {
     let task = &net.tasks[usize::from(number)];
     let child_net = &workflow.nets[usize::from(child)];
-    let data = data::initial(child_net, &data::input(net, task, &instance.row)?)?;
+    let data = data::initial(child_net, &data::input(net, task, &instance.row, effort)?)?;
     Ok(Step {
         instance: instance.number,
         task: number,
@@ -309,18 +336,18 @@ pub(super) fn complete_composite(
     workflow: &Workflow,
     parent: &Instance,
     number: TaskNumber,
-    child: &Instance,
-    how: End,
+    (child, how): (&Instance, End),
+    effort: &Effort,
 ) -> Result<Step, Error> {
     let net = &workflow.nets[usize::from(parent.row.net)];
     let task = &net.tasks[usize::from(number)];
     let child_net = &workflow.nets[usize::from(child.row.net)];
-    let wrote = data::output(net, task, &parent.row, &data::result(child_net, &child.row))?;
+    let wrote = data::output(net, task, &parent.row, &data::result(child_net, &child.row), effort)?;
     Ok(Step {
         instance: parent.number,
         task: number,
         phase: Phase::Complete,
-        put: choose(net, task, &parent.row, &wrote)?,
+        put: choose(net, task, &parent.row, &wrote, effort)?,
         wrote,
         before: end_subtree(case, child.number, how),
         after: Vec::new(),
@@ -331,17 +358,22 @@ pub(super) fn complete_composite(
 ///
 /// # Errors
 /// A mapping or predicate fails on this data.
-pub(super) fn pass_automated(net: &Net, instance: &Instance, number: TaskNumber) -> Result<Step, Error> {
+pub(super) fn pass_automated(
+    net: &Net,
+    instance: &Instance,
+    number: TaskNumber,
+    effort: &Effort,
+) -> Result<Step, Error> {
     let task = &net.tasks[usize::from(number)];
-    let input = data::input(net, task, &instance.row)?;
+    let input = data::input(net, task, &instance.row, effort)?;
     let echo = data::echo(task, &input);
     data::check_output(task, &echo)?;
-    let wrote = data::output(net, task, &instance.row, &echo)?;
+    let wrote = data::output(net, task, &instance.row, &echo, effort)?;
     Ok(Step {
         instance: instance.number,
         task: number,
         phase: Phase::Pass,
-        put: choose(net, task, &instance.row, &wrote)?,
+        put: choose(net, task, &instance.row, &wrote, effort)?,
         wrote,
         before: Vec::new(),
         after: Vec::new(),

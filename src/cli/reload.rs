@@ -109,6 +109,7 @@ fn kept(error: api::Error) -> Refusal {
         hint: error.hint(),
         key: None,
         mistakes: Vec::new(),
+        retry_after_s: None,
     }
 }
 

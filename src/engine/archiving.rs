@@ -15,7 +15,7 @@ use super::queries::archived::history_of;
 use super::queries::{PAGE_ROWS_MAX, bad_token};
 use super::record::{Archived, Maker, hash16};
 use super::registry::Registry;
-use super::request::{Asked, Key, Move, Reply, Request};
+use super::request::{Asked, Class, Key, Move, Reply, Request};
 use super::room::Room;
 use super::service::{ArchiveOrder, ArchivedSlice, Refusal};
 use super::shared::Shared;
@@ -352,6 +352,8 @@ fn ask<D: Disk, T: Tables>(
             act,
             key,
             place: None,
+            class: Class::Bulk,
+            asked_at: None,
             answerer,
             traced: None,
             room: Room::default(),

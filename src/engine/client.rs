@@ -18,7 +18,7 @@ use super::prepare::{self, Prepared};
 use super::proof;
 use super::queries::{self, Repeated};
 use super::record::Maker;
-use super::request::{Repeat, Request};
+use super::request::{Class, Repeat, Request};
 use super::restoring;
 use super::room::{Answers, Room};
 use super::running::Engine;
@@ -102,7 +102,12 @@ impl<D: Disk, T: Tables> Engine<D, T> {
     }
 
     /// Hands requests to their shards, all of one call together; each is to be answered within so many microseconds.
-    fn ask(&self, requests: Vec<Result<Prepared, Refusal>>, limit_us: u64) -> Vec<Result<Pending, Refusal>> {
+    fn ask(
+        &self,
+        requests: Vec<Result<Prepared, Refusal>>,
+        class: Class,
+        limit_us: u64,
+    ) -> Vec<Result<Pending, Refusal>> {
         let shared = self.shared();
         let deadline = deadline_in_us(limit_us);
         let requests_max = shared.options().shard_requests_max;
@@ -122,6 +127,8 @@ impl<D: Disk, T: Tables> Engine<D, T> {
                         act,
                         key,
                         place: None,
+                        class,
+                        asked_at: None,
                         answerer,
                         traced,
                         room: room.clone(),
@@ -144,13 +151,18 @@ impl<D: Disk, T: Tables> Engine<D, T> {
     }
 
     /// Begins operations, unless no change is taken now.
-    fn begin_all(&self, operations: Vec<(Operation, Once)>, limit_us: u64) -> Vec<Result<Pending, Refusal>> {
+    fn begin_all(
+        &self,
+        operations: Vec<(Operation, Once)>,
+        class: Class,
+        limit_us: u64,
+    ) -> Vec<Result<Pending, Refusal>> {
         if let Err(refusal) = self.refuses_changes() {
             return operations.iter().map(|_| Err(refusal.clone())).collect();
         }
         let prepared =
             operations.into_iter().map(|(operation, once)| self.prepare(operation, &once)).collect();
-        self.ask(prepared, limit_us)
+        self.ask(prepared, class, limit_us)
     }
 
     /// Looks up what a repeat was answered the first time.
@@ -295,7 +307,7 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
         let traced = once.trace.map(|request| Traced::named(request, "register", self.shared().clock.now()));
         let prepared = prepare::registration(source, limit, once, || self.own_key())?;
         let prepared = Prepared { traced, ..prepared };
-        let mut asked = self.ask(vec![Ok(prepared)], options.bulk_us_max);
+        let mut asked = self.ask(vec![Ok(prepared)], Class::Single, options.bulk_us_max);
         match self.wait(asked.pop().expect("invariant: one request was asked"))? {
             Waited::Specification(view) => {
                 if view.is_new {
@@ -313,7 +325,7 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
     }
 
     fn begin(&self, operations: Vec<(Operation, Once)>) -> Vec<Begun> {
-        let asked = self.begin_all(operations, self.shared().options().command_us_max);
+        let asked = self.begin_all(operations, Class::Single, self.shared().options().command_us_max);
         asked.into_iter().map(|asked| asked.map_or_else(Begun::Refused, Begun::Pending)).collect()
     }
 
@@ -323,8 +335,12 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
 
     fn operate(&self, operations: Vec<(Operation, Once)>) -> Vec<Result<Answer, Refusal>> {
         let options = self.shared().options();
-        let limit_us = if operations.len() == 1 { options.command_us_max } else { options.bulk_us_max };
-        let asked = self.begin_all(operations, limit_us);
+        let (class, limit_us) = if operations.len() == 1 {
+            (Class::Single, options.command_us_max)
+        } else {
+            (Class::Bulk, options.bulk_us_max)
+        };
+        let asked = self.begin_all(operations, class, limit_us);
         asked.into_iter().map(|pending| self.wait(pending)?.into_answer()).collect()
     }
 

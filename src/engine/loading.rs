@@ -66,7 +66,7 @@ pub fn shards<D: Disk, T: Tables>(
     registry: &Arc<Registry>,
     options: &Options,
     progress: &[Arc<Progress>],
-    (now, judged_states): (Time, usize),
+    (now, judged_states, turn_steps): (Time, usize, u64),
 ) -> Result<Vec<Shard>, Error> {
     for table in LOADED {
         follower.check_sums(table, None).map_err(text)?;
@@ -100,6 +100,7 @@ pub fn shards<D: Disk, T: Tables>(
                     automated_steps_max: bounds.automated_steps_max,
                     frame_bytes: room / 2,
                     judged_states,
+                    turn_steps,
                 },
                 bounds,
                 batch_bytes_max: options.frame_bytes_max.saturating_sub(FRAME_HEAD_BYTES),

@@ -28,12 +28,26 @@ pub struct Request {
     pub key: Key,
     /// The place for its key, once its shard has taken one.
     pub place: Option<Place>,
+    /// What goes before it.
+    pub class: Class,
+    /// Evaluation steps that the shard had taken when it was put into the inbox; `None` when it is not known, or when it
+    /// waited for something else since.
+    pub asked_at: Option<u64>,
     /// Who waits.
     pub answerer: Answerer<Reply>,
     /// What its spans will say, if it is traced.
     pub traced: Option<Box<Traced>>,
     /// Room for the answer.
     pub room: Room,
+}
+
+/// Which jobs go first when a shard has more to do than a turn has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// One command, for which one client waits.
+    Single,
+    /// One of many that were asked together; and what a case does by itself.
+    Bulk,
 }
 
 /// The key a request comes under.
@@ -101,6 +115,14 @@ pub struct Coming {
 }
 
 impl Asked {
+    /// Returns the case that it names, if it names one.
+    pub fn case(&self) -> Option<CaseId> {
+        match self {
+            Self::Case(case, _) | Self::Item(case, ..) | Self::Move(case, _) => Some(*case),
+            Self::Create { .. } | Self::Register(_) => None,
+        }
+    }
+
     /// Returns the partition of what it names, where its key lives.
     pub fn partition(&self) -> Partition {
         match self {

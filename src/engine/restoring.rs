@@ -15,7 +15,7 @@ use super::queries::{
 };
 use super::record::{self, Body, Hash16, Record, Registration, Restored};
 use super::registry::{Registered, Registry};
-use super::request::{Asked, Coming, FRAME_HEAD_BYTES, Found, Move, Reply, Request, entry_bytes};
+use super::request::{Asked, Class, Coming, FRAME_HEAD_BYTES, Found, Move, Reply, Request, entry_bytes};
 use super::room::Room;
 use super::service::{Refusal, RestoreOrder};
 use super::shared::Shared;
@@ -101,8 +101,9 @@ pub(super) fn restore<D: Disk, T: Tables>(
     };
     let (waits, answerer) = ticket();
     let act = Asked::Move(case, Box::new(Move::Come(Box::new(coming))));
-    let request =
-        Request { act, key: key_of(case), place: None, answerer, traced: None, room: Room::default() };
+    let (key, room) = (key_of(case), Room::default());
+    let (place, class, asked_at, traced) = (None, Class::Single, None, None);
+    let request = Request { act, key, place, class, asked_at, answerer, traced, room };
     let inbox = &shared.inboxes[shard_of(case.partition(), shared.inboxes.len())];
     if inbox.put(vec![request], shared.options().shard_requests_max).is_err() {
         return Err(answers::busy("requests"));

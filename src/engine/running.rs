@@ -19,7 +19,7 @@ use super::queries;
 use super::registry::Registry;
 use super::request::{Found, Message, Question, Staged, Told};
 use super::service::Refusal;
-use super::shard::{NextTurn, Progress, Shard};
+use super::shard::{NextTurn, Progress, Shard, TURN_STEPS, Turned};
 use super::shared::{Inbox, Place, Shared};
 use super::telling::Telling;
 use super::threads::{self, Threads};
@@ -179,7 +179,14 @@ impl<D: Disk, T: Tables> Engine<D, T> {
             metrics,
             Arc::clone(&state),
             journal.reader(),
-            (senders.into_iter().map(Inbox::new).collect(), places),
+            (
+                senders
+                    .into_iter()
+                    .zip(&progress)
+                    .map(|(sender, of)| Inbox::new(sender, Arc::clone(of)))
+                    .collect(),
+                places,
+            ),
             (question_sender, maintenance),
             follower,
             place,
@@ -265,7 +272,7 @@ fn load<D: Disk, T: Tables>(
 ) -> Result<(Arc<Registry>, Vec<Shard>), Error> {
     let load = |follower: &Follower<T>| {
         let registry = Arc::new(Registry::default());
-        let limits = (now, loading::JUDGED_STATES_MAX);
+        let limits = (now, loading::JUDGED_STATES_MAX, TURN_STEPS);
         let shards = loading::shards(follower, journal, &registry, options, progress, limits)?;
         Ok((registry, shards))
     };
@@ -372,6 +379,7 @@ fn run_shard<D: Disk, T: Tables>(
         for traced in turned.batches.iter_mut().flat_map(|batch| &mut batch.traced) {
             traced.turned(now, shared.clock.now());
         }
+        count_turn(&shared.metrics, &turned);
         // First of all: who waits for them waits for nothing else.
         shared.condition.staged_count.fetch_add(turned.batches.len(), Ordering::AcqRel);
         if turned.batches.into_iter().any(|batch| staged.send(batch).is_err()) {
@@ -405,6 +413,15 @@ fn run_shard<D: Disk, T: Tables>(
         if was_resting && shard.next_turn() == NextTurn::OnMessage {
             threads::give_own_memory_back();
         }
+    }
+}
+
+/// Counts what a turn used up, and who waited for it.
+fn count_turn(metrics: &Metrics, turned: &Turned) {
+    metrics.commands_not_begun.add(turned.unawaited as u64);
+    metrics.evaluation_steps.add(turned.used.evaluated);
+    for steps in &turned.waited_steps {
+        metrics.command_wait_steps.observe(*steps);
     }
 }
 

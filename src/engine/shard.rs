@@ -4,13 +4,19 @@
 //! What it does is only staged: the journal's writer makes it durable, lets the answers go and says so through
 //! [`Progress`]. When the journal fails, everything since the last durable batch is forgotten and fetched anew.
 //! [`admit`] has what comes of a request, [`told`] what waits for an answer, [`progress`] what follows the journal, [`room`]
-//! what leaves memory, [`moving`] what leaves the live store or comes back, [`keys`] what is known of keys, [`batches`] what a turn stages, [`work`] the jobs.
+//! what leaves memory, [`moving`] what leaves the live store or comes back, [`keys`] what is known of keys, [`batches`] what a turn stages, [`arrivals`] what it has not looked at, [`jobs`] and [`work`] the jobs.
+//!
+//! A turn ends when its slice is used up ([`SLICE_STEPS`]): what it was at is left unfinished and goes on in a later one.
+//! Single commands go before batches and before what cases do by themselves; after a turn of single commands these have one.
 
 mod admit;
+mod arrivals;
 mod batches;
+mod jobs;
 mod keys;
 mod moving;
 mod progress;
+mod pulse;
 mod ring;
 mod room;
 mod told;
@@ -26,24 +32,31 @@ use super::answers;
 use super::places::{Holder, Places};
 use super::record::{Body, Hash16, Maker, Record};
 use super::registry::{Registered, Registry};
-use super::request::{Message, Question, Reply, Request, Staged};
+use super::request::{Class, Message, Question, Reply, Request, Staged};
 use super::service::Answer;
 use super::tables::KeyRow;
 use super::traced::Traced;
-use super::turn::{Cases, Limits, Outcome, Timer};
+use super::turn::{self, Cases, Job, Limits, Outcome, Timer, Used};
 use crate::case;
+use crate::case::effort::AGAIN_STEPS_MAX;
 use crate::case::encode::Payload;
 use crate::case::event::InstanceNumber;
 use crate::case::row::Link;
+use crate::expr::STEPS_MAX;
 use crate::id::{CaseId, PARTITION_COUNT, Partition, Time};
 use crate::store::{self, Entry};
 use crate::telemetry::metrics::labels::Queue;
 
+pub use arrivals::ADMITTED_AT_ONCE_MAX;
+use arrivals::Arrivals;
 use batches::{Turn, Undo};
+use jobs::Jobs;
 pub use keys::{
     EXPIRED_KEYS_MAX, Keys, PlantedBug, SERVICE_KEY_US, SERVICE_KEYS_MAX, SHARD_KEYS_BYTES_MAX,
     keys_bytes_max,
 };
+use pulse::Beating;
+pub use pulse::Pulse;
 pub use ring::{KEY_BYTES_MAX, KEYS_HEAD_BYTES};
 use room::Room;
 use work::{Client, Work};
@@ -59,6 +72,13 @@ pub const DUTIES_AT_ONCE_MAX: usize = 256;
 pub const SPECIFICATIONS_MAX: u32 = 65_536;
 /// A turn takes no more jobs once it has staged so many full batches; they have the next turn.
 const TURN_BATCHES_MAX: usize = 4;
+/// Once a turn has used up so many evaluation steps, it begins nothing more: about 2 ms of a core of 2026.
+pub const TURN_STEPS: u64 = 100_000;
+/// A slice: no turn takes more evaluation steps, because what it is at may evaluate one expression to its limit, behind
+/// those that it has to evaluate again.
+pub const SLICE_STEPS: u64 = TURN_STEPS + AGAIN_STEPS_MAX + STEPS_MAX;
+/// A turn takes so many jobs at a time: those that it does not come to are put back.
+const JOBS_AT_ONCE_MAX: usize = 512;
 /// Most bytes that a shard has staged and that are not durable; then its jobs wait for the journal.
 pub const UNDURABLE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -97,7 +117,7 @@ impl Bounds {
     }
 }
 
-/// What the writer tells a shard: how far it is durable, and how often the journal failed.
+/// What the writer tells a shard: how far it is durable, and how often the journal failed. And what the shard shows.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// The shard's last durable batch.
@@ -106,6 +126,8 @@ pub struct Progress {
     pub generation: AtomicU64,
     /// The positions that the shard goes on from in this generation; empty in the first.
     pub positions: Mutex<Vec<u64>>,
+    /// The shard's signs of life.
+    pub pulse: Pulse,
 }
 
 /// What a shard knew of its partitions before it read anything else.
@@ -136,6 +158,13 @@ pub struct Turned {
     pub questions: Vec<Question>,
     /// Queues that had no room, one for each request that was refused because of that.
     pub overfull: Vec<Queue>,
+    /// What was used up.
+    pub used: Used,
+    /// Commands that were not begun, because nobody waited for them any more.
+    pub unawaited: usize,
+    /// Of each single command that was begun and had waited for nothing but the shard: the evaluation steps that the
+    /// shard took from when it was put into the inbox.
+    pub waited_steps: Vec<u64>,
 }
 
 /// How much of what is bounded a shard holds.
@@ -188,8 +217,12 @@ pub struct Shard {
     is_expiring: bool,
     /// Cases that left or came, and that is not durable yet: nothing is asked of them meanwhile.
     moving: HashSet<CaseId>,
+    /// Requests that the turns so far have not looked at.
+    arrivals: Arrivals,
     /// Jobs that the turns so far had no room for.
-    jobs: VecDeque<Work>,
+    jobs: Jobs,
+    /// Single commands had the last turn to themselves, and something else waited.
+    is_bulk_due: bool,
     /// Cases, not in memory, that may have something to do by themselves.
     duties: VecDeque<CaseId>,
     /// The latest time that anything was done with.
@@ -245,7 +278,9 @@ impl Shard {
             waiting_keys: HashSet::new(),
             is_expiring: false,
             moving: HashSet::new(),
-            jobs: VecDeque::new(),
+            arrivals: Arrivals::default(),
+            jobs: Jobs::default(),
+            is_bulk_due: false,
             duties: start.unfinished.into(),
             now: start.time,
             batch: 0,
@@ -287,11 +322,13 @@ impl Shard {
         self.parked.values().any(|queue| queue.iter().any(is_asked))
             || self.jobs.iter().any(is_asked)
             || !self.asked_business.is_empty()
+            || !self.arrivals.is_empty()
     }
 
     /// Tells when the shard wants its next turn.
     pub fn next_turn(&self) -> NextTurn {
-        if self.jobs.is_empty() && (self.duties.is_empty() || self.parked.len() >= DUTIES_AT_ONCE_MAX) {
+        let has_work = !self.jobs.is_empty() || !self.arrivals.is_empty();
+        if !has_work && (self.duties.is_empty() || self.parked.len() >= DUTIES_AT_ONCE_MAX) {
             if self.is_expiring {
                 NextTurn::WhenDurable
             } else if self.cases.is_resting() {
@@ -308,6 +345,7 @@ impl Shard {
 
     /// Works through messages and what earlier turns had no room for. Whatever `Turned` holds must be handed on.
     pub fn turn(&mut self, now: Time, messages: Vec<Message>, timer: &mut impl Timer) -> Turned {
+        self.progress.pulse.beat();
         self.follow_progress();
         self.now = self.now.max(now);
         let mut turn = Turn::new(self.now, self.options.shard, self.batch + 1, self.generation);
@@ -315,12 +353,7 @@ impl Shard {
         let mut is_doubtful = false;
         for message in messages {
             match message {
-                Message::Requests(requests) => {
-                    turn.jobs.reserve(requests.len());
-                    for request in requests {
-                        self.admit(&mut turn, request);
-                    }
-                }
+                Message::Requests(requests) => self.arrive(&mut turn, requests),
                 Message::Told(told) => self.told(&mut turn, told),
                 Message::Beat => {}
                 Message::Minute => self.is_expiring = true,
@@ -332,14 +365,13 @@ impl Shard {
         if self.is_expiring {
             self.expire_keys(&mut turn);
         }
+        self.admit_some(&mut turn);
         let is_at_leisure = turn.jobs.is_empty();
-        self.run(&mut turn, timer);
-        while self.release_same_key(&mut turn) {
-            self.run(&mut turn, timer);
-        }
+        self.share(&mut turn, timer);
+        self.jobs = std::mem::take(&mut turn.jobs);
         if self.is_stopping {
             // What cases have to do by themselves is derived again at the next start.
-            self.jobs.retain(|work| work.client.is_some());
+            self.jobs.keep_asked();
             self.duties.clear();
             self.is_expiring = false;
         }
@@ -362,6 +394,8 @@ impl Shard {
         let questions = std::mem::take(&mut turn.questions);
         let visited = std::mem::take(&mut turn.visited);
         let overfull = std::mem::take(&mut turn.overfull);
+        let (used, unawaited) = (turn.used, turn.unawaited);
+        let waited_steps = std::mem::take(&mut turn.waited_steps);
         let mut batches = Vec::new();
         for (staged, undo) in turn.into_batches() {
             self.batch = staged.batch;
@@ -375,55 +409,117 @@ impl Shard {
         for case in visited {
             self.forget_if_closed(case);
         }
-        Turned { batches, questions, overfull }
+        Turned { batches, questions, overfull, used, unawaited, waited_steps }
     }
 
     /// Tells whether jobs have to wait for the next turn, or for the journal.
     fn is_full(&self, turn: &Turn) -> bool {
-        turn.bytes() >= TURN_BATCHES_MAX * self.options.batch_bytes_max
+        turn.used.steps >= self.options.limits.turn_steps
+            || turn.bytes() >= TURN_BATCHES_MAX * self.options.batch_bytes_max
             || self.undurable_bytes + turn.bytes() >= UNDURABLE_BYTES_MAX
     }
 
-    /// Runs jobs, at most one a case at a time, so that each answer shows the case as its own command left it. What
-    /// the turn has no room for waits.
-    fn run(&mut self, turn: &mut Turn, timer: &mut impl Timer) {
-        while !turn.jobs.is_empty() && !self.is_full(turn) {
-            let mut clients = Vec::with_capacity(turn.jobs.len());
-            let mut jobs = Vec::with_capacity(turn.jobs.len());
-            let mut seen = HashSet::with_capacity(turn.jobs.len());
-            for work in std::mem::take(&mut turn.jobs) {
+    /// Gives the turn to single commands, or to all else when there are none or they had the last one. Who waits for a
+    /// single command hears of it before anything else is done.
+    fn share(&mut self, turn: &mut Turn, timer: &mut impl Timer) {
+        let is_bulk_due = std::mem::take(&mut self.is_bulk_due) && turn.jobs.has_class(Class::Bulk);
+        let order = if is_bulk_due { [Class::Bulk, Class::Single] } else { [Class::Single, Class::Bulk] };
+        for class in order {
+            let mut is_any = self.run(turn, class, timer);
+            while self.release_same_key(turn) {
+                is_any |= self.run(turn, class, timer);
+            }
+            if is_any {
+                self.is_bulk_due = class == Class::Single;
+                break;
+            }
+        }
+    }
+
+    /// Runs jobs of a class, at most one a case at a time, so that each answer shows the case as its own command left
+    /// it. What the turn has no room for waits. Returns whether any was run.
+    fn run(&mut self, turn: &mut Turn, class: Class, timer: &mut impl Timer) -> bool {
+        let mut is_any = false;
+        while !self.is_full(turn) {
+            let works = turn.jobs.take(class, JOBS_AT_ONCE_MAX);
+            if works.is_empty() {
+                break;
+            }
+            let mut clients = Vec::with_capacity(works.len());
+            let mut jobs = Vec::with_capacity(works.len());
+            for work in works {
                 let case = work.job.case;
-                if self.moving.contains(&case) {
-                    // It left or came in this very turn.
-                    self.refuse_meanwhile(turn, work);
-                } else if self.parked.contains_key(&case) {
-                    self.park(turn, work);
-                } else if work.job.registered.is_none() && !self.cases.contains(case) {
-                    // It was forgotten while the job waited.
-                    self.fetch(turn, work);
-                } else if work.moves.is_some() && seen.insert(case) {
-                    self.move_in_memory(turn, work);
-                } else if work.moves.is_some() {
-                    turn.jobs.push_back(work);
-                } else if seen.insert(case) {
+                if let Some(work) = self.ready(turn, work) {
                     let nets = self.nets_before(&work);
                     clients.push((case, work.client, nets));
                     jobs.push(work.job);
                 } else {
-                    turn.jobs.push_back(work);
+                    turn.visited.push(case);
+                    turn.jobs.done(case);
                 }
             }
+            if jobs.is_empty() {
+                continue;
+            }
+            is_any = true;
             turn.expect(jobs.len());
-            let outcomes = self.cases.turn(turn.now, jobs, &self.options.limits, timer);
+            let turn_steps = self.options.limits.turn_steps - turn.used.steps;
+            let limits = Limits { turn_steps, ..self.options.limits };
+            let mut timer = Beating { timer: &mut *timer, pulse: &self.progress.pulse };
+            let outcomes = self.cases.turn(turn.now, jobs, &limits, &mut timer);
             assert_eq!(outcomes.len(), clients.len(), "invariant: every job has its outcome");
+            turn.used.add(self.cases.used());
+            self.progress.pulse.add(self.cases.used().evaluated);
+            let mut later = Vec::new();
             for ((case, mut client, nets), outcome) in clients.into_iter().zip(outcomes) {
+                if let Outcome::Later(job) = outcome {
+                    later.push(Work { job, client, moves: None });
+                    continue;
+                }
                 if let Some(traced) = client.as_mut().and_then(|client| client.traced.as_mut()) {
                     self.trace(traced, case, &nets, &outcome);
                 }
                 self.settle(turn, case, client, outcome);
+                turn.jobs.done(case);
+            }
+            // The last one first, so that they are in their old order.
+            for work in later.into_iter().rev() {
+                turn.jobs.put_back(work.or_bulk());
             }
         }
-        self.jobs.append(&mut turn.jobs);
+        is_any
+    }
+
+    /// Returns work that can be done now; other work is parked, refused or dropped, or a case that leaves or comes.
+    fn ready(&mut self, turn: &mut Turn, work: Work) -> Option<Work> {
+        let case = work.job.case;
+        if !work.is_awaited() {
+            self.drop_unawaited(turn, work);
+        } else if self.moving.contains(&case) {
+            // It left or came in this very turn.
+            self.refuse_meanwhile(turn, work);
+        } else if self.parked.contains_key(&case) {
+            self.park(turn, work);
+        } else if work.job.registered.is_none() && !self.cases.contains(case) {
+            // It was forgotten while the job waited.
+            self.fetch(turn, work);
+        } else if work.moves.is_some() {
+            self.move_in_memory(turn, work);
+        } else {
+            if let Some(asked_at) = work.client.as_ref().and_then(|client| client.asked_at) {
+                turn.waited_steps.push(self.progress.pulse.evaluated().saturating_sub(asked_at));
+            }
+            return Some(work);
+        }
+        None
+    }
+
+    /// Drops a command that nobody waits for any more, before it is begun: sent again, it is done then.
+    fn drop_unawaited(&mut self, turn: &mut Turn, work: Work) {
+        turn.unawaited += 1;
+        let Some(client) = work.client else { return };
+        self.waiting_keys.remove(&client.key.hash);
+        turn.reply(client, Reply::Refused(answers::not_done()));
     }
 
     /// Returns the nets of a case's instances when the work is traced, because what ends in a turn is gone after it. Nobody
@@ -458,9 +554,13 @@ impl Shard {
                 turn.jobs.push_front(Work { job, client, moves: None });
                 return turn.jobs.push_front(Work::go_on(case));
             }
+            Outcome::Later(job) => return turn.jobs.put_back(Work { job, client, moves: None }.or_bulk()),
         };
         // The key of what had no effect is not kept: a repeat is a new request, and nobody fills the table for nothing.
         let has_effect = !done.events.is_empty();
+        if !has_effect {
+            turn.visited.push(case);
+        }
         if has_effect {
             self.stage_events(turn, case, client.as_mut(), &done.payload);
             turn.count(&done.tally);
@@ -484,7 +584,8 @@ impl Shard {
             self.parked.entry(case).or_default();
             turn.questions.push(Question::Judge(case, Box::new(question)));
         } else if done.unfinished {
-            turn.jobs.push_back(Work::go_on(case));
+            let job = Job { broken_off: done.broken_off, ..Job::new(case, turn::What::Continue) };
+            turn.jobs.push_front(Work::of_nobody(job));
         }
     }
 

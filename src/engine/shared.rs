@@ -19,7 +19,7 @@ use super::registry::Registry;
 use super::request::{Message, Question, Request};
 use super::room::Answers;
 use super::service::Refusal;
-use super::shard::{Bounds, Held};
+use super::shard::{Bounds, Held, Progress};
 use super::ticket;
 use super::unpacking::{self, UNPACKED_BYTES_TOGETHER_MAX};
 use super::writer::JournalState;
@@ -45,6 +45,8 @@ const AS_OPENED: u64 = u64::MAX;
 #[derive(Debug)]
 pub struct Inbox {
     sender: Sender<Message>,
+    /// With the shard's signs of life.
+    progress: Arc<Progress>,
     waiting: AtomicUsize,
     /// Requests that are not answered, those in the inbox among them.
     open: Arc<AtomicUsize>,
@@ -58,13 +60,16 @@ pub struct Inbox {
     keys: AtomicUsize,
     /// Looks since the shard last moved.
     still_looks: AtomicU32,
+    /// Its signs of life at the last look.
+    seen_beats: AtomicU64,
 }
 
 impl Inbox {
-    /// Returns an inbox over a channel.
-    pub fn new(sender: Sender<Message>) -> Self {
+    /// Returns the inbox of the shard that shows `progress`, over a channel.
+    pub fn new(sender: Sender<Message>, progress: Arc<Progress>) -> Self {
         Self {
             sender,
+            progress,
             waiting: AtomicUsize::new(0),
             open: Arc::new(AtomicUsize::new(0)),
             parked: AtomicUsize::new(0),
@@ -72,6 +77,7 @@ impl Inbox {
             undurable_bytes: AtomicUsize::new(0),
             keys: AtomicUsize::new(0),
             still_looks: AtomicU32::new(0),
+            seen_beats: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -87,6 +93,7 @@ impl Inbox {
         }
         for request in &mut requests {
             request.answerer.keep(ticket::Place::take(&self.open));
+            request.asked_at = Some(self.progress.pulse.evaluated());
         }
         self.sender.send(Message::Requests(requests)).map_err(|error| {
             self.waiting.fetch_sub(count, Ordering::AcqRel);
@@ -131,7 +138,6 @@ impl Inbox {
             })
             .sum();
         self.waiting.fetch_sub(count, Ordering::AcqRel);
-        self.still_looks.store(0, Ordering::Release);
     }
 
     /// Returns how many requests wait.
@@ -144,8 +150,13 @@ impl Inbox {
         self.open.load(Ordering::Acquire)
     }
 
-    /// Asks the shard to show that it moves; tells whether it has not moved for long.
+    /// Asks the shard to show that it moves; returns whether it has given no sign of life for long. It gives some in the
+    /// middle of a turn, however long that is.
     pub fn ask_to_move(&self) -> bool {
+        let beats = self.progress.pulse.beats();
+        if self.seen_beats.swap(beats, Ordering::AcqRel) != beats {
+            self.still_looks.store(0, Ordering::Release);
+        }
         let looks = self.still_looks.fetch_add(1, Ordering::AcqRel);
         if looks == 0 {
             self.tell(Message::Beat);
@@ -532,6 +543,28 @@ mod tests {
         assert_eq!(aside.complaint(then).as_deref(), Some(told));
         assert_eq!(aside.complaint(Time(then.0 - 1)), None);
         assert_eq!(Aside::default().complaint(then), None);
+    }
+
+    #[test]
+    fn a_shard_is_stuck_when_it_gives_no_sign_of_life_and_not_because_its_turn_is_long() {
+        let (sender, messages) = std::sync::mpsc::channel();
+        let progress = Arc::new(Progress::default());
+        let inbox = Inbox::new(sender, Arc::clone(&progress));
+        let looks = STUCK_LOOKS as usize;
+        // It takes no message, and moves.
+        for _ in 0..3 * looks {
+            progress.pulse.beat();
+            assert!(!inbox.ask_to_move());
+        }
+        // Nor is one stuck that was only not asked.
+        let stuck: Vec<bool> = (0..2 * looks).map(|_| inbox.ask_to_move()).collect();
+        assert_eq!(stuck.iter().position(|is| *is), Some(looks - 1), "{stuck:?}");
+        progress.pulse.beat();
+        assert!(!inbox.ask_to_move());
+        assert_eq!(
+            messages.try_iter().filter(|message| matches!(message, Message::Beat)).count(),
+            3 * looks + 1
+        );
     }
 
     #[test]

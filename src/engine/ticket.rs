@@ -127,6 +127,11 @@ impl<T> Answerer<T> {
         self.place = Some(place);
     }
 
+    /// Returns whether the asker still waits: it has its half of the ticket.
+    pub fn is_awaited(&self) -> bool {
+        Arc::strong_count(&self.slot) > 1
+    }
+
     /// Gives the answer. Never blocks for longer than the asker takes to pick it up.
     pub fn answer(mut self, answer: T) {
         drop(self.place.take());
@@ -155,6 +160,17 @@ mod tests {
         assert_eq!(count.load(Ordering::Acquire), 0);
         // An hour's wait that ends at once.
         assert_eq!(waits.wait(deadline_in_us(3_600_000_000)), None);
+    }
+
+    #[test]
+    fn an_asker_waits_until_its_time_is_up_or_it_lets_go_of_its_ticket() {
+        let (waits, answerer) = ticket::<u8>();
+        assert!(answerer.is_awaited());
+        assert_eq!(waits.wait(deadline_in_us(0)), None);
+        assert!(!answerer.is_awaited());
+        let (waits, answerer) = ticket::<u8>();
+        drop(waits);
+        assert!(!answerer.is_awaited());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt};
 
 use crate::case::command::{Command, Error};
+use crate::case::effort::{Effort, Found};
 use crate::case::encode::Payload;
 use crate::case::event::{End, Event, InstanceNumber, ItemNumber};
 use crate::case::row::{CaseRow, InstanceRow, ItemRow, ItemState, Link};
@@ -63,6 +64,9 @@ pub struct Limits {
     pub frame_bytes: usize,
     /// Most states that an OR-join is searched for on the spot; beyond that the case is parked.
     pub judged_states: usize,
+    /// Once a turn has used up so many evaluation steps, nothing more is begun in it. What else takes time is counted
+    /// as so many steps as take as long.
+    pub turn_steps: u64,
 }
 
 /// Something to be done to one case.
@@ -76,6 +80,22 @@ pub struct Job {
     pub what: What,
     /// Room for the answer.
     pub room: Room,
+    /// How far it came in an earlier turn.
+    pub broken_off: Option<Box<BrokenOff>>,
+}
+
+/// What a job had found out when its decision broke off, and the case that it was made on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BrokenOff {
+    event_count: u32,
+    found: Found,
+}
+
+impl Job {
+    /// Returns a job on a case that there is.
+    pub fn new(case: CaseId, what: What) -> Self {
+        Self { case, registered: None, what, room: Room::default(), broken_off: None }
+    }
 }
 
 /// What is to be done to a case.
@@ -117,6 +137,9 @@ pub enum Outcome {
     /// It was not looked at, because the case has first to go on ([`What::Continue`]) or to have an answer
     /// ([`What::Judged`]). Whoever asked keeps the job until then. A cancel is never held.
     Held(Job),
+    /// The turn's steps are used up: it was not begun, or its decision broke off. Nothing changed; it is for a later
+    /// turn.
+    Later(Job),
 }
 
 /// A job that was carried out.
@@ -132,8 +155,10 @@ pub struct Done {
     pub state: CaseState,
     /// The case waits for an answer to this.
     pub parked: Option<Question>,
-    /// A limit ended it; [`What::Continue`] is to follow.
+    /// A limit ended it; [`What::Continue`] is to follow, and begins with this.
     pub unfinished: bool,
+    /// How far the decision came that broke off.
+    pub broken_off: Option<Box<BrokenOff>>,
     /// What there is to count.
     pub tally: Tally,
 }
@@ -183,6 +208,8 @@ impl Tally {
 
 /// Stands around each wave; the engine reads the tick counter in it.
 pub trait Timer {
+    /// Hears that the turn moves: before each decision.
+    fn moves(&mut self) {}
     /// Calls `run`, which takes the steps of `mix`.
     fn around(&mut self, mix: Mix, run: impl FnOnce());
 }
@@ -228,12 +255,30 @@ struct Entry {
     touched: Time,
 }
 
+/// What a turn used up, in evaluation steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Used {
+    /// Steps, and whatever else took as long.
+    pub steps: u64,
+    /// Evaluation steps among them.
+    pub evaluated: u64,
+}
+
+impl Used {
+    /// Adds another's steps.
+    pub fn add(&mut self, other: Self) {
+        self.steps = self.steps.saturating_add(other.steps);
+        self.evaluated = self.evaluated.saturating_add(other.evaluated);
+    }
+}
+
 /// The cases of a shard.
 #[derive(Debug, Default)]
 pub struct Cases {
     memory: Memory,
     slabs: Slabs,
     judgements: Judgements,
+    used: Used,
 }
 
 impl Cases {
@@ -416,6 +461,11 @@ impl Cases {
         }
     }
 
+    /// Returns what the last turn used up.
+    pub fn used(&self) -> Used {
+        self.used
+    }
+
     /// Carries out jobs; the outcomes come in their order. Several jobs on one case are done one after the
     /// other, jobs on different cases share waves. `now` is the time that the facts are written down with.
     pub fn turn(
@@ -435,6 +485,7 @@ impl Cases {
             slabs: &mut self.slabs,
             judgements: &mut self.judgements,
             outcomes: jobs.iter().map(|_| None).collect(),
+            effort: Effort::new(limits.turn_steps),
         };
         let mut lines = line_up(&mut self.memory, jobs, &mut turn);
         let mut in_wave = Vec::with_capacity(lines.len().min(WAVE_STEPS_MAX));
@@ -444,6 +495,7 @@ impl Cases {
             for lines in lines.chunks_mut(WAVE_STEPS_MAX) {
                 turn.slabs.begin_wave();
                 for (at, line) in lines.iter_mut().enumerate() {
+                    timer.moves();
                     match line.advance(&mut turn) {
                         Advanced::InWave => in_wave.push(at),
                         // Those behind it come into one of the next waves.
@@ -464,6 +516,7 @@ impl Cases {
                 break;
             }
         }
+        self.used = Used { steps: turn.effort.used(), evaluated: turn.effort.evaluated() };
         let outcomes = turn.outcomes;
         for line in lines {
             let entry = line.into_entry();

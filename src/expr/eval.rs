@@ -8,10 +8,12 @@ use std::borrow::Cow;
 use super::ast::{Ast, Expr, Id, Piece, Start, Step, StepTo};
 use super::tree::{Bounds, Content, NodeIndex, Tree};
 use super::value::Atomic;
-use super::{Document, Error, Fragment, RESULT_BYTES_MAX, STEPS_MAX};
+use super::{Cost, Document, Error, Fragment, RESULT_BYTES_MAX, STEPS_MAX};
 
 /// Bytes of text that count as one step when they are copied.
 const BYTES_PER_STEP: usize = 64;
+/// Bytes of a result that count as one step: each is written, and looked at once more.
+const WRITTEN_BYTES_PER_STEP: usize = 16;
 
 /// An item of a sequence.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,17 +31,19 @@ pub(super) struct Evaluation<'a> {
     pub(super) tree: Tree<'a>,
     bound: Vec<Sequence>,
     steps: u64,
+    /// Steps' worth of making the document and writing the result.
+    data: u64,
 }
 
 impl<'a> Evaluation<'a> {
     /// Evaluates the whole expression with the data document as context; of the variables only those it can see are
-    /// put there.
+    /// put there. What it took is in the evaluation, also when it fails.
     pub(super) fn run(
         ast: &'a Ast,
         sees: Option<&[Box<str>]>,
         document: &Document<'a>,
-    ) -> Result<(Self, Sequence), Error> {
-        let mut evaluation = Self { ast, tree: Tree::default(), bound: Vec::new(), steps: 0 };
+    ) -> (Self, Result<Sequence, Error>) {
+        let mut evaluation = Self { ast, tree: Tree::default(), bound: Vec::new(), steps: 0, data: 0 };
         let tree = &mut evaluation.tree;
         let top = tree.root(Content::Document);
         let root = tree.element(top, document.root);
@@ -49,9 +53,16 @@ impl<'a> Evaluation<'a> {
             }
             let variable = tree.element(root, *name);
             tree.fragment(variable, value.as_xml());
+            evaluation.data += (value.len_bytes() / BYTES_PER_STEP) as u64;
         }
-        let result = evaluation.eval(ast.root, &Item::Node(top))?;
-        Ok((evaluation, result))
+        evaluation.data += tree.len() as u64;
+        let result = evaluation.eval(ast.root, &Item::Node(top));
+        (evaluation, result)
+    }
+
+    /// Returns what it has taken so far.
+    pub(super) fn cost(&self) -> Cost {
+        Cost { steps: self.steps.min(STEPS_MAX), data: self.data }
     }
 
     /// Counts steps.
@@ -365,7 +376,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Turns the result into the content of the target variable.
-    pub(super) fn into_fragment(mut self, result: Sequence) -> Result<Fragment, Error> {
+    pub(super) fn fragment(&mut self, result: Sequence) -> Result<Fragment, Error> {
         let top = match result.as_slice() {
             &[Item::Node(node)] if matches!(self.tree.content(node), Content::Element(_)) => node,
             _ => {
@@ -376,6 +387,7 @@ impl<'a> Evaluation<'a> {
         };
         let mut text = String::new();
         self.tree.write(&mut text, top, Bounds::DATA)?;
+        self.data += (text.len() / WRITTEN_BYTES_PER_STEP) as u64;
         Fragment::from_canonical(text)
     }
 }

@@ -56,6 +56,23 @@ pub struct Document<'a> {
     pub variables: &'a [(&'a str, &'a Fragment)],
 }
 
+/// What one evaluation took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cost {
+    /// Evaluation steps, [`STEPS_MAX`] at most.
+    pub steps: u64,
+    /// What making the document and writing the result took, in steps as well. No limit of the language counts it:
+    /// the sizes of data are limited themselves.
+    pub data: u64,
+}
+
+impl Cost {
+    /// Returns both together.
+    pub fn all(self) -> u64 {
+        self.steps + self.data
+    }
+}
+
 /// A compiled predicate or mapping: immutable, evaluated as often as one likes.
 ///
 /// Displayed, it is the canonical text, which compiles to an equal expression.
@@ -94,8 +111,14 @@ impl Expression {
     /// One element gives its content. Otherwise elements stay elements, text stays text, adjacent other values are
     /// joined by one space, and nothing at all gives the empty fragment.
     pub fn evaluate(&self, document: &Document<'_>) -> Result<Fragment, Error> {
-        let (evaluation, result) = self.run(document)?;
-        evaluation.into_fragment(result)
+        self.evaluate_counted(document).0
+    }
+
+    /// Returns the value of a mapping as [`Expression::evaluate`] does, and what it took, also when it fails.
+    pub fn evaluate_counted(&self, document: &Document<'_>) -> (Result<Fragment, Error>, Cost) {
+        let (mut evaluation, result) = self.run(document);
+        let value = result.and_then(|result| evaluation.fragment(result));
+        (value, evaluation.cost())
     }
 
     /// Returns the verdict of a predicate: its effective boolean value as XPath defines it.
@@ -103,11 +126,17 @@ impl Expression {
     /// An element or text node that exists is true, whatever it says: `/n/done/text()='true'` compares,
     /// `/n/done/text()` only asks whether there is text.
     pub fn holds(&self, document: &Document<'_>) -> Result<bool, Error> {
-        let (_, result) = self.run(document)?;
-        eval::effective(&result, self.ast.node(self.ast.root).at)
+        self.holds_counted(document).0
     }
 
-    fn run<'a>(&'a self, document: &Document<'a>) -> Result<(Evaluation<'a>, Sequence), Error> {
+    /// Returns the verdict of a predicate as [`Expression::holds`] does, and what it took, also when it fails.
+    pub fn holds_counted(&self, document: &Document<'_>) -> (Result<bool, Error>, Cost) {
+        let (evaluation, result) = self.run(document);
+        let verdict = result.and_then(|result| eval::effective(&result, self.ast.node(self.ast.root).at));
+        (verdict, evaluation.cost())
+    }
+
+    fn run<'a>(&'a self, document: &Document<'a>) -> (Evaluation<'a>, Result<Sequence, Error>) {
         Evaluation::run(&self.ast, self.variables(), document)
     }
 }

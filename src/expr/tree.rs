@@ -51,6 +51,11 @@ pub(super) struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
+    /// Returns how many nodes there are.
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// Starts a tree of its own: a document, or an element without parent.
     pub(super) fn root(&mut self, content: Content<'a>) -> NodeIndex {
         self.push(content, NONE)

@@ -16,6 +16,7 @@ use knhk::engine::service::{
     Answer, ArchiveOrder, Caller, CaseAct, CaseFilter, ItemAct, ItemFilter, Once, Operation, PageOf, Refusal,
     Service,
 };
+use knhk::engine::shard::SLICE_STEPS;
 use knhk::engine::shared::Place;
 use knhk::engine::tables::{CASES, case_key};
 use knhk::engine::{HotCores, Options};
@@ -28,7 +29,7 @@ use serde_json::json;
 
 use self::disk::{LossyTables, SwitchDisk};
 use crate::support::http::Client;
-use crate::support::wait;
+use crate::support::{heavy, wait};
 
 const SEQUENCE: &[u8] = include_bytes!("../data/spec/sequence.yawl");
 const CREATES: u32 = 25;
@@ -259,6 +260,59 @@ fn a_stop_under_load_takes_less_than_five_seconds_and_leaves_nobody_waiting() {
         assert!(engine.stop().is_empty());
         assert!(until(deadline) > Duration::ZERO, "it took more than five seconds to stop");
     });
+}
+
+#[test]
+fn beside_a_create_and_a_batch_at_the_step_limit_a_single_command_waits_for_one_slice_at_most() {
+    const LINES: usize = 10_000;
+    const SINGLES: u32 = 20;
+    // Who asked for the batch waits no longer than this; what is not begun by then never is.
+    let options = Options { bulk_us_max: 1_000_000, shard_requests_max: 4_096, ..options() };
+    let service = start(options, LossyTables::default());
+    for source in [heavy::repeated("chain", 10_000), heavy::once("line", 0)] {
+        service.engine.register(&source, &Once::default()).unwrap();
+    }
+    let create = |workflow: &str| {
+        let create =
+            Operation::Create { workflow: workflow.to_owned(), data: Vec::new(), business_key: None };
+        (create, Once::default())
+    };
+    // Its first slice is the answer; the others go on beside all else.
+    let chain = service.operate(create("chain")).unwrap();
+    assert!(matches!(&chain, Answer::Created(view, _) if !view.state.is_closed()), "{chain:?}");
+    let metrics = service.engine.metrics();
+    let evaluated = metrics.evaluation_steps.get();
+    let answers = std::thread::scope(|scope| {
+        let batch = (0..LINES).map(|_| create("line")).collect();
+        let batch = scope.spawn(|| service.engine.operate(batch));
+        wait_for(|| service.engine.shared().inboxes.iter().any(|inbox| inbox.open() > LINES / 4));
+        let case = service.create(None).unwrap();
+        for number in 0..SINGLES {
+            let act = if number % 2 == 0 { CaseAct::Suspend } else { CaseAct::Resume };
+            service.operate((Operation::Case(case, act), Once::default())).unwrap();
+        }
+        batch.join().unwrap()
+    });
+    assert!(metrics.evaluation_steps.get() > evaluated, "nothing was done beside the single commands");
+    let page = metrics.render(false);
+    let observed = |line: &str| {
+        let value = page.lines().find_map(|found| found.strip_prefix(line)).unwrap();
+        value.trim().parse::<u64>().unwrap()
+    };
+    let within_slice = format!("knhk_command_wait_steps_bucket{{le=\"{SLICE_STEPS}\"}}");
+    let all = observed("knhk_command_wait_steps_count");
+    assert!(all >= u64::from(SINGLES), "{all} single commands");
+    assert_eq!(observed(&within_slice), all, "one waited for more than a slice: {page}");
+    let done = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert!(
+        answers.iter().flat_map(Result::as_ref).count() == done && done < LINES,
+        "{done} lines were done"
+    );
+    wait_for(|| service.engine.shared().inboxes.iter().all(|inbox| inbox.open() == 0));
+    let not_begun = metrics.commands_not_begun.get();
+    assert!(not_begun > 0 && not_begun as usize + done <= LINES, "{not_begun} lines were not begun");
+    assert!(service.engine.is_moving());
+    service.stop();
 }
 
 #[test]

@@ -127,9 +127,7 @@ impl State {
             route::find(parts.method.as_str(), parts.uri.path()).map_or(Route::Other, |found| found.route);
         let has_body = !body.is_end_stream();
         let (answered, has_place) = match self.admit(route, &parts.headers, client) {
-            Ok((access, has_place)) => {
-                (self.answered(client, route, access, &parts, body).await, has_place)
-            }
+            Ok((access, has_place)) => (self.answered(client, route, access, &parts, body).await, has_place),
             Err((error, has_place)) => (Err(error), has_place),
         };
         // A body that is not read ends its connection.

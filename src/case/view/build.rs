@@ -3,6 +3,7 @@
 use super::{CaseState, CaseView, IncidentView, ItemView, NetView, Value, ValueKind};
 use crate::case::data;
 use crate::case::duty::is_enabled;
+use crate::case::effort::Effort;
 use crate::case::event::{End, Event, Finish, IncidentKind, ItemNumber, PlaceNumber};
 use crate::case::row::{CaseRow, InstanceRow, ItemRow, ItemState, Status};
 use crate::case::state::{Case, Instance};
@@ -175,7 +176,8 @@ pub fn item(
         (Some(data), _) => parameters(&task.inputs, data),
         // What the input would be; a mapping that fails now will say so when the item is started.
         (None, Some(instance)) => {
-            parameters(&task.inputs, &data::input(net, task, instance).unwrap_or_else(|_| Fragment::empty()))
+            let input = data::input(net, task, instance, &Effort::unlimited());
+            parameters(&task.inputs, &input.unwrap_or_else(|_| Fragment::empty()))
         }
         (None, None) => Vec::new(),
     });

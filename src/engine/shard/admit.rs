@@ -94,14 +94,17 @@ impl Shard {
         if self.moving.contains(&case) {
             return turn.refuse(request, answers::busy("changes of a case that leaves or comes back"));
         }
-        if let Some(queue) = self.parked.get_mut(&case) {
+        // What waits in line goes behind what is parked already, and so does this.
+        if !turn.jobs.has(case)
+            && let Some(queue) = self.parked.get_mut(&case)
+        {
             if queue.len() >= PARKED_COMMANDS_MAX {
                 return turn.refuse_for(Queue::Parked, request, answers::busy("commands of one parked case"));
             }
             self.waiting_keys.insert(request.key.hash);
-            return queue.push_back(Work::of(request));
+            return queue.push_back(Work::of(request).waits());
         }
-        if self.cases.contains(case) {
+        if self.cases.contains(case) || turn.jobs.has(case) {
             self.waiting_keys.insert(request.key.hash);
             return turn.jobs.push_back(Work::of(request));
         }
@@ -112,12 +115,12 @@ impl Shard {
     /// Parks the first work of a case that is not in memory, and asks for its rows.
     pub(super) fn fetch(&mut self, turn: &mut Turn, work: Work) {
         let case = work.job.case;
-        self.parked.insert(case, VecDeque::from([work]));
+        self.parked.insert(case, VecDeque::from([work.waits()]));
         turn.questions.push(Question::Load(case));
     }
 
     pub(super) fn begin(&mut self, turn: &mut Turn, request: Request) {
-        let Request { act, key, place, answerer, traced, room } = request;
+        let Request { act, key, place, class, asked_at, answerer, traced, room } = request;
         let Asked::Create { partition, spec, data, business_key } = act else {
             unreachable!("invariant: only creates come here")
         };
@@ -128,17 +131,29 @@ impl Shard {
         let business_key = business_key.map(|entry| entry.0);
         let command = Command::Create { spec: spec.number, business_key, data };
         turn.jobs.push_back(Work {
-            job: Job { case, registered: Some(spec.run()), what: What::Command(command), room },
+            job: Job { registered: Some(spec.run()), room, ..Job::new(case, What::Command(command)) },
             moves: None,
-            client: Some(Client { key, place, act: Act::Create, business, answerer, traced }),
+            client: Some(Client {
+                key,
+                place,
+                act: Act::Create,
+                business,
+                class,
+                asked_at,
+                answerer,
+                traced,
+            }),
         });
     }
 
     pub(super) fn register(&mut self, turn: &mut Turn, request: Request) {
-        let Request { act: Asked::Register(new), key, place, answerer, traced, .. } = request else {
+        let Request { act: Asked::Register(new), key, place, class, asked_at, answerer, traced, .. } =
+            request
+        else {
             unreachable!("invariant: only registrations come here")
         };
-        let mut client = Client { key, place, act: Act::Register, business: None, answerer, traced };
+        let mut client =
+            Client { key, place, act: Act::Register, business: None, class, asked_at, answerer, traced };
         let NewSpecification { mut registration, workflow } = *new;
         let mut versions = self.registry.versions(&registration.uri);
         versions.extend(self.specs.iter().filter(|spec| spec.workflow.uri == registration.uri).cloned());

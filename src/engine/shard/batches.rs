@@ -1,19 +1,19 @@
 //! What a turn stages: batches that each fit a frame, so that the journal takes a batch whole or not at all.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use foldhash::HashSet;
 
+use super::jobs::Jobs;
 use super::keys::Expired;
-use super::work::{Client, Work};
+use super::work::Client;
 use crate::engine::record::Hash16;
 use crate::engine::registry::Registered;
 use crate::engine::request::{Question, Reply, Request, Staged, entry_bytes};
 use crate::engine::service::Refusal;
 use crate::engine::ticket::Answerer;
 use crate::engine::traced::Traced;
-use crate::engine::turn::Tally;
+use crate::engine::turn::{Tally, Used};
 use crate::id::{CaseId, Partition, Time};
 use crate::store::Entry;
 use crate::telemetry::metrics::labels::Queue;
@@ -43,7 +43,13 @@ pub(super) struct Turn {
     full: Vec<(Staged, Undo)>,
     full_bytes: usize,
     pub(super) questions: Vec<Question>,
-    pub(super) jobs: VecDeque<Work>,
+    pub(super) jobs: Jobs,
+    /// Steps that the turn has used up.
+    pub(super) used: Used,
+    /// Commands that were not begun, because nobody waited for them any more.
+    pub(super) unawaited: usize,
+    /// Steps that the shard evaluated while single commands waited.
+    pub(super) waited_steps: Vec<u64>,
     /// Closed cases that were fetched only to be asked about.
     pub(super) visited: Vec<CaseId>,
     /// Queues that had no room, one for each request that was refused because of that.
@@ -60,7 +66,10 @@ impl Turn {
             full: Vec::new(),
             full_bytes: 0,
             questions: Vec::new(),
-            jobs: VecDeque::new(),
+            jobs: Jobs::default(),
+            used: Used::default(),
+            unawaited: 0,
+            waited_steps: Vec::new(),
             visited: Vec::new(),
             overfull: Vec::new(),
         }

@@ -66,6 +66,7 @@ impl Shard {
                 forgotten.insert(case);
             }
         }
+        self.jobs.forget_found();
         for case in forgotten {
             self.cases.forget(case);
             self.duties.push_back(case);
@@ -88,7 +89,8 @@ impl Shard {
     pub(super) fn forget_if_closed(&mut self, case: CaseId) {
         let is_closed =
             self.cases.get(case).is_some_and(|case| matches!(case.existing().status, Status::Closed(_)));
-        if is_closed && self.cases.is_durable(case, self.durable) {
+        // A job that waits is refused by it, and then it goes.
+        if is_closed && !self.jobs.has(case) && self.cases.is_durable(case, self.durable) {
             self.cases.forget(case);
         }
     }

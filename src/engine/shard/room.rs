@@ -2,11 +2,8 @@
 
 use std::collections::VecDeque;
 
-use foldhash::HashSet;
-
 use super::{Held, Shard};
 use crate::engine::turn::AT_WORK_SHARE;
-use crate::id::CaseId;
 
 /// How much room cases make in memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,8 +19,8 @@ impl Shard {
         {
             return;
         }
-        let (parked, waiting) = (&self.parked, self.cases_with_jobs());
-        let must_stay = |case| parked.contains_key(&case) || waiting.contains(&case);
+        let (parked, jobs) = (&self.parked, &self.jobs);
+        let must_stay = |case| parked.contains_key(&case) || jobs.has(case);
         match room {
             Room::WithinLimit => self.cases.shrink(self.options.bounds.cache_bytes, self.durable, &must_stay),
             Room::All => self.cases.forget_idle(self.durable, &must_stay),
@@ -32,19 +29,14 @@ impl Shard {
 
     /// Encodes some of the cases that nobody has asked for lately. For a turn with nothing else to do.
     pub(super) fn rest(&mut self) {
-        let (parked, waiting) = (&self.parked, self.cases_with_jobs());
-        let must_stay = |case| parked.contains_key(&case) || waiting.contains(&case);
+        let (parked, jobs) = (&self.parked, &self.jobs);
+        let must_stay = |case| parked.contains_key(&case) || jobs.has(case);
         self.cases.rest(self.now, self.durable, &must_stay);
-    }
-
-    pub(super) fn cases_with_jobs(&self) -> HashSet<CaseId> {
-        self.jobs.iter().map(|work| work.job.case).collect()
     }
 
     /// Tells whether cases take no more memory than they may, those aside that cannot leave yet. For checks.
     pub fn is_within_memory(&self) -> bool {
-        let waiting = self.cases_with_jobs();
-        let must_stay = |case| self.parked.contains_key(&case) || waiting.contains(&case);
+        let must_stay = |case| self.parked.contains_key(&case) || self.jobs.has(case);
         self.cases.bytes() <= self.options.bounds.cache_bytes
             || !self.cases.could_shrink(self.durable, &must_stay)
     }

@@ -8,7 +8,6 @@ use crate::case::row::Link;
 use crate::engine::answers;
 use crate::engine::record::Hash16;
 use crate::engine::request::{Found, Question, Repeat, Reply, Request, Told};
-use crate::engine::room::Room;
 use crate::engine::service::Refusal;
 use crate::engine::turn::{Job, Rows, What};
 use crate::error::Kind;
@@ -22,6 +21,7 @@ impl Shard {
             Told::Business(partition, hash, found) => {
                 let queue = self.asked_business.remove(&hash).unwrap_or_default();
                 for request in queue {
+                    let request = Request { asked_at: None, ..request };
                     self.waiting_keys.remove(&request.key.hash);
                     match &found {
                         Err(refusal) => turn.refuse(request, refusal.clone()),
@@ -43,21 +43,14 @@ impl Shard {
                     self.parked.insert(case, queue);
                     return turn.questions.push(Question::Load(case));
                 }
-                let job = Job {
-                    case,
-                    registered: None,
-                    what: What::Judged(*question, judgement),
-                    room: Room::default(),
-                };
-                turn.jobs.push_back(Work { job, client: None, moves: None });
-                turn.jobs.extend(queue);
+                let judged = Work::of_nobody(Job::new(case, What::Judged(*question, judgement)));
+                turn.jobs.go_on(judged, queue);
             }
         }
     }
 
     pub(super) fn business_is_free(&self, turn: &Turn, hash: Hash16) -> bool {
-        let is_begun = |work: &Work| work.client.as_ref().is_some_and(|client| client.business == Some(hash));
-        !self.business.contains_key(&hash) && !turn.jobs.iter().any(is_begun)
+        !self.business.contains_key(&hash) && !turn.jobs.begins(&hash)
     }
 
     pub(super) fn admit_later(&mut self, request: Request) {
@@ -86,8 +79,7 @@ impl Shard {
         };
         match found {
             Ok(()) => {
-                turn.jobs.push_back(Work::go_on(case));
-                turn.jobs.extend(queue);
+                turn.jobs.go_on(Work::go_on(case), queue);
                 turn.visited.push(case);
             }
             Err(refusal) => {
@@ -124,7 +116,7 @@ impl Shard {
                 turn.overfull.push(Queue::Parked);
                 turn.reply(client, Reply::Refused(answers::busy("commands of one parked case")));
             }
-            client => queue.push_back(Work { client, ..work }),
+            client => queue.push_back(Work { client, ..work }.waits()),
         }
     }
 
@@ -135,6 +127,8 @@ impl Shard {
         for request in waiting {
             if self.waiting_keys.contains(&request.key.hash) {
                 self.same_key.push_back(request);
+            } else if !request.answerer.is_awaited() {
+                turn.unawaited += 1;
             } else {
                 is_any = true;
                 self.admit(turn, request);

@@ -1,9 +1,9 @@
 //! A job on its way through a shard, and who waits for it.
 
+use crate::case::Command;
 use crate::engine::places::Place;
 use crate::engine::record::{Act, Hash16};
-use crate::engine::request::{Asked, Key, Move, Reply, Request};
-use crate::engine::room::Room;
+use crate::engine::request::{Asked, Class, Key, Move, Reply, Request};
 use crate::engine::ticket::Answerer;
 use crate::engine::traced::Traced;
 use crate::engine::turn::{Job, What};
@@ -24,6 +24,9 @@ pub(super) struct Client {
     pub(super) place: Option<Place>,
     pub(super) act: Act,
     pub(super) business: Option<Hash16>,
+    pub(super) class: Class,
+    /// As [`Request::asked_at`].
+    pub(super) asked_at: Option<u64>,
     pub(super) answerer: Answerer<Reply>,
     pub(super) traced: Option<Box<Traced>>,
 }
@@ -31,10 +34,11 @@ pub(super) struct Client {
 impl Work {
     /// Returns the work of a request that names a case.
     pub(super) fn of(request: Request) -> Self {
-        let Request { act, key, place, answerer, traced, room } = request;
+        let Request { act, key, place, class, asked_at, answerer, traced, room } = request;
         let (case, command, act) = match act {
             Asked::Move(case, moves) => {
-                let client = Client { key, place, act: Act::Case, business: None, answerer, traced };
+                let client =
+                    Client { key, place, act: Act::Case, business: None, class, asked_at, answerer, traced };
                 return Self { client: Some(client), moves: Some(moves), ..Self::go_on(case) };
             }
             Asked::Case(case, command) => (case, command, Act::Case),
@@ -43,14 +47,49 @@ impl Work {
                 unreachable!("invariant: only what names a case comes here")
             }
         };
-        let client = Client { key, place, act, business: None, answerer, traced };
-        let job = Job { case, registered: None, what: What::Command(command), room };
-        Self { job, client: Some(client), moves: None }
+        let client = Some(Client { key, place, act, business: None, class, asked_at, answerer, traced });
+        Self { job: Job { room, ..Job::new(case, What::Command(command)) }, client, moves: None }
     }
 
     /// Returns what lets a case go on by itself.
     pub(super) fn go_on(case: CaseId) -> Self {
-        let job = Job { case, registered: None, what: What::Continue, room: Room::default() };
+        Self::of_nobody(Job::new(case, What::Continue))
+    }
+
+    /// Returns the work of a job that no client asked for: clients go before it.
+    pub(super) fn of_nobody(job: Job) -> Self {
         Self { job, client: None, moves: None }
+    }
+
+    pub(super) fn is_cancel(&self) -> bool {
+        matches!(self.job.what, What::Command(Command::Cancel(_)))
+    }
+
+    pub(super) fn class(&self) -> Class {
+        self.client.as_ref().map_or(Class::Bulk, |client| client.class)
+    }
+
+    /// Returns the work as it is put back: one whose decision broke off has used up a slice, and gives way.
+    pub(super) fn or_bulk(mut self) -> Self {
+        if self.job.broken_off.is_some()
+            && let Some(client) = &mut self.client
+        {
+            client.class = Class::Bulk;
+        }
+        self
+    }
+
+    /// Hears that the work waits for something else than the shard, and for a case that may be another then.
+    pub(super) fn waits(mut self) -> Self {
+        self.job.broken_off = None;
+        if let Some(client) = &mut self.client {
+            client.asked_at = None;
+        }
+        self
+    }
+
+    /// Returns whether whoever asked still waits; what nobody asked for is always to be done.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.client.as_ref().is_none_or(|client| client.answerer.is_awaited())
     }
 }

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use super::judgements::{Join, Judgements};
 use super::slabs::{Fired, Slabs};
-use super::{Done, Entry, Job, Limits, Outcome, Question, Registered, Tally, What};
+use super::{BrokenOff, Done, Entry, Job, Limits, Outcome, Question, Registered, Tally, What};
 use crate::case::command::{Command, Error};
 use crate::case::duty::{Duty, Markings, Touched, duty, incident};
+use crate::case::effort::{Effort, Found};
 use crate::case::encode::Payload;
 use crate::case::event::{Event, IncidentKind, InstanceNumber, TaskNumber};
 use crate::case::fold::fold;
@@ -22,6 +23,13 @@ use crate::id::{SpecNumber, Time};
 use crate::net::Net;
 use crate::net::orjoin::Judgement;
 
+/// What a job takes besides its steps, and a step besides what it evaluates and writes, in evaluation steps: about as
+/// long, by `cargo bench --bench expr` and the steps that one shard does a second.
+const JOB_STEPS: u64 = 64;
+const STEP_STEPS: u64 = 64;
+/// So many bytes of facts and answers take about as long as one evaluation step: they are copied and hashed.
+const BYTES_PER_STEP: usize = 16;
+
 /// What all lines of a turn share.
 pub(super) struct Turn<'a> {
     pub(super) now: Time,
@@ -29,6 +37,7 @@ pub(super) struct Turn<'a> {
     pub(super) slabs: &'a mut Slabs,
     pub(super) judgements: &'a mut Judgements,
     pub(super) outcomes: Vec<Option<Outcome>>,
+    pub(super) effort: Effort,
 }
 
 /// The jobs of one case that wait for their turn, and the one that is at work.
@@ -65,6 +74,8 @@ struct Work {
     events: Vec<Event>,
     payload: Payload,
     touched: Touched,
+    /// For its first duty.
+    found: Found,
 }
 
 /// A step that the kernel is to take.
@@ -95,7 +106,11 @@ impl Line {
             if self.work.is_some() {
                 self.go_on(turn);
             } else if let Some((at, job)) = self.next.take().or_else(|| self.waiting.pop_front()) {
-                self.begin(at, job, turn);
+                if turn.effort.is_used_up() {
+                    turn.outcomes[at] = Some(Outcome::Later(job));
+                } else {
+                    self.begin(at, job, turn);
+                }
             } else {
                 return Advanced::Rests;
             }
@@ -134,7 +149,8 @@ impl Line {
         }
     }
 
-    fn begin(&mut self, at: usize, job: Job, turn: &mut Turn<'_>) {
+    fn begin(&mut self, at: usize, mut job: Job, turn: &mut Turn<'_>) {
+        let found = self.found(job.broken_off.take());
         let mut work = Work {
             at,
             asked: None,
@@ -143,6 +159,7 @@ impl Line {
             events: Vec::new(),
             payload: Payload::with_room(),
             touched: Touched::default(),
+            found: Found::default(),
         };
         let is_there = self.entry.case.row.is_some();
         let command = match job.what {
@@ -153,6 +170,7 @@ impl Line {
             }
             What::Continue => {
                 work.touched = Touched::all(&self.entry.case);
+                work.found = found;
                 self.work = Some(work);
                 return;
             }
@@ -173,21 +191,58 @@ impl Line {
         if !self.entry.is_settled || matches!(command, Command::Execute) {
             work.touched = Touched::all(&self.entry.case);
         }
+        turn.effort.begin(found);
+        let planned = plan(&self.entry.case, &self.entry.registered.workflow, &command, &turn.effort);
+        if turn.effort.is_broken_off() {
+            let broken_off = self.broken_off(turn);
+            turn.outcomes[at] = Some(Outcome::Later(Job { what: What::Command(command), broken_off, ..job }));
+            return;
+        }
         self.work = Some(work);
-        let is_cancel = matches!(command, Command::Cancel(_));
-        match plan(&self.entry.case, &self.entry.registered.workflow, command) {
-            Ok(Plan::Facts(events)) => match check_bytes(facts_bytes(&events), turn.limits) {
-                Err(error) if !is_cancel => self.refuse(error, turn),
-                _ => self.apply(events, turn),
-            },
-            Ok(Plan::Step(step)) => {
-                if let Err(error) = check_bytes(step.bytes(), turn.limits) {
-                    return self.refuse(error, turn);
+        // Its answer shows the case, and is paid for before it is made.
+        turn.effort.add(JOB_STEPS + steps_of(self.entry.bytes));
+        match planned {
+            Ok(Plan::Facts(events)) => {
+                let bytes = facts_bytes(&events);
+                turn.effort.add(steps_of(bytes));
+                match check_bytes(bytes, turn.limits) {
+                    Err(error) if !matches!(command, Command::Cancel(_)) => self.refuse(error, turn),
+                    _ => self.apply(events, turn),
                 }
-                self.step = Some(Pending { step: *step, is_asked: true, is_widened: false });
             }
+            Ok(Plan::Step(step)) => match self.check_step(&step, turn) {
+                Err(error) => self.refuse(error, turn),
+                Ok(()) => self.step = Some(Pending { step: *step, is_asked: true, is_widened: false }),
+            },
             Err(error) => self.refuse(error, turn),
         }
+    }
+
+    /// Returns what an earlier turn found out, if the case is as it was.
+    fn found(&self, broken_off: Option<Box<BrokenOff>>) -> Found {
+        let of_now = broken_off.filter(|broken_off| broken_off.event_count == self.event_count());
+        of_now.map(|broken_off| broken_off.found).unwrap_or_default()
+    }
+
+    /// Returns what the decision found out that was just broken off.
+    fn broken_off(&self, turn: &Turn<'_>) -> Option<Box<BrokenOff>> {
+        let found = turn.effort.found();
+        (!found.is_empty()).then(|| Box::new(BrokenOff { event_count: self.event_count(), found }))
+    }
+
+    fn event_count(&self) -> u32 {
+        self.entry.case.row.as_ref().map_or(0, |row| row.event_count)
+    }
+
+    /// Counts what a step will take, and checks that what cannot be parted fits a frame.
+    fn check_step(&self, step: &Step, turn: &Turn<'_>) -> Result<(), Error> {
+        let instance =
+            self.entry.case.instance(step.instance).expect("invariant: steps are of live instances");
+        // Each task is looked at for what the step enabled.
+        let tasks = self.entry.registered.workflow.nets[usize::from(instance.row.net)].tasks.len();
+        let bytes = step.bytes();
+        turn.effort.add(STEP_STEPS + tasks as u64 + steps_of(bytes));
+        check_bytes(bytes, turn.limits)
     }
 
     /// Returns what a command names, and where that stands.
@@ -208,15 +263,24 @@ impl Line {
     fn go_on(&mut self, turn: &mut Turn<'_>) {
         let work = self.work.as_mut().expect("invariant: there is a job at work");
         let is_full = !work.events.is_empty() && work.payload.facts_len() >= turn.limits.frame_bytes;
+        let is_used_up = turn.effort.is_used_up();
+        turn.effort.begin(std::mem::take(&mut work.found));
         let mut reader = Reader {
             slabs: turn.slabs,
             judgements: turn.judgements,
             spec: self.entry.registered.number,
             states_max: turn.limits.judged_states,
         };
-        match duty(&self.entry.case, &self.entry.registered.workflow, &mut reader, &mut work.touched) {
+        let workflow = &self.entry.registered.workflow;
+        let next = duty(&self.entry.case, workflow, &mut reader, &mut work.touched, &turn.effort);
+        if turn.effort.is_broken_off() {
+            return self.finish(Ending::Unfinished, turn);
+        }
+        match next {
             Duty::Rest => self.finish(Ending::Rest, turn),
             Duty::Step(_) | Duty::Facts(_) if is_full => self.finish(Ending::Unfinished, turn),
+            // What the last step enabled is offered in any case: that takes no long time, and mostly is the end.
+            Duty::Step(_) if is_used_up => self.finish(Ending::Unfinished, turn),
             Duty::Step(step) => self.take_on(*step, turn),
             Duty::Facts(events) => self.apply(events, turn),
             Duty::Judge(instance, task) => {
@@ -236,7 +300,7 @@ impl Line {
             let event = incident(case, step.instance, None, IncidentKind::Chain, detail);
             return self.apply(vec![event], turn);
         }
-        if let Err(error) = check_bytes(step.bytes(), turn.limits) {
+        if let Err(error) = self.check_step(&step, turn) {
             let Step { instance, task, .. } = step;
             let event = incident(case, instance, Some(task), IncidentKind::Data, error.to_string());
             return self.apply(vec![event], turn);
@@ -296,6 +360,8 @@ impl Line {
             self.apply(vec![Event::Unfinished], turn);
         }
         self.entry.is_settled = is_over;
+        let is_unfinished = matches!(ending, Ending::Unfinished);
+        let broken_off = if is_unfinished { self.broken_off(turn) } else { None };
         let work = self.work.take().expect("invariant: there is a job at work");
         let answer = self.answer(&work, turn);
         turn.outcomes[work.at] = Some(Outcome::Done(Box::new(Done {
@@ -304,7 +370,8 @@ impl Line {
             tally: Tally::of(&work.events),
             events: work.events,
             payload: work.payload,
-            unfinished: matches!(ending, Ending::Unfinished),
+            unfinished: is_unfinished,
+            broken_off,
             parked: match ending {
                 Ending::Parked(question) => Some(question),
                 Ending::Rest | Ending::Unfinished => None,
@@ -343,6 +410,11 @@ enum Ending {
     Rest,
     Unfinished,
     Parked(Question),
+}
+
+/// Returns how many evaluation steps take as long as so many bytes of facts or answers.
+fn steps_of(bytes: usize) -> u64 {
+    (bytes / BYTES_PER_STEP) as u64
 }
 
 /// Checks that what cannot be parted fits a frame.

@@ -27,6 +27,10 @@ const MICROSECOND_EDGES: &[u64] = &[
     2_500_000, 10_000_000,
 ];
 
+/// Bucket edges of evaluation steps: those of one slice of a shard, 360,000, among them.
+const EVALUATION_EDGES: &[u64] =
+    &[0, 1_000, 10_000, 100_000, 360_000, 720_000, 1_440_000, 3_600_000, 10_000_000, 100_000_000];
+
 /// Every figure of the service. Gauges hold what was last set: set them before [`Metrics::render`].
 #[derive(Debug)]
 pub struct Metrics {
@@ -52,6 +56,12 @@ pub struct Metrics {
     pub hot_path_by_markings: Family<Markings, Spent>,
     /// Steps and their ticks, by the joins that the steps of their wave ask.
     pub hot_path_by_join: Family<Join, Spent>,
+    /// Evaluation steps of shards.
+    pub evaluation_steps: Counter,
+    /// Evaluation steps that shards took while single commands waited.
+    pub command_wait_steps: Histogram,
+    /// Commands that nobody waited for any more when their turn came.
+    pub commands_not_begun: Counter,
     /// Cases that were not in memory when they were asked for, and were read back.
     pub cases_read_back: Counter,
     /// Cases by state.
@@ -143,6 +153,9 @@ impl Metrics {
             hot_path_by_wave: Family::new(Spent::default),
             hot_path_by_markings: Family::new(Spent::default),
             hot_path_by_join: Family::new(Spent::default),
+            evaluation_steps: Counter::default(),
+            command_wait_steps: Histogram::new(EVALUATION_EDGES),
+            commands_not_begun: Counter::default(),
             cases_read_back: Counter::default(),
             cases: Family::new(Gauge::default),
             work_items: Family::new(Gauge::default),

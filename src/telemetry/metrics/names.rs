@@ -53,6 +53,9 @@ names! {
     HOT_PATH_TICKS_BY_MARKINGS: Counter, "knhk_hot_path_ticks_by_markings_total", "", "Ticks of these steps.";
     HOT_PATH_STEPS_BY_JOIN: Counter, "knhk_hot_path_steps_by_join_total", "", "Steps, by the join that the steps of their wave ask; none when they complete tasks, mixed when several.";
     HOT_PATH_TICKS_BY_JOIN: Counter, "knhk_hot_path_ticks_by_join_total", "", "Ticks of these steps.";
+    EVALUATION_STEPS: Counter, "knhk_evaluation_steps_total", "", "Evaluation steps of predicates and mappings, in commands and in what cases do by themselves.";
+    COMMAND_WAIT_STEPS: Histogram, "knhk_command_wait_steps", "", "Evaluation steps that a shard took while a single command waited for it.";
+    COMMANDS_NOT_BEGUN: Counter, "knhk_commands_not_begun_total", "", "Commands that were not begun because nobody waited for them any more.";
     CASES_READ_BACK: Counter, "knhk_cases_read_back_total", "", "Cases that were not in memory when they were asked for, and were read back.";
     CASES: Gauge, "knhk_cases", "", "Cases by state.";
     WORK_ITEMS: Gauge, "knhk_work_items", "", "Work items by state.";

@@ -24,6 +24,9 @@ pub(super) fn page(metrics: &Metrics, openmetrics: bool) -> String {
     let by_markings = &metrics.hot_path_by_markings;
     page.spent(names::HOT_PATH_STEPS_BY_MARKINGS, names::HOT_PATH_TICKS_BY_MARKINGS, by_markings);
     page.spent(names::HOT_PATH_STEPS_BY_JOIN, names::HOT_PATH_TICKS_BY_JOIN, &metrics.hot_path_by_join);
+    page.counter(names::EVALUATION_STEPS, &metrics.evaluation_steps);
+    page.histogram(names::COMMAND_WAIT_STEPS, &metrics.command_wait_steps);
+    page.counter(names::COMMANDS_NOT_BEGUN, &metrics.commands_not_begun);
     page.counter(names::CASES_READ_BACK, &metrics.cases_read_back);
     page.gauges(names::CASES, &metrics.cases);
     page.gauges(names::WORK_ITEMS, &metrics.work_items);

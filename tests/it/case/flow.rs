@@ -3,7 +3,6 @@
 use expect_test::expect;
 use knhk::case::Command;
 use knhk::case::view::CaseState;
-use knhk::engine::room::Room;
 use knhk::engine::turn::{Cases, Job, Mix, Outcome, Registered, Timer, What};
 use knhk::expr::Fragment;
 use knhk::id::{CaseId, SpecNumber, Time};
@@ -498,22 +497,11 @@ fn cases_share_waves_and_answers_come_in_order() {
     };
     let mut cases = Cases::new();
     let mut waves = Waves::default();
-    let create = |id| Job {
-        room: Room::default(),
-        case: CaseId(id),
-        registered: Some(registered.clone()),
-        what: What::Command(Command::Create {
-            spec: SpecNumber(1),
-            business_key: None,
-            data: Fragment::empty(),
-        }),
+    let create = |id| {
+        let create = Command::Create { spec: SpecNumber(1), business_key: None, data: Fragment::empty() };
+        Job { registered: Some(registered.clone()), ..Job::new(CaseId(id), What::Command(create)) }
     };
-    let complete = |id, item| Job {
-        room: Room::default(),
-        case: CaseId(id),
-        registered: None,
-        what: What::Command(Command::Complete(item, Fragment::empty())),
-    };
+    let complete = |id, item| Job::new(CaseId(id), What::Command(Command::Complete(item, Fragment::empty())));
     let count = u64::try_from(WAVE_STEPS_MAX).unwrap() + 10;
     let outcomes = cases.turn(Time(1), (0..count).map(create).collect(), &LIMITS, &mut waves);
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done(_))));

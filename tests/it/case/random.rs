@@ -10,7 +10,7 @@ use proptest::test_runner::TestCaseError;
 use knhk::case::Command;
 use knhk::case::event::IncidentKind;
 use knhk::case::row::{ItemState, Status};
-use knhk::engine::turn::{Limits, Outcome, Question, What};
+use knhk::engine::turn::{Job, Limits, Outcome, Question, What};
 use knhk::expr::{self, Fragment};
 use knhk::net::orjoin::{Judgement, judge};
 use knhk::net::{
@@ -158,11 +158,14 @@ fn settle(driver: &mut Driver, mut outcome: Outcome) -> Result<(), TestCaseError
         outcome = match outcome {
             Outcome::Refused(_) => return Ok(()),
             Outcome::Held(_) => driver.turn(What::Continue),
+            Outcome::Later(job) => driver.again(job),
             Outcome::Done(done) => match done.parked {
                 Some(Question::OrJoin { net, task, marking, .. }) => {
                     driver.answer(judge(&net, task, &marking))
                 }
-                None if done.unfinished => driver.turn(What::Continue),
+                None if done.unfinished => {
+                    driver.again(Job { broken_off: done.broken_off, ..Job::new(driver.id, What::Continue) })
+                }
                 None => return Ok(()),
             },
         };
@@ -259,7 +262,8 @@ proptest! {
         automated_steps_max in 1_u32..40,
         frame_bytes in prop::sample::select(vec![48_usize, 100, 1 << 20]),
         judged_states in prop::sample::select(vec![0_usize, 10_000]),
+        turn_steps in prop::sample::select(vec![1_u64, 300, u64::MAX]),
     ) {
-        run(&plans, &acts, Limits { automated_steps_max, frame_bytes, judged_states })?;
+        run(&plans, &acts, Limits { automated_steps_max, frame_bytes, judged_states, turn_steps })?;
     }
 }

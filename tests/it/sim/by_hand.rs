@@ -28,10 +28,10 @@ const SEQUENCE: &[u8] = include_bytes!("../../data/spec/sequence.yawl");
 const COUNT: &[u8] = include_bytes!("../../data/spec/count.yawl");
 const START: Time = Time(1_800_000_000_000_000);
 
-struct Bench {
+pub(super) struct Bench {
     disk: SimDisk,
     tables: Arc<MemTables>,
-    node: Node,
+    pub(super) node: Node,
     now: Time,
 }
 
@@ -50,7 +50,7 @@ fn store_options() -> Options {
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let disk = SimDisk::new(1);
         let tables = Arc::new(MemTables::default());
         let node = Self::open(&disk, &tables, START);
@@ -63,8 +63,11 @@ impl Bench {
 
     /// With so much memory for cases.
     fn with_cache(cache_bytes: usize) -> Self {
+        Self::with(Setting { cache_bytes, ..Setting::default() })
+    }
+
+    pub(super) fn with(setting: Setting) -> Self {
         let mut bench = Self::new();
-        let setting = Setting { cache_bytes, ..Setting::default() };
         bench.node = Node::open(&bench.disk, &bench.tables, &store_options(), setting, START).unwrap();
         bench
     }
@@ -83,7 +86,7 @@ impl Bench {
         self.node.ask(vec![prepared]).remove(0).0
     }
 
-    fn register(&mut self, source: &[u8]) {
+    pub(super) fn register(&mut self, source: &[u8]) {
         let own = format!("register {}", blake3::hash(source));
         let prepared = prepare::registration(source, 40_000, &Once::default(), || own);
         let ticket = self.ask(prepared.unwrap());
@@ -91,7 +94,7 @@ impl Bench {
         assert!(matches!(ticket.poll(), Some(Reply::Registered(_))));
     }
 
-    fn operate(&mut self, operation: Operation, key: Option<&str>) -> Ticket<Reply> {
+    pub(super) fn operate(&mut self, operation: Operation, key: Option<&str>) -> Ticket<Reply> {
         let request = *blake3::hash(format!("{operation:?}").as_bytes()).as_bytes();
         let once = Once {
             key: key.map(str::to_owned),
@@ -106,7 +109,7 @@ impl Bench {
         self.ask(prepared)
     }
 
-    fn create(&mut self, workflow: &str, key: &str, words: &str) -> Ticket<Reply> {
+    pub(super) fn create(&mut self, workflow: &str, key: &str, words: &str) -> Ticket<Reply> {
         let data = if words.is_empty() {
             Vec::new()
         } else {
@@ -116,13 +119,38 @@ impl Bench {
         self.operate(Operation::Create { workflow, data, business_key: None }, Some(key))
     }
 
+    /// Sends several operations, each with its key, in one message.
+    pub(super) fn batch(
+        &mut self,
+        lines: impl IntoIterator<Item = (Operation, String)>,
+    ) -> Vec<Ticket<Reply>> {
+        let prepare = |(operation, key): (Operation, String)| {
+            let request = *blake3::hash(format!("{operation:?}").as_bytes()).as_bytes();
+            let once = Once { key: Some(key), request, ..Once::default() };
+            prepare::operation(&self.node.registry, operation, &once, String::new).unwrap()
+        };
+        let prepared = lines.into_iter().map(prepare).collect();
+        self.node.ask(prepared).into_iter().map(|asked| asked.0).collect()
+    }
+
+    /// One turn with the first `count` messages, and what becomes durable of it.
+    pub(super) fn turn(&mut self, count: usize) {
+        self.node.turn(0, count, self.now);
+        self.write();
+    }
+
+    /// Returns the evaluation steps of the shard so far.
+    pub(super) fn evaluated(&self) -> u64 {
+        self.node.progress[0].pulse.evaluated()
+    }
+
     fn write(&mut self) {
         for (answerer, reply) in self.node.write(&mut |count| count, self.now) {
             answerer.answer(reply);
         }
     }
 
-    fn rest(&mut self) {
+    pub(super) fn rest(&mut self) {
         for _ in 0..1_000 {
             self.node.turn(0, usize::MAX, self.now);
             self.write();
@@ -145,12 +173,12 @@ impl Bench {
         count
     }
 
-    fn cases(&self) -> usize {
+    pub(super) fn cases(&self) -> usize {
         self.rows(tables::CASES) + self.rows(tables::CLOSED)
     }
 }
 
-fn created(ticket: &Ticket<Reply>) -> CaseId {
+pub(super) fn created(ticket: &Ticket<Reply>) -> CaseId {
     match ticket.poll() {
         Some(Reply::Done(Answer::Created(view, _))) => view.id,
         other => panic!("not created: {other:?}"),
@@ -200,6 +228,7 @@ fn a_chain_that_the_journals_failure_interrupts_goes_on_by_itself() {
     bench.register(COUNT);
     let words = "x".repeat(4_000);
     let ticket = bench.create("count", "key", &words);
+    bench.node.turn(0, usize::MAX, bench.now);
     bench.node.turn(0, usize::MAX, bench.now);
     let staged = bench.node.staged[0].len();
     assert!(staged > 1, "the chain fits one frame");
@@ -456,7 +485,7 @@ fn a_turn_encodes_a_bounded_number_of_cases_and_none_while_there_is_work() {
     let case = created(&tickets[COUNT - 1]);
     bench.beat();
     bench.now = bench.now.plus_us(REST_US + ROUND_US);
-    bench.operate(Operation::Case(case, CaseAct::Suspend), Some("suspend"));
+    let _waits = bench.operate(Operation::Case(case, CaseAct::Suspend), Some("suspend"));
     bench.node.turn(0, usize::MAX, bench.now);
     let at_work = |bench: &Bench| bench.node.shards[0].cases().marking_count();
     assert_eq!(at_work(&bench), COUNT);
@@ -477,7 +506,9 @@ fn a_start_takes_only_cases_into_memory_that_have_something_to_do() {
     let idle = bench.create("sequence", "idle", "");
     bench.rest();
     let words = "x".repeat(4_000);
-    bench.create("count", "key", &words);
+    let _waits = bench.create("count", "key", &words);
+    bench.node.turn(0, usize::MAX, bench.now);
+    // What follows its first frame goes on in the next turn.
     bench.node.turn(0, usize::MAX, bench.now);
     assert!(bench.node.staged[0].len() > 1, "the chain fits one frame");
     for (answerer, reply) in bench.node.write(&mut |_| 1, bench.now) {

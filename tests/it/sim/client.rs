@@ -304,6 +304,12 @@ impl Clients {
         }
     }
 
+    /// Some of those who wait wait no longer; those without a key of their own could not ask again.
+    pub(crate) fn hang_up(&mut self, random: &mut Random) {
+        let sent = &self.sent;
+        self.pending.retain(|(at, _)| sent[*at].once.key.is_none() || random.is_one_in(2));
+    }
+
     /// The process died: whoever waits is left with nothing certain.
     pub(crate) fn lose_connections(&mut self) {
         self.pending.clear();

@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod copy;
 pub(crate) mod disk;
+mod fair;
 mod node;
 mod random;
 mod stats;
@@ -166,6 +167,11 @@ fn a_place_that_an_expired_key_keeps_is_found() {
 fn a_key_that_is_remembered_without_effect_is_found() {
     let planted_keys = Some(PlantedKeys::KeepKeyWithoutEffect);
     finds(Plan { planted_keys, ..Plan::default() }, "remember a key without effect");
+}
+
+#[test]
+fn a_batch_that_never_gives_way_is_found() {
+    finds(Plan { never_gives_way: true, ..Plan::default() }, "a batch that never gives way");
 }
 
 #[test]

@@ -4,16 +4,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use knhk::case::effort::AGAIN_STEPS_MAX;
 use knhk::engine::fold::EngineFold;
 use knhk::engine::loading::{self, shard_of};
 use knhk::engine::registry::Registry;
-use knhk::engine::request::{Asked, Found, Key, Message, Move, Question, Reply, Request, Staged};
+use knhk::engine::request::{Asked, Class, Found, Key, Message, Move, Question, Reply, Request, Staged};
 use knhk::engine::room::{self, Room};
-use knhk::engine::shard::{NextTurn, PlantedBug, Progress, Shard};
+use knhk::engine::shard::{NextTurn, PlantedBug, Progress, Shard, TURN_STEPS};
 use knhk::engine::ticket::{Ticket, ticket};
 use knhk::engine::turn::NoTimer;
 use knhk::engine::writer::{JournalState, Writer};
 use knhk::engine::{HotCores, Options, archiving, prepare, queries, record, tables};
+use knhk::expr::STEPS_MAX;
 use knhk::id::{CaseId, Time};
 use knhk::store::{
     self, Before, Checkpoint, Entry, Fold, Follower, Frame, Journal, JournalReader, Keeper, Kept, MemTables,
@@ -33,6 +35,14 @@ pub(crate) struct Setting {
     pub(crate) judged_states: usize,
     /// With 0, no case stays in memory that is at rest and durable.
     pub(crate) cache_bytes: usize,
+    /// Once a turn has used up so many evaluation steps, a shard begins nothing more.
+    pub(crate) turn_steps: u64,
+    /// No expression of the specifications that are run takes more.
+    pub(crate) expression_steps_max: u64,
+    /// A planted bug: no turn ends before all is done.
+    pub(crate) never_gives_way: bool,
+    /// A planted bug: lines of a batch go before all else, as single commands do.
+    pub(crate) is_batch_single: bool,
     /// The fifth planted bug.
     pub(crate) forgets_keys: bool,
     /// Most clients' keys.
@@ -44,12 +54,15 @@ pub(crate) struct Setting {
 impl Default for Setting {
     fn default() -> Self {
         let judged_states = loading::JUDGED_STATES_MAX;
-        let cache_bytes = 1 << 30;
         Self {
             shard_count: 1,
             frame_bytes_max: 48 * 1024,
             judged_states,
-            cache_bytes,
+            cache_bytes: 1 << 30,
+            turn_steps: TURN_STEPS,
+            expression_steps_max: AGAIN_STEPS_MAX + STEPS_MAX,
+            never_gives_way: false,
+            is_batch_single: false,
             forgets_keys: false,
             keys_max: 10_000,
             planted_keys: None,
@@ -112,10 +125,15 @@ pub(crate) struct Node {
     pub(crate) journal: Arc<JournalState>,
     pub(crate) checkpoint: Option<Checkpoint<MemTables>>,
     preparer: Preparer<SimDisk>,
+    pub(crate) progress: Vec<Arc<Progress>>,
     pub(crate) keeper: Keeper<SimDisk>,
     /// What the opening noted.
     pub(crate) notes: Vec<String>,
     pub(crate) setting: Setting,
+    /// Steps that shards evaluated while single commands waited.
+    pub(crate) waited_steps: Vec<u64>,
+    /// Commands that were not begun, because nobody waited for them.
+    pub(crate) unawaited: usize,
 }
 
 impl Node {
@@ -136,7 +154,8 @@ impl Node {
         let registry = Arc::new(Registry::default());
         let progress: Vec<_> = (0..setting.shard_count).map(|_| Arc::new(Progress::default())).collect();
         let reader = journal.reader();
-        let limits = (now, setting.judged_states);
+        let turn_steps = if setting.never_gives_way { u64::MAX } else { setting.turn_steps };
+        let limits = (now, setting.judged_states, turn_steps);
         let mut shards =
             loading::shards(&follower, &reader, &registry, &self::options(setting), &progress, limits)
                 .map_err(|error| format!("loading: {error}"))?;
@@ -150,7 +169,7 @@ impl Node {
             journal,
             setting.frame_bytes_max,
             Arc::clone(&registry),
-            progress,
+            progress.clone(),
             Arc::clone(&state),
         )
         .map_err(|error| format!("claiming: {error}"))?;
@@ -167,9 +186,12 @@ impl Node {
             journal: state,
             checkpoint: None,
             preparer,
+            progress,
             keeper,
             notes: report.notes,
             setting,
+            waited_steps: Vec::new(),
+            unawaited: 0,
         })
     }
 
@@ -177,16 +199,14 @@ impl Node {
     pub(crate) fn ask(&mut self, prepared: Vec<prepare::Prepared>) -> Vec<(Ticket<Reply>, Key)> {
         let mut by_shard: Vec<Vec<Request>> = self.shards.iter().map(|_| Vec::new()).collect();
         let mut asked = Vec::new();
+        let class =
+            if prepared.len() == 1 || self.setting.is_batch_single { Class::Single } else { Class::Bulk };
         for prepare::Prepared { act, key, traced, room, .. } in prepared {
             let (waits, answerer) = ticket();
-            by_shard[shard_of(act.partition(), self.shards.len())].push(Request {
-                act,
-                key,
-                place: None,
-                answerer,
-                traced,
-                room,
-            });
+            let shard = shard_of(act.partition(), self.shards.len());
+            let asked_at = Some(self.progress[shard].pulse.evaluated());
+            let place = None;
+            by_shard[shard].push(Request { act, key, place, class, asked_at, answerer, traced, room });
             asked.push((waits, key));
         }
         for (inbox, requests) in self.inboxes.iter_mut().zip(by_shard) {
@@ -202,6 +222,15 @@ impl Node {
         let count = count.min(self.inboxes[shard].len());
         let messages: Vec<_> = self.inboxes[shard].drain(..count).collect();
         let turned = self.shards[shard].turn(now, messages, &mut NoTimer);
+        self.waited_steps.extend(turned.waited_steps);
+        self.unawaited += turned.unawaited;
+        assert!(
+            turned.used.evaluated
+                <= self.setting.turn_steps.saturating_add(self.setting.expression_steps_max),
+            "a turn evaluated {:?}, and begins nothing after {} steps",
+            turned.used,
+            self.setting.turn_steps
+        );
         let (held, bytes_max) = (self.shards[shard].held(), self.setting.cache_bytes);
         assert!(self.shards[shard].is_within_memory(), "cases may take {bytes_max} bytes of {held:?}");
         let (taken, keys_max) = (self.shards[shard].places().taken().0, self.setting.keys_max);
@@ -299,6 +328,8 @@ impl Node {
                 act: Asked::Move(case, moves),
                 key: archiving::key_of(case),
                 place: None,
+                class: Class::Bulk,
+                asked_at: None,
                 answerer,
                 traced: None,
                 room: Room::default(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use knhk::engine::loading::JUDGED_STATES_MAX;
 use knhk::engine::request::Message;
 use knhk::engine::service::Operation;
-use knhk::engine::shard::{self, SERVICE_KEY_US};
+use knhk::engine::shard::{self, NextTurn, SERVICE_KEY_US, TURN_STEPS};
 use knhk::id::Time;
 use knhk::store::{FORMAT, FileKind, Kept, MemTables, Moment, Now, Options, PlantedBug, Trim};
 
@@ -37,6 +37,10 @@ const COPIED_WORLDS: u64 = 4;
 const COPIED_KEEPS: u64 = 12;
 /// In one world in so many days pass.
 const AGING_WORLDS: u64 = 3;
+/// And within so many turns a shard has done what needs no durable frame.
+const REST_TURNS_MAX: u32 = 2_000;
+/// No expression of the clients' specifications takes more evaluation steps.
+const EXPRESSION_STEPS_MAX: u64 = 2_000;
 const START_US: u64 = 1_800_000_000_000_000;
 
 /// What a world is set up with.
@@ -45,6 +49,7 @@ pub(crate) struct Plan {
     pub(crate) planted: Option<PlantedBug>,
     pub(crate) forgets_keys: bool,
     pub(crate) planted_keys: Option<shard::PlantedBug>,
+    pub(crate) never_gives_way: bool,
     pub(crate) is_loud: bool,
 }
 
@@ -89,6 +94,10 @@ impl World {
             frame_bytes_max: *random.pick(&[24 * 1024, 48 * 1024]).expect("there are some"),
             cache_bytes: *random.pick(&[0, 0, 6_000, 1 << 30]).expect("there are some"),
             judged_states: *random.pick(&[0, JUDGED_STATES_MAX]).expect("there are some"),
+            turn_steps: *random.pick(&[1, 1, 300, 5_000, TURN_STEPS]).expect("there are some"),
+            expression_steps_max: EXPRESSION_STEPS_MAX,
+            never_gives_way: plan.never_gives_way,
+            is_batch_single: false,
             forgets_keys: plan.forgets_keys,
             keys_max: *random
                 .pick(&[10_000, 10_000, 10_000, 10_000, 10_000, 12, 40])
@@ -201,6 +210,7 @@ impl World {
                     (0..count).filter_map(|_| self.clients.invent(&mut self.random, node, now)).collect();
                 self.clients.send(&invented, node);
             }
+            10..=11 if self.random.is_one_in(4) => self.clients.hang_up(&mut self.random),
             10..=11 => self.repeat_one(),
             12..=20 => {
                 let shard = self.random.index(self.setting.shard_count);
@@ -474,7 +484,12 @@ impl World {
             self.pass(1_000);
             self.latest = self.latest.max(self.clock);
             for shard in 0..self.setting.shard_count {
-                self.node().turn(shard, usize::MAX, now);
+                for _ in 0..REST_TURNS_MAX {
+                    self.node().turn(shard, usize::MAX, now);
+                    if self.node().shards[shard].next_turn() != NextTurn::Now {
+                        break;
+                    }
+                }
             }
             self.write()?;
             self.node().follow(usize::MAX)?;
@@ -486,7 +501,10 @@ impl World {
                 return Ok(());
             }
         }
-        Err("the service does not come to rest".to_owned())
+        let shards: Vec<_> =
+            self.node().shards.iter().map(|shard| (shard.next_turn(), shard.held())).collect();
+        let waits = self.clients.is_waiting();
+        Err(format!("the service does not come to rest: {shards:?}, a client waits: {waits}"))
     }
 
     /// What shards hold in memory is what their durable events fold to.

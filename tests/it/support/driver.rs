@@ -10,7 +10,6 @@ use knhk::case::fold::fold;
 use knhk::case::row::ItemState;
 use knhk::case::state::{Case, InRows, Live};
 use knhk::case::view::{CaseView, Detail, Historian, HistoryView, NetView, Value};
-use knhk::engine::room::Room;
 use knhk::engine::turn::{Cases, Job, Limits, NoTimer, Outcome, Question, Registered, Rows, What};
 use knhk::error::Code;
 use knhk::expr::Fragment;
@@ -20,8 +19,12 @@ use knhk::net::{self, Workflow};
 use knhk::spec;
 
 /// Limits that no test reaches by accident.
-pub(crate) const LIMITS: Limits =
-    Limits { automated_steps_max: 10_000, frame_bytes: 16 * 1024 * 1024, judged_states: 10_000 };
+pub(crate) const LIMITS: Limits = Limits {
+    automated_steps_max: 10_000,
+    frame_bytes: 16 * 1024 * 1024,
+    judged_states: 10_000,
+    turn_steps: u64::MAX,
+};
 
 /// Code of a function that a later release will run: `expr::Error::NotYet`.
 const EXPRESSION_NOT_YET: Code = Code(206);
@@ -101,20 +104,22 @@ impl Driver {
 
     /// Gives jobs in one turn.
     pub(crate) fn turn_all(&mut self, jobs: Vec<What>) -> Vec<Outcome> {
+        let jobs = jobs.into_iter().map(|what| {
+            let is_create = matches!(what, What::Command(Command::Create { .. }));
+            Job { registered: is_create.then(|| self.registered.clone()), ..Job::new(self.id, what) }
+        });
+        let jobs = jobs.collect();
+        self.run(jobs)
+    }
+
+    /// Gives a job again that was not done.
+    pub(crate) fn again(&mut self, job: Job) -> Outcome {
+        self.run(vec![job]).pop().unwrap()
+    }
+
+    fn run(&mut self, jobs: Vec<Job>) -> Vec<Outcome> {
         self.now = self.now.plus_us(1_000_000);
         let before = self.cases.rows(self.id);
-        let jobs = jobs
-            .into_iter()
-            .map(|what| {
-                let is_create = matches!(what, What::Command(Command::Create { .. }));
-                Job {
-                    case: self.id,
-                    registered: is_create.then(|| self.registered.clone()),
-                    what,
-                    room: Room::default(),
-                }
-            })
-            .collect();
         let outcomes = self.cases.turn(self.now, jobs, &self.limits, &mut NoTimer);
         let mut has_changed = false;
         for outcome in &outcomes {
@@ -250,6 +255,7 @@ fn limit(limits: &mut Limits, text: &str) {
         "steps" => limits.automated_steps_max = number,
         "bytes" => limits.frame_bytes = number as usize,
         "states" => limits.judged_states = number as usize,
+        "turn" => limits.turn_steps = u64::from(number),
         other => panic!("{other} is no limit"),
     }
 }
@@ -280,6 +286,7 @@ fn tell_outcome(text: &mut String, outcome: &Outcome) {
     match outcome {
         Outcome::Refused(error) => writeln!(text, "  refused {}: {error}", error.code()).unwrap(),
         Outcome::Held(_) => writeln!(text, "  held").unwrap(),
+        Outcome::Later(_) => writeln!(text, "  later").unwrap(),
         Outcome::Done(done) => {
             if let Some(Question::OrJoin { net, task, .. }) = &done.parked {
                 writeln!(text, "  parked at {}", net.tasks[usize::from(*task)].id).unwrap();

@@ -2,6 +2,7 @@
 
 pub(crate) mod driver;
 pub(crate) mod fake_time;
+pub(crate) mod heavy;
 pub(crate) mod http;
 pub(crate) mod interpreter;
 pub(crate) mod load;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use knhk::engine::places::Places;
 use knhk::engine::prepare;
 use knhk::engine::registry::Registry;
-use knhk::engine::request::{Message, Reply, Request};
+use knhk::engine::request::{Class, Message, Reply, Request};
 use knhk::engine::room::Room;
 use knhk::engine::service::Once;
-use knhk::engine::shard::{Bounds, Keys, Options, Progress, SPECIFICATIONS_MAX, Shard, Start};
+use knhk::engine::shard::{Bounds, Keys, Options, Progress, SPECIFICATIONS_MAX, Shard, Start, TURN_STEPS};
 use knhk::engine::ticket::ticket;
 use knhk::engine::turn::{Limits, NoTimer};
 use knhk::error::Kind;
@@ -27,16 +27,19 @@ fn register_after(spec_count: u32) -> Reply {
         spec_count,
         unfinished: Vec::new(),
     };
-    let limits = Limits { automated_steps_max: 100, frame_bytes: 20_000, judged_states: 0 };
+    let limits =
+        Limits { automated_steps_max: 100, frame_bytes: 20_000, judged_states: 0, turn_steps: TURN_STEPS };
     let bounds = Bounds { automated_steps_max: 100, key_us: 1, cache_bytes: 1 << 20 };
     let options = Options { shard: 0, limits, bounds, batch_bytes_max: 40_000 };
     let mut shard = Shard::new(options, Arc::new(Registry::default()), Arc::new(Progress::default()), start);
     let prepared = prepare::registration(SEQUENCE, 40_000, &Once::default(), || "own".to_owned()).unwrap();
-    let (_, answerer) = ticket();
+    let (_waits, answerer) = ticket();
     let request = Request {
         act: prepared.act,
         key: prepared.key,
         place: None,
+        class: Class::Single,
+        asked_at: None,
         answerer,
         traced: None,
         room: Room::default(),

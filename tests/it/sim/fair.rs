@@ -1,0 +1,230 @@
+//! Who waits for whom: while a single command waits, its shard takes one slice of evaluation steps at most, whatever
+//! else it has to do. Steps are counted; no clock is looked at.
+
+use std::cell::Cell;
+
+use knhk::engine::request::Reply;
+use knhk::engine::service::{Answer, CaseAct, Operation};
+use knhk::engine::shard::{SLICE_STEPS, TURN_STEPS};
+use knhk::engine::ticket::Ticket;
+use knhk::expr::STEPS_MAX;
+use knhk::id::CaseId;
+
+use super::by_hand::Bench;
+use super::node::Setting;
+use super::random::Random;
+use crate::support::heavy;
+
+const SEQUENCE: &[u8] = include_bytes!("../../data/spec/sequence.yawl");
+/// Single commands that are sent beside a load.
+const SINGLES: u64 = 20;
+
+/// What a shard has to do beside.
+#[derive(Debug, Clone, Copy)]
+enum Load {
+    /// One create of a case with so many automated tasks.
+    Create(u32),
+    /// One batch of so many lines, each with an automated task.
+    Batch(u32),
+}
+
+fn create(workflow: &str) -> Operation {
+    Operation::Create { workflow: workflow.to_owned(), data: Vec::new(), business_key: None }
+}
+
+/// Begins a load; whoever asked for it waits as long as what is returned lives.
+fn begin(bench: &mut Bench, load: Load) -> Vec<Ticket<Reply>> {
+    match load {
+        Load::Create(count) => {
+            bench.register(&heavy::repeated("load", count));
+            vec![bench.operate(create("load"), Some("load"))]
+        }
+        Load::Batch(count) => {
+            bench.register(&heavy::once("load", 0));
+            bench.batch((0..count).map(|line| (create("load"), format!("line {line}"))))
+        }
+    }
+}
+
+/// Returns the most evaluation steps that a shard took while a single command waited beside a load.
+fn worst_wait(setting: Setting, load: Load, seed: u64) -> u64 {
+    let mut random = Random::new(seed);
+    let mut bench = Bench::with(setting);
+    bench.register(SEQUENCE);
+    let ticket = bench.create("sequence", "single", "");
+    bench.rest();
+    let case = super::by_hand::created(&ticket);
+    let _load = begin(&mut bench, load);
+    let mut worst = 0;
+    for number in 0..SINGLES {
+        for _ in 0..random.below(4) {
+            bench.turn(usize::MAX);
+        }
+        let act = if number % 2 == 0 { CaseAct::Suspend } else { CaseAct::Resume };
+        let asked_at = bench.evaluated();
+        let ticket = bench.operate(Operation::Case(case, act), Some(&format!("single {number}")));
+        if random.is_one_in(2) {
+            // It came when a turn had just begun.
+            bench.turn(0);
+        }
+        let mut reply = None;
+        for _ in 0..3 {
+            reply = reply.or_else(|| {
+                bench.turn(usize::MAX);
+                ticket.poll()
+            });
+        }
+        assert!(matches!(reply, Some(Reply::Done(_))), "it was not served within three turns: {reply:?}");
+        worst = worst.max(bench.evaluated() - asked_at);
+    }
+    assert!(bench.node.waited_steps.len() >= SINGLES as usize);
+    worst.max(bench.node.waited_steps.iter().copied().max().unwrap_or(0))
+}
+
+#[test]
+fn while_a_single_command_waits_its_shard_takes_one_slice_at_most() {
+    for load in [Load::Create(10_000), Load::Batch(10_000)] {
+        for seed in 0..3 {
+            let worst = worst_wait(Setting::default(), load, seed);
+            assert!(worst <= SLICE_STEPS, "{worst} steps beside {load:?}; a slice has {SLICE_STEPS}");
+            assert!(worst > STEPS_MAX / 2, "nothing was beside it: {worst} steps");
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_never_gives_way_is_found() {
+    let endless = Setting { never_gives_way: true, ..Setting::default() };
+    let unsorted = Setting { is_batch_single: true, ..Setting::default() };
+    for (fault, setting, load) in [
+        ("a turn without end", endless, Load::Create(40)),
+        ("a turn without end", endless, Load::Batch(40)),
+        ("lines go first", unsorted, Load::Batch(40)),
+    ] {
+        let found = std::panic::catch_unwind(|| worst_wait(setting, load, 1));
+        let is_found = found.as_ref().map_or(true, |worst| *worst > SLICE_STEPS);
+        assert!(is_found, "{fault} was not found: {found:?} steps");
+    }
+}
+
+#[test]
+fn a_batch_goes_on_though_single_commands_never_cease() {
+    let mut bench = Bench::new();
+    bench.register(SEQUENCE);
+    let ticket = bench.create("sequence", "single", "");
+    bench.rest();
+    let case = super::by_hand::created(&ticket);
+    let _load = begin(&mut bench, Load::Batch(50));
+    let before = bench.evaluated();
+    for number in 0..40 {
+        let act = if number % 2 == 0 { CaseAct::Suspend } else { CaseAct::Resume };
+        let _ticket = bench.operate(Operation::Case(case, act), Some(&format!("single {number}")));
+        bench.turn(usize::MAX);
+    }
+    let slices = (bench.evaluated() - before) / (STEPS_MAX / 2);
+    assert!(slices >= 15, "{slices} slices of the batch in 40 turns");
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_is_not_begun_and_is_done_once_when_it_is_sent_again() {
+    let mut bench = Bench::new();
+    let load = begin(&mut bench, Load::Batch(60));
+    for _ in 0..10 {
+        bench.turn(usize::MAX);
+    }
+    let answered = load.iter().filter(|ticket| matches!(ticket.poll(), Some(Reply::Done(_)))).count();
+    drop(load);
+    bench.rest();
+    let begun = bench.cases();
+    assert!((1..60).contains(&answered) && begun >= answered, "{answered} were answered, {begun} begun");
+    assert!(begun <= answered + 1, "{begun} were begun, and nobody waited after {answered}");
+    assert_eq!(bench.node.unawaited, 60 - begun, "each that was not begun is counted");
+    let again = bench.batch((0..60).map(|line| (create("load"), format!("line {line}"))));
+    bench.rest();
+    assert_eq!(bench.cases(), 60);
+    let repeated = again.iter().filter(|ticket| matches!(ticket.poll(), Some(Reply::Repeat(_)))).count();
+    assert_eq!(repeated, begun);
+}
+
+#[test]
+fn no_command_overtakes_another_on_its_case() {
+    for turn_steps in [1, 500, TURN_STEPS] {
+        let mut bench = Bench::with(Setting { turn_steps, ..Setting::default() });
+        bench.register(SEQUENCE);
+        let ticket = bench.create("sequence", "case", "");
+        bench.rest();
+        let case = super::by_hand::created(&ticket);
+        let act = |number: u32| if number % 2 == 0 { CaseAct::Suspend } else { CaseAct::Resume };
+        let lines = (0..31).map(|number| (Operation::Case(case, act(number)), format!("line {number}")));
+        let batch = bench.batch(lines);
+        bench.turn(usize::MAX);
+        // Out of order, one or the other would be refused: a case that is not suspended is not resumed.
+        let single = bench.operate(Operation::Case(case, CaseAct::Resume), Some("single"));
+        bench.rest();
+        for ticket in batch.iter().chain([&single]) {
+            let reply = ticket.poll();
+            assert!(matches!(reply, Some(Reply::Done(_))), "{turn_steps} steps a turn: {reply:?}");
+        }
+    }
+}
+
+#[test]
+fn a_cancel_does_not_wait_for_what_its_case_does_by_itself() {
+    let mut bench = Bench::new();
+    let load = begin(&mut bench, Load::Create(10_000));
+    let created = Cell::new(None::<CaseId>);
+    for _ in 0..5 {
+        bench.turn(usize::MAX);
+        if let Some(Reply::Done(Answer::Created(view, _))) = load[0].poll() {
+            created.set(Some(view.id));
+        }
+    }
+    let case = created.get().expect("its first part is answered");
+    let cancel = CaseAct::Cancel { reason: "enough".to_owned() };
+    let ticket = bench.operate(Operation::Case(case, cancel), Some("cancel"));
+    bench.turn(usize::MAX);
+    bench.turn(usize::MAX);
+    assert!(matches!(ticket.poll(), Some(Reply::Done(_))));
+    let before = bench.evaluated();
+    bench.rest();
+    assert_eq!(bench.evaluated(), before, "a case went on that was cancelled");
+}
+
+#[test]
+fn a_shard_gives_signs_of_life_in_the_middle_of_a_turn() {
+    let mut bench = Bench::new();
+    let _load = begin(&mut bench, Load::Create(10));
+    let before = bench.node.progress[0].pulse.beats();
+    bench.turn(usize::MAX);
+    // One at its beginning, and one before each decision.
+    assert!(bench.node.progress[0].pulse.beats() >= before + 2);
+}
+
+#[test]
+fn a_task_with_many_long_mappings_is_started_in_several_turns() {
+    let mut bench = Bench::new();
+    bench.register(&heavy::once("load", 3));
+    let ticket = bench.operate(create("load"), Some("case"));
+    bench.rest();
+    let case = super::by_hand::created(&ticket);
+    let before = bench.evaluated();
+    let item = knhk::id::ItemId { case, number: 1 };
+    let start = Operation::Item(item, knhk::engine::service::ItemAct::Start);
+    let ticket = bench.operate(start, Some("start"));
+    let mut turns = 0;
+    let mut most = 0;
+    let reply = loop {
+        let at = bench.evaluated();
+        bench.turn(usize::MAX);
+        turns += 1;
+        most = most.max(bench.evaluated() - at);
+        if let Some(reply) = ticket.poll() {
+            break reply;
+        }
+        assert!(turns < 20, "it comes to no end");
+    };
+    assert!(matches!(reply, Reply::Done(Answer::Item(..))), "{reply:?}");
+    assert!(turns >= 3 && most <= SLICE_STEPS, "{turns} turns of up to {most} steps");
+    let all = bench.evaluated() - before;
+    assert!(all <= 3 * STEPS_MAX, "{all} steps: a mapping was evaluated twice");
+}
