@@ -5,6 +5,7 @@ check "installs into a tree" scripts/install --root "$tree" --binary "$binary"
 tree_boot
 in_tree useradd --create-home --groups knhk ann
 in_tree useradd --create-home bob
+in_tree useradd --create-home --gid knhk cid
 
 is_ready() {
     within 60 is_serving
@@ -88,6 +89,110 @@ others_see_nothing() {
     same "$(in_tree find /var/lib/knhk /var/cache/knhk /run/knhk /etc/knhk /var/backups/knhk -perm /007)" ""
 }
 check "state, socket, configuration and backups are closed to others" others_see_nothing
+
+# status_as WHO ADDRESS PATH [CURL...]: the status of an answer that the port gives a user.
+status_as() {
+    local who=$1 address=$2 path=$3
+    shift 3
+    gives 0 as "$who" curl -g -s -o /dev/null -w '%{http_code}' "$@" "http://$address$path"
+    echo "$said"
+}
+order='{"workflow": "order", "data": {"customer": "port"}}'
+create_as() { status_as "$1" "$2" /cases -H 'Content-Type: application/json' -d "$order"; }
+
+port_is_the_groups() {
+    local address=$1 who path before
+    for who in root knhk ann cid; do
+        same "$who $(status_as "$who" "$address" /cases) $(create_as "$who" "$address")" "$who 200 201"
+    done
+    before=$(knhk workflow list --quiet)
+    same "$(create_as bob "$address")" 403
+    gives 0 as bob curl -g -s "http://$address/cases"
+    has "$said" '"code":"KN0371"' "user $(in_tree id -u bob) " 'group knhk' 'directory service' 'Unix socket'
+    for path in /health /health/live /metrics; do same "$path $(status_as bob "$address" "$path")" "$path 200"; done
+    for path in /workflows /workitems /openapi.json /nowhere; do
+        same "$path $(status_as bob "$address" "$path")" "$path 403"
+    done
+    same "$(knhk workflow list --quiet)" "$before"
+}
+check "the port answers root, knhk, a member and a user whose primary group it is; a stranger gets 403, and health" \
+    port_is_the_groups 127.0.0.1:8080
+
+who_joins_is_let_in() {
+    in_tree usermod -aG knhk bob
+    same "$(status_as bob 127.0.0.1:8080 /cases)" 200
+    in_tree gpasswd -d bob knhk
+    same "$(status_as bob 127.0.0.1:8080 /cases)" 403
+}
+check "who joins the group is let in at the next connection, and who leaves it is not" who_joins_is_let_in
+
+cat >"$tree/srv/gone.py" <<'END'
+import socket, sys
+host, port, body = sys.argv[1], int(sys.argv[2]), sys.argv[3].encode()
+for _ in range(20):
+    sender = socket.create_connection((host, port))
+    sender.sendall(b"POST /cases HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                   b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+    sender.close()
+END
+# While the service is held nobody accepts: all of them have closed before they are looked at. The kernel then gives the
+# number of root for each.
+who_has_closed_is_nobody() {
+    local host=$1 address=$2 pid before who
+    pid=$(property MainPID)
+    before=$(knhk workflow list --quiet)
+    for who in root bob; do
+        in_tree kill -STOP "$pid"
+        as "$who" python3 /srv/gone.py "$host" 8080 "$order"
+        in_tree kill -CONT "$pid"
+        # Accepted after all of them.
+        same "$(status_as root "$address" /health)" 200
+        same "$(knhk workflow list --quiet)" "$before"
+    done
+}
+check "a sender that closes at once is nobody, and nothing comes of it" who_has_closed_is_nobody 127.0.0.1 127.0.0.1:8080
+
+other_names() {
+    local host
+    for host in evil.example localhost.evil.example 0.0.0.0:8080; do
+        gives 0 in_tree curl -s -H "Host: $host" http://127.0.0.1:8080/health
+        has "$said" '"status":421' '"code":"KN0370"' 'allowed_hosts'
+    done
+    same "$(status_as root 127.0.0.1:8080 /cases -H 'Host: localhost:9000')" 200
+    gives 0 in_tree curl -s -o /dev/null -w '%{http_code}' -H 'Host: evil.example' --unix-socket /run/knhk/knhk.sock http://x/cases
+    same "$said" 200
+}
+check "another name than localhost gets 421 on the port, and none on the socket" other_names
+
+by_ipv6() {
+    knhk config set listen '[::1]:8080'
+    in_tree systemctl restart knhk
+    within 30 is_serving
+    port_is_the_groups '[::1]:8080'
+    who_has_closed_is_nobody ::1 '[::1]:8080'
+}
+check "the same over IPv6" by_ipv6
+
+by_token() {
+    local token
+    knhk config unset listen
+    knhk config set listen_allow token
+    in_tree systemctl restart knhk
+    within 30 is_serving
+    same "$(status_as root 127.0.0.1:8080 /cases) $(status_as bob 127.0.0.1:8080 /metrics)" "401 200"
+    token=$(knhk token create --name port --scope read)
+    same "$(status_as bob 127.0.0.1:8080 /cases -H "Authorization: Bearer $token")" 200
+    same "$(create_as ann 127.0.0.1:8080)" 401
+    gives 0 as bob curl -s -H "Authorization: Bearer $token" -d "$order" http://127.0.0.1:8080/cases
+    has "$said" '"code":"KN0554"'
+    # The socket goes by its mode, whatever the port asks for.
+    gives 0 as ann knhk workflow list
+    knhk config unset listen_allow
+    in_tree systemctl restart knhk
+    within 30 is_serving
+    same "$(status_as bob 127.0.0.1:8080 /cases)" 403
+}
+check "listen_allow = token: whoever shows one, without remote_listen" by_token
 
 kill_9() {
     local pid
