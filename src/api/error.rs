@@ -250,6 +250,25 @@ pub enum Error {
         /// The site, shortened.
         origin: String,
     },
+    /// The request was meant for another host: its sender believes that a name which is not ours leads there.
+    #[error("{host:?} is not a name of this service")]
+    OtherHost {
+        /// The host as sent, shortened.
+        host: String,
+    },
+    /// The user who asks may not use the local port.
+    #[error(
+        "user {user} may not use this port: only root, the service's own user and members of group {group} may"
+    )]
+    User {
+        /// The user's number.
+        user: u32,
+        /// Name of the group, or its number.
+        group: String,
+    },
+    /// Which user asks is not known.
+    #[error("which user of this machine asks cannot be found out")]
+    NoUser,
     /// Headers or body did not come in time.
     #[error("the request did not come within {limit_ms} ms, or paused for too long")]
     Slow {
@@ -360,6 +379,8 @@ pub enum Error {
 impl Error {
     /// The code of [`Error::Scope`].
     pub(super) const SCOPE: Code = Code(554);
+    /// The code of [`Error::Origin`].
+    pub(super) const ORIGIN: Code = Code(528);
 
     /// Returns the permanent code.
     pub fn code(&self) -> Code {
@@ -400,6 +421,9 @@ impl Error {
             Self::Host => 367,
             Self::Expectation => 368,
             Self::ChunksTooSmall => 369,
+            Self::OtherHost { .. } => 370,
+            Self::User { .. } => 371,
+            Self::NoUser => 372,
             Self::AddressInUse { .. } => 530,
             Self::Listen { .. } => 531,
             Self::SocketInUse { .. } => 532,
@@ -445,13 +469,14 @@ impl Error {
     pub fn status(&self) -> u16 {
         match self {
             Self::NoBearer | Self::UnknownToken | Self::ExpiredToken => 401,
-            Self::Origin { .. } | Self::Scope { .. } => 403,
+            Self::Origin { .. } | Self::Scope { .. } | Self::User { .. } | Self::NoUser => 403,
             Self::Method { .. } => 405,
             Self::NotAcceptable { .. } => 406,
             Self::Slow { .. } => 408,
             Self::PathTooLong { .. } => 414,
             Self::MediaType { .. } | Self::ContentEncoding { .. } => 415,
             Self::Expectation => 417,
+            Self::OtherHost { .. } => 421,
             Self::HeaderTooLong { .. } | Self::HeadTooLarge { .. } => 431,
             _ => self.kind().outside().http,
         }
@@ -489,6 +514,19 @@ impl Error {
             Self::XmlShape { .. } => "send one root element with one child element for each parameter",
             Self::Origin { .. } => {
                 "send it from a program, or through a proxy that serves both from one address"
+            }
+            Self::OtherHost { .. } => {
+                "ask for localhost or 127.0.0.1, or add the name to allowed_hosts in the configuration"
+            }
+            Self::User { group, .. } => {
+                return Some(format!(
+                    "use sudo, or let an administrator add the user to group {group} in /etc/group; whoever a directory \
+                     service alone knows takes the Unix socket, or a token with listen_allow = \"token\""
+                ));
+            }
+            Self::NoUser => {
+                "keep the connection open until the answer has come; take the Unix socket, or a token with listen_allow = \
+                 \"token\""
             }
             Self::Slow { .. } => "send the request without pauses",
             Self::Http { .. } => "send HTTP/1.1 with lines that end in CR LF",

@@ -12,6 +12,7 @@ mod body;
 mod cases;
 mod data;
 mod error;
+pub mod gate;
 mod header;
 mod items;
 pub mod listen;
@@ -32,6 +33,7 @@ mod workflows;
 use std::fmt::Write as _;
 
 pub use error::Error;
+pub use gate::Gate;
 pub use listen::Listener;
 pub use query::duration_us;
 pub use server::Server;
@@ -198,9 +200,9 @@ fn check_encoding<'a>(mut encodings: impl Iterator<Item = &'a str>) -> Result<()
     }
 }
 
-/// Refuses changes that a page of another site asks a user's browser for: everybody on this machine may use the
-/// service, and the browser is on this machine, but the page is not. Reading is safe, because a browser does not
-/// show such a page the answer.
+/// Refuses changes that a page of another site asks a user's browser for: the user may use the service, and the browser
+/// is the user's, but the page is not. Reading is safe, because a browser does not show such a page the answer, unless
+/// the page's own name leads here, which [`gate`] refuses.
 fn check_origin(request: &Request) -> Result<(), Problem> {
     let Some(origin) = header::find(request, "origin").filter(|_| request.method == "POST") else {
         return Ok(());

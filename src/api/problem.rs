@@ -186,13 +186,15 @@ fn title(status: u16, kind: Kind, code: Code) -> &'static str {
     match status {
         401 => return "token needed",
         403 if code == Error::SCOPE => return "token may not do this",
-        403 => return "not from another site",
+        403 if code == Error::ORIGIN => return "not from another site",
+        403 => return "user may not do this",
         405 => return "method not possible here",
         406 => return "type cannot be given",
         408 => return "request came too slowly",
         414 => return "path too long",
         417 => return "expectation cannot be met",
         415 => return "type of body not read here",
+        421 => return "not for this service",
         431 => return "header too long",
         _ => {}
     }

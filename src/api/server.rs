@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,12 +15,16 @@ use std::time::{Duration, Instant};
 use tiny_http::head::{HEADERS_MAX, Head};
 
 use super::asking::{Asker, Asking};
+use super::gate::{Admitted, Gate, Peer};
 use super::listen::Listener;
+use super::remote::Access;
 use super::unread::{self, Within};
-use super::{Error, Limits, Request, Response, refuse, respond_late};
+use super::{Error, Limits, Request, Response, refuse, refuse_on, respond_late, route};
 use crate::engine::service::{Caller, Service};
 use crate::engine::threads::give_own_memory_back;
-use crate::telemetry::metrics::labels::{Queue, Status};
+use crate::telemetry::logs::AUDIT;
+use crate::telemetry::metrics::labels::{Label, Queue, Route, Status};
+use crate::telemetry::words;
 
 /// How long a client may take for what.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +60,8 @@ pub const BODIES_MAX: usize = 64;
 pub const CONNECTIONS_MAX: usize = 8_192;
 /// Requests that are answered at a time; more wait their turn. A shard takes more than that.
 const AT_ONCE_MAX: usize = 1_024;
+/// Status in the log's line of a change whose client did not wait for the answer.
+const OUTCOME_UNKNOWN: u16 = 504;
 /// Longest time that a stop waits for answers on their way out.
 pub(super) const STOP_TIME_MAX: Duration = Duration::from_secs(2);
 /// Pause between two looks at whether they are out.
@@ -88,10 +95,11 @@ impl Server {
     /// The system refuses a thread or a descriptor.
     pub fn start(
         listeners: Vec<Listener>,
+        gate: Gate,
         options: &Options,
         service: Arc<dyn Service>,
     ) -> Result<Self, Error> {
-        let server = Self::start_early(listeners, options)?;
+        let server = Self::start_early(listeners, gate, options)?;
         server.serve(service);
         Ok(server)
     }
@@ -100,16 +108,17 @@ impl Server {
     ///
     /// # Errors
     /// The system refuses a thread or a descriptor.
-    pub fn start_early(listeners: Vec<Listener>, options: &Options) -> Result<Self, Error> {
+    pub fn start_early(listeners: Vec<Listener>, gate: Gate, options: &Options) -> Result<Self, Error> {
         let failed = |error: io::Error| Error::Start { message: error.to_string() };
         let handles: Result<Vec<_>, _> =
             listeners.iter().map(|listener| listener.try_clone().map(into_tiny)).collect();
         let asker = Arc::new(Asker::new(options.limits, options.http_workers));
         let load = Arc::new(tiny_http::Load::default());
         let early = Arc::clone(&asker);
-        let state = State { asker, limits: options.limits, times: options.times, load: Arc::clone(&load) };
+        let state =
+            State { asker, gate, limits: options.limits, times: options.times, load: Arc::clone(&load) };
         let state = Arc::new(state);
-        let refusing = Arc::clone(&state);
+        let (meeting, admitting, refusing) = (Arc::clone(&state), Arc::clone(&state), Arc::clone(&state));
         let tiny_options = tiny_http::Options {
             read_timeout: options.times.read_pause,
             write_timeout: options.times.write_pause,
@@ -123,6 +132,8 @@ impl Server {
             at_once_max: AT_ONCE_MAX,
             at_rest: give_own_memory_back,
             load: Arc::clone(&load),
+            meet: Arc::new(move |ends| Arc::new(meeting.meet(ends))),
+            admit: Arc::new(move |arriving| admitting.admit(arriving)),
             answer: Arc::new(move |incoming| state.answer(incoming)),
             refusal: Arc::new(move |refusal| refusing.refuse(refusal)),
         };
@@ -168,9 +179,12 @@ fn into_tiny(listener: Listener) -> tiny_http::Listener {
 }
 
 fn request_of(incoming: tiny_http::Request) -> Request {
-    let tiny_http::Request { head, body, .. } = incoming;
-    let Head { method, path, query, headers, .. } = head;
-    Request { method, path, query, headers, body, caller: Caller::Local }
+    let tiny_http::Request { head, body, mark, .. } = incoming;
+    let Head { method, path, query, mut headers, .. } = head;
+    // A token was judged when the head had come, and is nobody else's business.
+    headers.retain(|(name, _)| name != "authorization");
+    let caller = mark.downcast_ref::<Admitted>().map_or_else(Caller::default, |who| who.caller);
+    Request { method, path, query, headers, body, caller }
 }
 
 fn tiny_of(mut response: Response) -> tiny_http::Response {
@@ -183,6 +197,7 @@ fn tiny_of(mut response: Response) -> tiny_http::Response {
 /// What all connections ask.
 struct State {
     asker: Arc<Asker>,
+    gate: Gate,
     limits: Limits,
     times: Times,
     load: Arc<tiny_http::Load>,
@@ -192,6 +207,7 @@ struct State {
 struct Counted {
     asking: Asking,
     received: Instant,
+    change: Option<Change>,
     state: Arc<State>,
 }
 
@@ -202,20 +218,80 @@ impl Future for Counted {
         let response = ready!(Pin::new(&mut self.asking).poll(context));
         let elapsed_us = u64::try_from(self.received.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.state.count(&response, elapsed_us);
+        if let Some(change) = self.change.take() {
+            change.tell(response.route, response.status);
+        }
         Poll::Ready(tiny_of(response))
     }
 }
 
+/// A request with a token that may change something, until the log was told of it.
+struct Change {
+    access: Access,
+    from: IpAddr,
+    route: Route,
+    is_told: bool,
+}
+
+impl Change {
+    fn of(incoming: &tiny_http::Request) -> Option<Self> {
+        let (access, from) = incoming.mark.downcast_ref::<Admitted>()?.token.clone()?;
+        let method = incoming.head.method.as_str();
+        let route = route::find(method, &incoming.head.path).map_or(Route::Other, |found| found.route);
+        (method != "GET" && method != "HEAD").then_some(Self { access, from, route, is_told: false })
+    }
+
+    fn tell(mut self, route: Route, status: u16) {
+        self.is_told = true;
+        tell(&self.access, route, status, self.from);
+    }
+}
+
+impl Drop for Change {
+    /// Tells also of what its client did not wait for, the outcome of which is then unknown.
+    fn drop(&mut self) {
+        if !self.is_told {
+            tell(&self.access, self.route, OUTCOME_UNKNOWN, self.from);
+        }
+    }
+}
+
+fn tell(access: &Access, route: Route, status: u16, from: IpAddr) {
+    tracing::info!(target: AUDIT, token = %access.name, route = route.value(), status, peer = %from, "{}", words::REMOTE_CHANGE);
+}
+
 impl State {
     fn answer(self: &Arc<Self>, incoming: Vec<tiny_http::Request>) -> Vec<tiny_http::Answering> {
-        let received: Vec<_> = incoming.iter().map(|request| request.received).collect();
+        let kept: Vec<_> = incoming.iter().map(|request| (request.received, Change::of(request))).collect();
         let asked = self.asker.ask(incoming.into_iter().map(request_of).collect());
-        let counted = received.into_iter().zip(asked).map(|(received, asking)| {
+        let counted = kept.into_iter().zip(asked).map(|((received, change), asking)| {
             let is_soon = asking.is_soon();
-            let coming = Box::pin(Counted { asking, received, state: Arc::clone(self) });
+            let coming = Box::pin(Counted { asking, received, change, state: Arc::clone(self) });
             tiny_http::Answering { coming, is_soon }
         });
         counted.collect()
+    }
+
+    fn meet(&self, ends: tiny_http::Ends<'_>) -> Peer {
+        match ends {
+            tiny_http::Ends::Tcp { ours, theirs } => self.gate.meet_port(ours, theirs),
+            tiny_http::Ends::Unix(socket) => Gate::meet_socket(socket),
+        }
+    }
+
+    /// Returns who asks, or the answer that refuses the request.
+    fn admit(&self, arriving: &tiny_http::Arriving<'_>) -> Result<tiny_http::Mark, tiny_http::Response> {
+        let peer = arriving.connection.downcast_ref().copied().unwrap_or(Peer::NOBODY);
+        let Head { method, path, headers, .. } = arriving.head;
+        let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        match self.gate.admit(peer, method, path, headers) {
+            Ok(admitted) => Ok(Arc::new(admitted)),
+            Err((route, error)) => {
+                let response = refuse_on(route, error);
+                self.count(&response, 0);
+                Err(tiny_of(response))
+            }
+        }
     }
 
     fn count(&self, response: &Response, elapsed_us: u64) {

@@ -15,7 +15,7 @@ use super::reload::Reloader;
 use super::{Context, Error};
 use crate::api::remote::{self, Bound, InUse, Remote};
 use crate::api::server::{self, CONNECTIONS_MAX};
-use crate::api::{Listener, Server};
+use crate::api::{Gate, Listener, Server};
 use crate::config::{Config, Loaded};
 use crate::engine::clock::{BelievingClock, Clock, SystemClock};
 use crate::engine::running::{Engine, open_store};
@@ -166,7 +166,8 @@ fn start(
     metrics.start_time_seconds.set(clock.now().0 / 1_000_000);
     let connections_max = connections_for("listen", files, sides, CONNECTIONS_MAX);
     let options = server::Options { connections_max, ..config.server() };
-    let server = off_hot_cores(config, || Server::start_early(listeners, &options))?;
+    let gate = Gate::open(config.gate(), Arc::clone(clock))?;
+    let server = off_hot_cores(config, || Server::start_early(listeners, gate, &options))?;
     let started = start_engine(config, clock, metrics).and_then(|engine| {
         let beside = Beside::start(config, clock, &engine, bound);
         // What has started ends in order, so that nothing is held against the working environment.

@@ -53,6 +53,16 @@ impl Config {
         }
     }
 
+    /// Returns how the local port is guarded.
+    pub fn gate(&self) -> api::gate::Options {
+        api::gate::Options {
+            allow: self.listen_allow,
+            hosts: api::gate::Hosts::of_list(&self.allowed_hosts),
+            folder: self.remote_dir.clone(),
+            secrets_dir: self.remote_secrets_dir.clone(),
+        }
+    }
+
     /// Returns the options of the remote side; `None` when it is off.
     pub fn remote(&self) -> Option<remote::Options> {
         let security = match (&self.remote_certificate, &self.remote_key) {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::api::duration_us;
+use crate::api::gate::Allow;
 use crate::api::remote::Network;
 use crate::telemetry::logs::LogLevel;
 
@@ -76,6 +77,8 @@ pub enum Rule {
     Cores,
     /// A name of [`LogLevel::ALL`].
     LogLevel,
+    /// A word of [`Allow::ALL`].
+    Allow,
 }
 
 /// Why a value breaks its rule.
@@ -116,6 +119,7 @@ impl Rule {
                 let names: Vec<_> = LogLevel::ALL.iter().map(|(_, name)| *name).collect();
                 format!("one of {}", names.join(", "))
             }
+            Self::Allow => format!("one of {}", Allow::ALL.map(|(_, word)| word).join(", ")),
         }
     }
 
@@ -168,6 +172,7 @@ impl Rule {
             Self::Url => url_host(text).is_some_and(|host| !host.is_empty()),
             Self::Cores => Cores::parse(text).is_some(),
             Self::LogLevel => log_level(text).is_some(),
+            Self::Allow => allow(text).is_some(),
             Self::Integer(..) | Self::Hours(_) | Self::Flag => false,
         };
         if fits { Ok(()) } else { Err(Refusal::Text(self.words())) }
@@ -202,6 +207,10 @@ fn url_host(text: &str) -> Option<&str> {
 
 fn log_level(text: &str) -> Option<LogLevel> {
     LogLevel::ALL.iter().find(|(_, name)| *name == text).map(|(level, _)| *level)
+}
+
+fn allow(text: &str) -> Option<Allow> {
+    Allow::ALL.iter().find(|(_, word)| *word == text).map(|(allow, _)| *allow)
 }
 
 fn hours_us(value: &Value) -> Option<u64> {
@@ -335,5 +344,11 @@ impl FromValue for Cores {
 impl FromValue for LogLevel {
     fn from_value(value: &Value) -> Self {
         log_level(&String::from_value(value)).expect(CHECKED)
+    }
+}
+
+impl FromValue for Allow {
+    fn from_value(value: &Value) -> Self {
+        allow(&String::from_value(value)).expect(CHECKED)
     }
 }

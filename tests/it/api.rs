@@ -8,15 +8,29 @@ mod room;
 mod shown;
 
 use std::fmt::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use expect_test::expect;
-use knhk::api::{Limits, Request, Response, respond};
+use knhk::api::{Gate, Limits, Request, Response, gate, respond};
+use knhk::engine::clock::SystemClock;
 use knhk::engine::service::Caller;
 use serde_json::Value;
 
 use fake::{Fake, case_id};
 
 pub(crate) const LIMITS: Limits = Limits { body_bytes_max: 64 * 1024, batch_lines_max: 5 };
+
+/// Returns the gate of a service that nobody has configured.
+pub(crate) fn gate() -> Gate {
+    let options = gate::Options {
+        allow: gate::Allow::Group,
+        hosts: gate::Hosts::default(),
+        folder: PathBuf::new(),
+        secrets_dir: None,
+    };
+    Gate::open(options, Arc::new(SystemClock::new())).unwrap()
+}
 
 /// Returns a request; `target` is path and query, `headers` are `name: value` lines.
 pub(crate) fn request(method: &str, target: &str, headers: &[&str], body: impl AsRef<[u8]>) -> Request {

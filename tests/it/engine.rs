@@ -231,7 +231,7 @@ fn over_http_an_outcome_that_does_not_come_is_told_and_the_same_key_finds_it_lat
         limits: crate::api::LIMITS,
     };
     let service: Arc<dyn Service> = Arc::<Engine<SwitchDisk, LossyTables>>::clone(&engine);
-    let server = Server::start(vec![listener], &options, service).unwrap();
+    let server = Server::start(vec![listener], crate::api::gate(), &options, service).unwrap();
     let mut client = Client::new(address);
     let mut ask = || client.post("/cases", Some("k"), &json!({ "workflow": "sequence" })).unwrap();
     disk.hang(true);

@@ -42,7 +42,7 @@ pub(crate) fn start(fake: Arc<Fake>, options: Options) -> Running {
 }
 
 fn start_on(listeners: Vec<Listener>, fake: Arc<Fake>, options: Options) -> Arc<Server> {
-    let server = Server::start(listeners, &options, fake).unwrap();
+    let server = Server::start(listeners, crate::api::gate(), &options, fake).unwrap();
     Arc::new(server)
 }
 
@@ -100,7 +100,7 @@ impl Client {
     }
 
     fn get(&mut self, path: &str) -> u16 {
-        self.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         self.answer().expect("an answer").status
     }
 
@@ -169,7 +169,7 @@ fn one_connection_carries_many_requests() {
     let mut client = running.connect();
     assert_eq!(client.get("/health"), 200);
     assert_eq!(client.get("/nowhere"), 404);
-    client.send("HEAD /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n");
+    client.send("HEAD /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         client.reader.read_line(&mut head).unwrap();
@@ -177,9 +177,9 @@ fn one_connection_carries_many_requests() {
     assert!(head.starts_with("HTTP/1.1 200") && !head.contains("Content-Length: 0\r\n"), "{head}");
     let body = r#"{"reason":"over"}"#;
     let path = format!("/cases/{}/cancel", case_id());
-    client.send(format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    client.send(format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
     assert_eq!(client.answer().unwrap().status, 200);
-    client.send("GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    client.send("GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let last = client.answer().unwrap();
     assert!(last.head.contains("Connection: close\r\n"), "{}", last.head);
     assert!(client.is_closed());
@@ -197,32 +197,32 @@ fn requests_that_cannot_be_read_are_refused_and_the_connection_ends() {
         ("GET /health HTTP/1.1 x\r\n\r\n", 400),
         ("GET /health HTTP/2.0\r\n\r\n", 400),
         ("GET /health HTTP/1.1\n\n", 400),
-        ("GET ftp://x/health HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        ("G\u{e4}T /health HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        ("GET /health\u{0} HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        ("GET ftp://x/health HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        ("G\u{e4}T /health HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        ("GET /health\u{0} HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
         ("\u{16}\u{3}\u{1}\n", 400),
-        ("GET /health HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", 400),
+        ("GET /health HTTP/1.1\r\nHost: localhost\r\nno colon\r\n\r\n", 400),
         ("GET /health HTTP/1.1\r\nHost : x\r\n\r\n", 400),
-        ("GET /health HTTP/1.1\r\nHost: x\r\nA: b\r\n folded\r\n\r\n", 400),
-        ("GET /health HTTP/1.1\r\nHost: x\r\nA: \u{e4}\r\n\r\n", 400),
-        ("GET /health HTTP/1.1\r\nHost: x\r\nExpect: something\r\n\r\n", 417),
-        ("POST /batch HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", 400),
-        ("POST /batch HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
-        ("POST /batch HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
+        ("GET /health HTTP/1.1\r\nHost: localhost\r\nA: b\r\n folded\r\n\r\n", 400),
+        ("GET /health HTTP/1.1\r\nHost: localhost\r\nA: \u{e4}\r\n\r\n", 400),
+        ("GET /health HTTP/1.1\r\nHost: localhost\r\nExpect: something\r\n\r\n", 417),
+        ("POST /batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n", 400),
+        ("POST /batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", 400),
+        ("POST /batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
         (
-            "POST /batch HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "POST /batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             400,
         ),
-        ("POST /batch HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 400),
-        ("POST /batch HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
-        ("POST /batch HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n", 400),
-        (&format!("POST /batch HTTP/1.1\r\nHost: x\r\nContent-Length: {large}\r\n\r\n"), 413),
-        ("POST /batch HTTP/1.1\r\nHost: x\r\nContent-Length: 18446744073709551615\r\n\r\n", 413),
-        ("POST /batch HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n", 413),
-        ("POST /batch HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9999999\r\n\r\n", 413),
+        ("POST /batch HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n", 400),
+        ("POST /batch HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        ("POST /batch HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n", 400),
+        (&format!("POST /batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: {large}\r\n\r\n"), 413),
+        ("POST /batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: 18446744073709551615\r\n\r\n", 413),
+        ("POST /batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\n", 413),
+        ("POST /batch HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 9999999\r\n\r\n", 413),
         (
             &format!(
-                "POST /batch HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{large:x}\r\n{}\r\n",
+                "POST /batch HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n{large:x}\r\n{}\r\n",
                 "x".repeat(large)
             ),
             413,
@@ -246,7 +246,7 @@ fn a_body_is_as_long_as_it_says() {
 
     let mut longer = running.connect();
     longer.send(format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body} and more\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body} and more\r\n\r\n",
         body.len()
     ));
     assert_eq!(longer.answer().unwrap().status, 200);
@@ -254,14 +254,14 @@ fn a_body_is_as_long_as_it_says() {
 
     let mut shorter = running.connect();
     shorter
-        .send(format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len() + 1));
+        .send(format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len() + 1));
     shorter.stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(shorter.answer().unwrap().status, 400);
 
     let mut chunked = running.connect();
     let (first, second) = body.split_at(5);
     chunked.send(format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\n{first}\r\n{:x}\r\n{second}\r\n0\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\n{first}\r\n{:x}\r\n{second}\r\n0\r\n\r\n",
         second.len()
     ));
     assert_eq!(chunked.answer().unwrap().status, 200);
@@ -270,7 +270,7 @@ fn a_body_is_as_long_as_it_says() {
     let mut waiting = running.connect();
     let length = body.len();
     waiting.send(format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
     ));
     assert_eq!(waiting.answer().unwrap().status, 100);
     waiting.send(body);
@@ -281,14 +281,14 @@ fn a_body_is_as_long_as_it_says() {
 #[test]
 fn requests_may_come_in_pieces_of_any_size() {
     let running = start(Arc::new(Fake::new()), options());
-    let cancel = format!("POST /cases/{} HTTP/1.1\r\nHost: x\r\n", case_id());
+    let cancel = format!("POST /cases/{} HTTP/1.1\r\nHost: localhost\r\n", case_id());
     let cancel = cancel.replace(" HTTP", "/cancel HTTP");
     let body = r#"{"reason":"over"}"#;
     let bytes = [
-        "\r\nGET /health/live HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+        "\r\nGET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
         format!("{cancel}Content-Length: {}\r\n\r\n{body}", body.len()),
         format!("{cancel}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\nA: b\r\n\r\n", body.len()),
-        "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+        "GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
     ]
     .concat();
     for each in [1, 2, 3, 7, 19, 50, bytes.len()] {
@@ -312,11 +312,11 @@ fn heads_have_limits() {
         client.answer().expect("an answer").status
     };
     let headers =
-        |count: usize| format!("GET /health HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(count));
+        |count: usize| format!("GET /health HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "A: b\r\n".repeat(count));
     // Host is one of them.
     assert_eq!(status(&headers(HEADER_COUNT_MAX - 1)), 200);
     assert_eq!(status(&headers(HEADER_COUNT_MAX)), 431);
-    let start = "GET /health HTTP/1.1\r\nHost: x\r\n";
+    let start = "GET /health HTTP/1.1\r\nHost: localhost\r\n";
     let head = |bytes: usize| {
         let each = 8_000;
         let mut out = start.to_owned();
@@ -339,10 +339,10 @@ fn slow_clients_are_let_go() {
     let times = Times { read_pause: short, head: short * 2, body: short * 2, ..TIMES };
     let running = start(Arc::new(Fake::new()), Options { times, ..options() });
     let mut head = running.connect();
-    head.send("GET /health HTTP/1.1\r\nHost: x\r\nA");
+    head.send("GET /health HTTP/1.1\r\nHost: localhost\r\nA");
     assert_eq!(head.answer().unwrap().status, 408);
     let mut body = running.connect();
-    body.send("POST /batch HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc");
+    body.send("POST /batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nabc");
     assert_eq!(body.answer().unwrap().status, 408);
     running.stop();
 }
@@ -399,8 +399,8 @@ fn pipelined_requests_wait_for_a_slow_first_one_and_nobody_else_does() {
     let running = start(fake, Options { http_workers: 2, ..options() });
     let mut pipelined = running.connect();
     let later = 200;
-    let mut bytes = format!("GET /cases/{} HTTP/1.1\r\nHost: x\r\n\r\n", case_id());
-    bytes += &"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n".repeat(later);
+    let mut bytes = format!("GET /cases/{} HTTP/1.1\r\nHost: localhost\r\n\r\n", case_id());
+    bytes += &"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(later);
     pipelined.send(bytes);
     wait_for(|| gate.is_reached.load(Ordering::SeqCst), "the first request");
     let mut other = running.connect();
@@ -419,7 +419,7 @@ fn pipelined_requests_wait_for_a_slow_first_one_and_nobody_else_does() {
 fn the_service_says_how_it_is_when_all_threads_wait() {
     let (fake, gate) = gated();
     let running = start(fake, Options { http_workers: 1, ..options() });
-    let get = format!("GET /cases/{} HTTP/1.1\r\nHost: x\r\n\r\n", case_id());
+    let get = format!("GET /cases/{} HTTP/1.1\r\nHost: localhost\r\n\r\n", case_id());
     let mut waiting: Vec<_> = (0..8)
         .map(|_| {
             let mut client = running.connect();
@@ -444,7 +444,7 @@ fn clients_that_never_read_hold_nothing() {
     let short = Duration::from_millis(100);
     let times = Times { write_pause: short, ..TIMES };
     let running = start(Arc::new(fake), Options { http_workers: 1, times, ..options() });
-    let get = format!("GET /cases/{} HTTP/1.1\r\nHost: x\r\n\r\n", case_id());
+    let get = format!("GET /cases/{} HTTP/1.1\r\nHost: localhost\r\n\r\n", case_id());
     let deaf: Vec<_> = (0..3)
         .map(|_| {
             let mut client = running.connect();
@@ -466,7 +466,7 @@ fn a_stop_lets_what_has_begun_come_to_its_end() {
     let (fake, gate) = gated();
     let running = start(fake, options());
     let mut client = running.connect();
-    client.send(format!("GET /cases/{} HTTP/1.1\r\nHost: x\r\n\r\n", case_id()));
+    client.send(format!("GET /cases/{} HTTP/1.1\r\nHost: localhost\r\n\r\n", case_id()));
     wait_for(|| gate.is_reached.load(Ordering::SeqCst), "the request");
     let server = Arc::clone(&running.server);
     let stopping = std::thread::Builder::new().spawn(move || server.stop()).unwrap();
@@ -499,7 +499,7 @@ fn a_socket_file_is_replaced_when_it_is_stale_and_only_then() {
     assert!(matches!(error, Error::SocketInUse { .. }), "{error}");
     let server = start_on(vec![listener], Arc::new(Fake::new()), options());
     let mut stream = UnixStream::connect(&path).unwrap();
-    stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     assert_eq!(read_answer(&mut BufReader::new(stream)).unwrap().status, 200);
     server.stop();
     assert!(!path.exists(), "a stop removes it");
@@ -528,15 +528,15 @@ fn running_out_of_file_descriptors_passes() {
         // Odd and even numbers, so that the last descriptor is met in every way.
         let mut clients: Vec<_> = (0..90 + round).map(|_| connect()).collect();
         for client in &mut clients {
-            client.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+            client.send("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
         }
         assert_eq!(clients[0].answer().expect("an answer").status, 200);
-        clients[0].send("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+        clients[0].send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
         let figures = String::from_utf8(clients[0].answer().expect("figures").body).unwrap();
         let connected = figures.lines().find_map(|line| line.strip_prefix("knhk_http_connections "));
         let connected: usize = connected.expect("the figure").parse().unwrap();
         assert!(connected < FEW_DESCRIPTORS, "{connected} connections, so that the others wait");
-        clients[0].send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+        clients[0].send("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
         // The first are served, the others when the first have gone.
         for (number, mut client) in clients.into_iter().enumerate() {
             let answer =

@@ -18,6 +18,7 @@ mod engine;
 mod examples;
 mod expr;
 mod faults;
+mod gate;
 mod health;
 mod hot_tar;
 mod http;

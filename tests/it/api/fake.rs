@@ -11,9 +11,9 @@ use knhk::engine::cost;
 use knhk::engine::pending::Again;
 use knhk::engine::room::{Answers, Limits, Room};
 use knhk::engine::service::{
-    Answer, ArchiveOrder, ArchivedSlice, Brief, CaseAct, CaseFilter, CaseSummary, Fragment, Health, IsNew,
-    ItemFilter, Maintained, Maintenance, Nets, Once, Operation, Page, PageOf, Refusal, RestoreOrder, Service,
-    SpecificationView,
+    Answer, ArchiveOrder, ArchivedSlice, Brief, Caller, CaseAct, CaseFilter, CaseSummary, Fragment, Health,
+    IsNew, ItemFilter, Maintained, Maintenance, Nets, Once, Operation, Page, PageOf, Refusal, RestoreOrder,
+    Service, SpecificationView,
 };
 use knhk::error::{Code, Kind};
 use knhk::id::{CaseId, ItemId, Partition, SpecNumber, Time};
@@ -35,6 +35,8 @@ pub(crate) const ROOMY: Limits = Limits { answer_bytes_max: 16 << 20, answers_by
 pub(crate) struct Fake {
     /// What was asked, a line each.
     pub(crate) calls: Mutex<Vec<String>>,
+    /// Who asked for operations.
+    pub(crate) callers: Mutex<Vec<Caller>>,
     /// What the requests were known by.
     pub(crate) requests: Mutex<Vec<[u8; 32]>>,
     pub(crate) health: Health,
@@ -50,6 +52,7 @@ impl Fake {
     pub(crate) fn new() -> Self {
         Self {
             calls: Mutex::default(),
+            callers: Mutex::default(),
             requests: Mutex::default(),
             health: Health::default(),
             metrics: Metrics::new(),
@@ -61,6 +64,10 @@ impl Fake {
 
     fn called(&self, call: String) {
         self.calls.lock().unwrap().push(call);
+    }
+
+    pub(crate) fn callers(&self) -> Vec<Caller> {
+        std::mem::take(&mut self.callers.lock().unwrap())
     }
 
     pub(crate) fn calls(&self) -> Vec<String> {
@@ -206,6 +213,7 @@ impl Service for Fake {
     fn operate(&self, operations: Vec<(Operation, Once)>) -> Vec<Result<Answer, Refusal>> {
         let answer = |(operation, once): (Operation, Once)| {
             self.called(format!("{operation:?} key {:?}", once.key));
+            self.callers.lock().unwrap().push(once.caller);
             self.requests.lock().unwrap().push(once.request);
             match operation {
                 Operation::Create { workflow, .. } if workflow == "nowhere" => {

@@ -27,6 +27,21 @@ fn every_route_is_described_and_nothing_else() {
 }
 
 #[test]
+fn every_route_says_where_it_is_refused_for_who_asks_or_how() {
+    let document = document();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in
+            operations.as_object().unwrap().iter().filter(|(name, _)| *name != "parameters")
+        {
+            let responses = &operation["responses"];
+            let is_open = ["/health", "/health/live", "/metrics"].contains(&path.as_str());
+            assert!(responses["421"].is_object(), "{method} {path}");
+            assert_eq!(responses["403"].is_object(), !is_open, "{method} {path}");
+        }
+    }
+}
+
+#[test]
 fn every_reference_leads_somewhere() {
     fn walk(document: &Value, value: &Value) {
         match value {

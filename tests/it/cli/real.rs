@@ -22,7 +22,7 @@ fn every_request_of_a_command_is_one_that_the_interface_takes() {
     let limits = Limits { body_bytes_max: 1 << 20, batch_lines_max: 10 };
     let options = Options { http_workers: 2, connections_max: CONNECTIONS_MAX, times: TIMES, limits };
     let listener = Listener::unix(&home.path("knhk.sock")).unwrap();
-    let server = Server::start(vec![listener], &options, Arc::clone(&fake) as _).unwrap();
+    let server = Server::start(vec![listener], crate::api::gate(), &options, Arc::clone(&fake) as _).unwrap();
 
     let (case, item) = (case_id().to_string(), format!("{}-2", case_id()));
     let mut text = String::new();

@@ -68,7 +68,7 @@ fn early_server() -> (Server, Client) {
     let client = Client::new(socket.local_addr().unwrap());
     let limits = crate::api::LIMITS;
     let options = server::Options { http_workers: 2, connections_max: 10, times: server::TIMES, limits };
-    (Server::start_early(vec![listener], &options).unwrap(), client)
+    (Server::start_early(vec![listener], crate::api::gate(), &options).unwrap(), client)
 }
 
 impl Served {

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use knhk::api::{Listener, Server};
+use knhk::api::{Gate, Listener, Server};
 use knhk::config::{Environment, Layers, load as load_config};
 use knhk::engine::clock::{Clock, SystemClock};
 use knhk::engine::running::{Engine, open_store};
@@ -55,6 +55,7 @@ fn the_release_before_serves() {
     let config = load_config(&environment, &Layers::system()).unwrap().config;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let metrics = Arc::new(Metrics::new());
+    let gate = Gate::open(config.gate(), Arc::clone(&clock)).unwrap();
     let listeners = vec![Listener::tcp(config.listen).unwrap(), Listener::unix(&config.socket).unwrap()];
     let disk = Arc::new(RealDisk);
     let options = Options { format_max: FORMAT_OLDEST, ..config.store() };
@@ -64,7 +65,7 @@ fn the_release_before_serves() {
         .unwrap_or_else(|error| panic!("{}: {error}", error.code()));
     let place = shared::Place { disk, state_dir: options.state_dir, cache_dir: options.cache_dir };
     let engine = Engine::start(config.engine(), opened, clock, metrics, place).unwrap();
-    let _server = Server::start(listeners, &config.server(), Arc::new(engine)).unwrap();
+    let _server = Server::start(listeners, gate, &config.server(), Arc::new(engine)).unwrap();
     loop {
         std::thread::sleep(Duration::from_secs(60)); // Until it is killed.
     }

@@ -13,7 +13,7 @@ use crate::connection::Connection;
 use crate::date::Date;
 use crate::head::{Head, Length, Reader, Version};
 use crate::request::{Held, Request};
-use crate::{Coming, Options, Refusal, Response, State};
+use crate::{Arriving, Coming, Mark, Options, Refusal, Response, State};
 
 /// Most reads of a connection before others have their turn.
 const READS_MAX: usize = 4;
@@ -33,6 +33,7 @@ pub(crate) const ANSWER_LOOK: Duration = Duration::from_millis(20);
 /// A connection.
 pub(crate) struct Client {
     socket: Connection,
+    mark: Mark,
     waker: Waker,
     stage: Stage,
     /// Bytes that came after the request that is being answered, and how many of them are read.
@@ -74,6 +75,7 @@ enum Stage {
 /// A request of whose body a part has come.
 struct InBody {
     head: Head,
+    mark: Mark,
     received: Instant,
     bytes: Vec<u8>,
     held: Held,
@@ -152,9 +154,16 @@ impl Round<'_> {
 }
 
 impl Client {
-    pub(crate) fn new(socket: Connection, waker: Waker, state: &Arc<State>, now: Instant) -> Client {
+    pub(crate) fn new(
+        socket: Connection,
+        mark: Mark,
+        waker: Waker,
+        state: &Arc<State>,
+        now: Instant,
+    ) -> Client {
         Client {
             socket,
+            mark,
             waker,
             stage: Stage::Between,
             input: Vec::new(),
@@ -357,6 +366,14 @@ impl Client {
             Length::Bytes(bytes) => bytes.min(BODY_BYTES_AT_FIRST_MAX),
             Length::Chunks => 0,
         };
+        let arriving = Arriving { head: &head, connection: &self.mark };
+        let mark = match (round.options().admit)(&arriving) {
+            Ok(mark) => mark,
+            Err(response) => {
+                self.print(&response, head.version, self.is_head, true, round);
+                return Ok(None);
+            }
+        };
         let body = Body::new(head.length, bytes_max);
         let is_empty = body.is_whole();
         if head.expects_continue && !is_empty {
@@ -366,14 +383,14 @@ impl Client {
         self.due = round.now + round.options().body_time;
         let held = Held::new(round.state);
         let bytes = Vec::with_capacity(capacity);
-        self.stage = Stage::Body(InBody { head, received, bytes, held, body });
+        self.stage = Stage::Body(InBody { head, mark, received, bytes, held, body });
         Ok(if is_empty { self.whole(round) } else { None })
     }
 
     /// The body has come to its end.
     fn whole(&mut self, round: &Round<'_>) -> Option<Request> {
         let Stage::Body(coming) = mem::replace(&mut self.stage, Stage::Over) else { return None };
-        let InBody { head, received, bytes, held, .. } = coming;
+        let InBody { head, mark, received, bytes, held, .. } = coming;
         self.stage = Stage::Whole(Asked {
             is_head: self.is_head,
             is_last: head.is_last,
@@ -381,7 +398,7 @@ impl Client {
             _held: held,
         });
         self.in_hand = Some(InHand::new(round.state));
-        Some(Request { head, body: bytes, received })
+        Some(Request { head, body: bytes, received, mark })
     }
 
     /// Has the whole request answered by this.

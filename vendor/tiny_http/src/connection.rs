@@ -5,6 +5,8 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
+use crate::Ends;
+
 /// A listening socket.
 pub enum Listener {
     Tcp(TcpListener),
@@ -95,6 +97,13 @@ impl Connection {
             }
             Self::Unix(s) => s.set_nonblocking(true),
         }
+    }
+
+    pub(crate) fn ends(&self) -> io::Result<Ends<'_>> {
+        Ok(match self {
+            Self::Tcp(s) => Ends::Tcp { ours: s.local_addr()?, theirs: s.peer_addr()? },
+            Self::Unix(s) => Ends::Unix(s.as_fd()),
+        })
     }
 
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {

@@ -7,8 +7,11 @@
 #![forbid(unsafe_code)]
 #![deny(rust_2018_idioms)]
 
+use std::any::Any;
 use std::future::Future;
 use std::io::Result as IoResult;
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -16,6 +19,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use head::Head;
 use mailbox::Mailbox;
 use reactor::Reactor;
 
@@ -53,6 +57,25 @@ pub struct Answering {
     pub is_soon: bool,
 }
 
+/// The two ends of a new connection.
+#[derive(Debug, Clone, Copy)]
+pub enum Ends<'a> {
+    /// A TCP connection.
+    Tcp { ours: SocketAddr, theirs: SocketAddr },
+    /// A connection to a socket file, which tells who is at its other end.
+    Unix(BorrowedFd<'a>),
+}
+
+/// What the caller of this crate knows of a connection or of a request. It is handed on as it is.
+pub type Mark = Arc<dyn Any + Send + Sync>;
+
+/// A request whose head has come, and of whose body nothing was read.
+pub struct Arriving<'a> {
+    pub head: &'a Head,
+    /// What [`Options::meet`] made of the connection.
+    pub connection: &'a Mark,
+}
+
 /// Bounds on what clients may do.
 #[derive(Clone)]
 pub struct Options {
@@ -76,6 +99,11 @@ pub struct Options {
     pub connections_max: usize,
     /// Most requests that are answered at a time; more wait.
     pub at_once_max: usize,
+    /// Called once for each connection, when it was accepted; never blocks.
+    pub meet: Arc<dyn Fn(Ends<'_>) -> Mark + Send + Sync>,
+    /// Judges a request before a byte of its body is read; never blocks. A mark goes with the request, an answer refuses
+    /// it and ends the connection.
+    pub admit: Arc<dyn Fn(&Arriving<'_>) -> Result<Mark, Response> + Send + Sync>,
     /// Begins to answer requests, one answer each; never blocks.
     pub answer: Arc<dyn Fn(Vec<Request>) -> Vec<Answering> + Send + Sync>,
     /// Called in the server's thread when it has had nothing to do for a second.

@@ -229,8 +229,10 @@ impl Reactor {
                 self.turn_away(&socket);
                 continue;
             }
+            // One that was reset meanwhile has no ends any more.
+            let Ok(mark) = socket.ends().map(|ends| (self.state.options.meet)(ends)) else { continue };
             let Reactor { clients, mailbox, state, .. } = self;
-            let token = clients.put(|token| Client::new(socket, waker(mailbox, token), state, now));
+            let token = clients.put(|token| Client::new(socket, mark, waker(mailbox, token), state, now));
             let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
             let added = clients.get(token).map(|client| {
                 self.epoll.add(client.socket(), EpollEvent::new(flags, token.to_u64()))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::head::Head;
-use crate::State;
+use crate::{Mark, State};
 
 /// A request, read whole.
 pub struct Request {
@@ -14,6 +14,8 @@ pub struct Request {
     pub body: Vec<u8>,
     /// When the first byte of the request came.
     pub received: Instant,
+    /// What [`Options::admit`](crate::Options::admit) made of the request.
+    pub mark: Mark,
 }
 
 /// Bytes of a body, counted among those of all bodies for as long as this lives.

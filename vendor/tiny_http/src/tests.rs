@@ -81,6 +81,8 @@ impl Running {
             bodies_bytes_max: 1_000,
             connections_max: 1_000,
             at_once_max: 1_000,
+            meet: Arc::new(|_| Arc::new(())),
+            admit: Arc::new(|arriving| Ok(Arc::clone(arriving.connection))),
             answer: Arc::new(answer),
             at_rest: || {},
             load: Arc::clone(&load),

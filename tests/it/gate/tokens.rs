@@ -1,0 +1,81 @@
+//! `listen_allow = "token"`: the port asks for what the remote side asks for.
+
+use knhk::api::remote::{Folder, Scope, scopes};
+
+use super::*;
+use crate::remote::now;
+
+/// Returns a request of a route with these lines among its headers.
+fn with(route: &str, lines: &str) -> String {
+    head(route, Some("localhost"), 0).replacen("\r\n", &format!("\r\n{lines}"), 1)
+}
+
+fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}\r\n")
+}
+
+#[test]
+fn every_route_but_three_takes_a_token_of_its_scope() {
+    let running = Running::start(Allow::Token, "", "127.0.0.1:0");
+    let folder = Folder::at(running.folder.path());
+    // Made after the start, as by the command.
+    let tokens = Scope::ALL.map(|scope| (folder.create(scope.word(), scope, now(), None).unwrap(), scope));
+    let expired = folder.create("old", Scope::Admin, now(), Some(now())).unwrap();
+    let revoked = folder.create("gone", Scope::Admin, now(), None).unwrap();
+    folder.revoke("gone").unwrap();
+    let admin = bearer(&tokens[2].0);
+    let strangers = [
+        (String::new(), "KN0551"),
+        ("Authorization: Basic a2Fo\r\n".to_owned(), "KN0551"),
+        (admin.repeat(2), "KN0551"),
+        (bearer("knhk_"), "KN0552"),
+        (bearer(&revoked), "KN0552"),
+        (bearer(&expired), "KN0553"),
+    ];
+    for (route, scope) in scopes() {
+        for (lines, code) in &strangers {
+            let answer = ask(running.connect(), &with(route, lines));
+            if OPEN.contains(&route) {
+                assert_eq!(answer.status, 200, "{route}");
+                continue;
+            }
+            assert_eq!(answer.expect(401)["code"], *code, "{route}");
+            assert!(answer.header("www-authenticate").is_some(), "{route}");
+        }
+        assert_eq!(running.fake.calls(), Vec::<String>::new(), "{route}: a stranger reached the service");
+        for (token, has) in &tokens {
+            let answer = ask(running.connect(), &with(route, &bearer(token)));
+            let is_refused = !OPEN.contains(&route) && scope.is_some_and(|needs| *has < needs);
+            assert_eq!(answer.status == 403, is_refused, "{route} {has:?}: {}", answer.text());
+            assert_ne!(answer.status, 401, "{route} {has:?}");
+        }
+        running.fake.calls();
+    }
+    running.server.stop();
+}
+
+#[test]
+fn a_token_says_who_asks_whichever_user_shows_it() {
+    let running = Running::start(Allow::Token, "", "[::1]:0");
+    let token = Folder::at(running.folder.path()).create("t", Scope::Work, now(), None).unwrap();
+    let body = r#"{"workflow":"w"}"#;
+    let request = head("POST /cases", Some("localhost"), body.len());
+    let request = request.replacen("\r\n", &format!("\r\n{}", bearer(&token)), 1) + body;
+    let Some(stream) = connect_as(STRANGER, running.address) else { return };
+    for stream in [stream, running.connect()] {
+        assert_eq!(ask(stream, &request).status, 201);
+        let callers = running.fake.callers();
+        assert!(matches!(callers[..], [Caller::Token(_)]), "{callers:?}");
+    }
+    running.server.stop();
+}
+
+#[test]
+fn a_good_token_does_not_make_another_host_good() {
+    let running = Running::start(Allow::Token, "", "127.0.0.1:0");
+    let token = Folder::at(running.folder.path()).create("t", Scope::Admin, now(), None).unwrap();
+    let request = head("GET /cases", Some("evil.example"), 0);
+    let request = request.replacen("\r\n", &format!("\r\n{}", bearer(&token)), 1);
+    assert_eq!(ask(running.connect(), &request).status, 421);
+    running.server.stop();
+}
