@@ -22,6 +22,7 @@ mod problem;
 mod query;
 pub mod remote;
 mod route;
+mod safety;
 pub mod server;
 mod service_routes;
 mod show;

@@ -19,7 +19,7 @@ use super::gate::{Admitted, Gate, Peer};
 use super::listen::Listener;
 use super::remote::Access;
 use super::unread::{self, Within};
-use super::{Error, Limits, Request, Response, refuse, refuse_on, respond_late, route};
+use super::{Error, Limits, Request, Response, refuse, refuse_on, respond_late, route, safety};
 use crate::engine::service::{Caller, Service};
 use crate::engine::threads::give_own_memory_back;
 use crate::telemetry::logs::AUDIT;
@@ -191,6 +191,7 @@ fn tiny_of(mut response: Response) -> tiny_http::Response {
     let length = response.headers.iter().position(|(name, _)| *name == "content-length");
     let length = length.and_then(|at| response.headers.remove(at).1.parse().ok());
     let length = length.unwrap_or(response.body.len());
+    response.headers.extend(safety::headers(response.route).map(|(name, value)| (name, value.to_owned())));
     tiny_http::Response::new(response.status, response.headers, response.body).with_length(length)
 }
 

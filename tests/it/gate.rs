@@ -1,6 +1,7 @@
 //! Who may use the local port: under which names it may be asked, and by which users.
 
 mod hosts;
+mod safety;
 mod tokens;
 mod users;
 

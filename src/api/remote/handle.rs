@@ -27,7 +27,7 @@ use super::told::{self, Told};
 use super::{Access, Known, Stranger, Times, bearer, needed};
 use crate::api::asking::{Asker, Asking};
 use crate::api::unread::{Within, slow};
-use crate::api::{Error, Limits, Request, Response, refuse_on, route};
+use crate::api::{Error, Limits, Request, Response, refuse_on, route, safety};
 use crate::engine::clock::Clock;
 use crate::engine::service::{Caller, Service};
 use crate::telemetry::metrics::labels::{Label, Remote as Refused, Route, Status};
@@ -97,6 +97,9 @@ fn of_response(response: Response) -> hyper::Response<Full<Bytes>> {
     let mut out = hyper::Response::new(Full::new(Bytes::from(response.body)));
     *out.status_mut() =
         hyper::StatusCode::from_u16(response.status).expect("invariant: a status of the table");
+    for (name, value) in safety::headers(response.route) {
+        out.headers_mut().append(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
     for (name, value) in response.headers {
         // Values hold what clients sent in some refusals; hyper takes none that could end a line.
         if let Ok(value) = HeaderValue::from_str(&value) {
