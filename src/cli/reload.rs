@@ -108,6 +108,7 @@ fn kept(error: api::Error) -> Refusal {
         message: format!("{}: {error}{cause}", words::CERTIFICATE_KEPT),
         hint: error.hint(),
         key: None,
+        retry_after_s: None,
         mistakes: Vec::new(),
         retry_after_s: None,
     }
