@@ -177,7 +177,10 @@ fn one_connection_carries_many_requests() {
     assert!(head.starts_with("HTTP/1.1 200") && !head.contains("Content-Length: 0\r\n"), "{head}");
     let body = r#"{"reason":"over"}"#;
     let path = format!("/cases/{}/cancel", case_id());
-    client.send(format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    client.send(format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
     assert_eq!(client.answer().unwrap().status, 200);
     client.send("GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let last = client.answer().unwrap();
@@ -219,7 +222,10 @@ fn requests_that_cannot_be_read_are_refused_and_the_connection_ends() {
         (&format!("POST /batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: {large}\r\n\r\n"), 413),
         ("POST /batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: 18446744073709551615\r\n\r\n", 413),
         ("POST /batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\n", 413),
-        ("POST /batch HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 9999999\r\n\r\n", 413),
+        (
+            "POST /batch HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 9999999\r\n\r\n",
+            413,
+        ),
         (
             &format!(
                 "POST /batch HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n{large:x}\r\n{}\r\n",
@@ -253,8 +259,10 @@ fn a_body_is_as_long_as_it_says() {
     assert_eq!(longer.answer().unwrap().status, 400, "what is too much is the next request");
 
     let mut shorter = running.connect();
-    shorter
-        .send(format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len() + 1));
+    shorter.send(format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len() + 1
+    ));
     shorter.stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(shorter.answer().unwrap().status, 400);
 
