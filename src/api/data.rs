@@ -6,7 +6,6 @@ use serde::de::MapAccess;
 
 use super::Error;
 use crate::engine::service::{Fragment, Value, ValueKind, json};
-use crate::expr;
 
 /// Values by parameter, or what is wrong with the first that is wrong.
 pub(super) type Parameters = Result<Vec<(String, Fragment)>, Error>;
@@ -26,7 +25,7 @@ pub(super) fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Parameters,
     Ok(data)
 }
 
-fn wrong(name: &str, error: &expr::Error) -> Error {
+fn wrong(name: &str, error: &json::Error) -> Error {
     Error::Data {
         name: super::query::shorten(name),
         code: error.code(),

@@ -108,7 +108,6 @@ fn kept(error: api::Error) -> Refusal {
         message: format!("{}: {error}{cause}", words::CERTIFICATE_KEPT),
         hint: error.hint(),
         key: None,
-        retry_after_s: None,
         mistakes: Vec::new(),
         retry_after_s: None,
     }

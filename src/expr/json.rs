@@ -14,15 +14,16 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 
+pub use super::Error;
 use super::xml::{self, Event, Scanner};
-use super::{ELEMENT_DEPTH_MAX, Error, Fragment, RESULT_BYTES_MAX};
+use super::{ELEMENT_DEPTH_MAX, Fragment, RESULT_BYTES_MAX};
 
 /// The member that holds content in order, where an object of elements cannot say it.
 const CONTENT: &str = "#content";
 /// The member that holds content as XML text: what lies deeper than [`ELEMENT_DEPTH_MAX`] is shown like this.
 const XML: &str = "#xml";
 
-/// The member by which serde_json hands over a number whose digits are kept.
+/// The member by which `serde_json` hands over a number whose digits are kept.
 pub(crate) const NUMBER: &str = "$serde_json::private::Number";
 
 /// How a variable is declared, as far as its JSON form is concerned.

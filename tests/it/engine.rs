@@ -310,7 +310,7 @@ fn beside_a_create_and_a_batch_at_the_step_limit_a_single_command_waits_for_one_
     );
     wait_for(|| service.engine.shared().inboxes.iter().all(|inbox| inbox.open() == 0));
     let not_begun = metrics.commands_not_begun.get();
-    assert!(not_begun > 0 && not_begun as usize + done <= LINES, "{not_begun} lines were not begun");
+    assert!(not_begun > 0 && not_begun + done as u64 <= LINES as u64, "{not_begun} lines were not begun");
     assert!(service.engine.is_moving());
     service.stop();
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use knhk::api::{self, Request, Response, respond};
 use knhk::engine::Options;
 use knhk::engine::room::{self, Room, SHORT_BYTES};
-use knhk::engine::service::{CaseFilter, PageOf, Service};
+use knhk::engine::service::{CaseFilter, Once, PageOf, Service};
 use serde_json::{Value, json};
 
 use super::{LossyTables, Running, options, start};
@@ -15,7 +15,7 @@ const LIMITS: api::Limits = api::Limits { body_bytes_max: 4 << 20, batch_lines_m
 
 fn start_with(answers: room::Limits) -> Running {
     let service = start(Options { answers, ..options() }, LossyTables::default());
-    service.engine.register(ORDER, &Default::default()).unwrap();
+    service.engine.register(ORDER, &Once::default()).unwrap();
     service
 }
 

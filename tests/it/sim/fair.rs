@@ -60,7 +60,7 @@ fn worst_wait(setting: Setting, load: Load, seed: u64) -> u64 {
         for _ in 0..random.below(4) {
             bench.turn(usize::MAX);
         }
-        let act = if number % 2 == 0 { CaseAct::Suspend } else { CaseAct::Resume };
+        let act = if number.is_multiple_of(2) { CaseAct::Suspend } else { CaseAct::Resume };
         let asked_at = bench.evaluated();
         let ticket = bench.operate(Operation::Case(case, act), Some(&format!("single {number}")));
         if random.is_one_in(2) {
@@ -77,7 +77,7 @@ fn worst_wait(setting: Setting, load: Load, seed: u64) -> u64 {
         assert!(matches!(reply, Some(Reply::Done(_))), "it was not served within three turns: {reply:?}");
         worst = worst.max(bench.evaluated() - asked_at);
     }
-    assert!(bench.node.waited_steps.len() >= SINGLES as usize);
+    assert!(bench.node.waited_steps.len() as u64 >= SINGLES);
     worst.max(bench.node.waited_steps.iter().copied().max().unwrap_or(0))
 }
 
@@ -117,7 +117,7 @@ fn a_batch_goes_on_though_single_commands_never_cease() {
     let _load = begin(&mut bench, Load::Batch(50));
     let before = bench.evaluated();
     for number in 0..40 {
-        let act = if number % 2 == 0 { CaseAct::Suspend } else { CaseAct::Resume };
+        let act = if number.is_multiple_of(2) { CaseAct::Suspend } else { CaseAct::Resume };
         let _ticket = bench.operate(Operation::Case(case, act), Some(&format!("single {number}")));
         bench.turn(usize::MAX);
     }
@@ -154,7 +154,7 @@ fn no_command_overtakes_another_on_its_case() {
         let ticket = bench.create("sequence", "case", "");
         bench.rest();
         let case = super::by_hand::created(&ticket);
-        let act = |number: u32| if number % 2 == 0 { CaseAct::Suspend } else { CaseAct::Resume };
+        let act = |number: u32| if number.is_multiple_of(2) { CaseAct::Suspend } else { CaseAct::Resume };
         let lines = (0..31).map(|number| (Operation::Case(case, act(number)), format!("line {number}")));
         let batch = bench.batch(lines);
         bench.turn(usize::MAX);

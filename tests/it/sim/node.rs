@@ -160,7 +160,9 @@ impl Node {
             loading::shards(&follower, &reader, &registry, &self::options(setting), &progress, limits)
                 .map_err(|error| format!("loading: {error}"))?;
         if let Some(bug) = setting.planted_keys {
-            shards.iter_mut().for_each(|shard| shard.plant(bug));
+            for shard in &mut shards {
+                shard.plant(bug);
+            }
         }
         let state = Arc::new(JournalState::default());
         state.durable_seq.store(journal.seq(), Ordering::Release);

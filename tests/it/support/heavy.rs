@@ -1,5 +1,6 @@
 //! Specifications whose mappings run close to the limit of evaluation steps.
 
+use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use knhk::expr::{Document, STEPS_MAX, compile};
@@ -47,7 +48,10 @@ pub(crate) fn repeated(uri: &str, count: u32) -> Vec<u8> {
 /// `mappings` more.
 pub(crate) fn once(uri: &str, mappings: u32) -> Vec<u8> {
     let mapping = &*MAPPING;
-    let inputs: String = (0..mappings).map(|number| format!("\n give w{number} integer {mapping}")).collect();
+    let mut inputs = String::new();
+    for number in 0..mappings {
+        write!(inputs, "\n give w{number} integer {mapping}").unwrap();
+    }
     named(
         uri,
         &format!(
