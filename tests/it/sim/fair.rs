@@ -116,7 +116,7 @@ fn a_batch_goes_on_though_single_commands_never_cease() {
     let case = super::by_hand::created(&ticket);
     let _load = begin(&mut bench, Load::Batch(50));
     let before = bench.evaluated();
-    for number in 0..40 {
+    for number in 0..40_u32 {
         let act = if number.is_multiple_of(2) { CaseAct::Suspend } else { CaseAct::Resume };
         let _ticket = bench.operate(Operation::Case(case, act), Some(&format!("single {number}")));
         bench.turn(usize::MAX);
