@@ -33,6 +33,8 @@ pub struct Times {
     pub read_pause: Duration,
     /// Longest wait for a client to take a piece of an answer.
     pub write_pause: Duration,
+    /// Longest time for a client to take a whole answer, whose room it holds.
+    pub answer: Duration,
     /// Longest time between two requests of a connection.
     pub idle: Duration,
     /// Longest time for request line and headers.
@@ -45,6 +47,7 @@ pub struct Times {
 pub const TIMES: Times = Times {
     read_pause: Duration::from_secs(5),
     write_pause: Duration::from_secs(10),
+    answer: Duration::from_secs(120),
     idle: Duration::from_secs(75),
     head: Duration::from_secs(10),
     body: Duration::from_secs(30),
@@ -122,6 +125,7 @@ impl Server {
         let tiny_options = tiny_http::Options {
             read_timeout: options.times.read_pause,
             write_timeout: options.times.write_pause,
+            answer_time: options.times.answer,
             idle_time: options.times.idle,
             head_time: options.times.head,
             body_time: options.times.body,
@@ -192,7 +196,9 @@ fn tiny_of(mut response: Response) -> tiny_http::Response {
     let length = length.and_then(|at| response.headers.remove(at).1.parse().ok());
     let length = length.unwrap_or(response.body.len());
     response.headers.extend(safety::headers(response.route).map(|(name, value)| (name, value.to_owned())));
-    tiny_http::Response::new(response.status, response.headers, response.body).with_length(length)
+    tiny_http::Response::new(response.status, response.headers, response.body)
+        .with_length(length)
+        .holding(Box::new(response.room))
 }
 
 /// What all connections ask.

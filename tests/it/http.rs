@@ -447,10 +447,20 @@ fn the_service_says_how_it_is_when_all_threads_wait() {
 
 #[test]
 fn clients_that_never_read_hold_nothing() {
-    let mut fake = Fake::new();
-    fake.note = "n".repeat(8 * 1024 * 1024);
     let short = Duration::from_millis(100);
-    let times = Times { write_pause: short, ..TIMES };
+    an_answer_that_is_not_taken_ends_with(Times { write_pause: short, ..TIMES });
+    // However small the pauses between the pieces that it takes are.
+    an_answer_that_is_not_taken_ends_with(Times {
+        write_pause: Duration::from_secs(3_600),
+        answer: short,
+        ..TIMES
+    });
+}
+
+fn an_answer_that_is_not_taken_ends_with(times: Times) {
+    let mut fake = Fake::with_large_answers();
+    fake.note = "n".repeat(8 * 1024 * 1024);
+    let answers = Arc::clone(&fake.answers);
     let running = start(Arc::new(fake), Options { http_workers: 1, times, ..options() });
     let get = format!("GET /cases/{} HTTP/1.1\r\nHost: localhost\r\n\r\n", case_id());
     let deaf: Vec<_> = (0..3)
@@ -465,6 +475,7 @@ fn clients_that_never_read_hold_nothing() {
         assert_eq!(other.get("/health"), 200);
     }
     running.until_connected(1);
+    assert_eq!(answers.budget().taken_bytes(), 0, "their answers take no room");
     drop(deaf);
     running.stop();
 }

@@ -29,6 +29,7 @@ use crate::api::asking::{Asker, Asking};
 use crate::api::unread::{Within, slow};
 use crate::api::{Error, Limits, Request, Response, refuse_on, route, safety};
 use crate::engine::clock::Clock;
+use crate::engine::room::Room;
 use crate::engine::service::{Caller, Service};
 use crate::telemetry::metrics::labels::{Label, Remote as Refused, Route, Status};
 
@@ -93,8 +94,18 @@ pub(super) async fn answer(
     Ok(of_response(response))
 }
 
+/// A body with the room that it takes until it is sent.
+struct Held(Vec<u8>, #[expect(dead_code, reason = "held, and given back when this is dropped")] Room);
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 fn of_response(response: Response) -> hyper::Response<Full<Bytes>> {
-    let mut out = hyper::Response::new(Full::new(Bytes::from(response.body)));
+    let body = Bytes::from_owner(Held(response.body, response.room));
+    let mut out = hyper::Response::new(Full::new(body));
     *out.status_mut() =
         hyper::StatusCode::from_u16(response.status).expect("invariant: a status of the table");
     for (name, value) in safety::headers(response.route) {
@@ -147,7 +158,7 @@ impl State {
         response
     }
 
-    /// Returns the answer of the service; an error is why it never heard of the request.
+    /// Returns the answer; an error is why the body was not read.
     async fn answered(
         self: &Arc<Self>,
         client: &Client,
@@ -161,10 +172,16 @@ impl State {
         let caller = access.as_ref().map_or(address, Access::caller);
         let (held, body) = self.read(body, caller).await?;
         // Not before the body is there: one that comes slowly keeps no request waiting.
-        let place = self.requests.take(caller, 1).map_err(|lack| self.busy(lack, "requests"))?;
-        let line = match access {
-            Some(access) if method != "GET" && method != "HEAD" => Some(self.line(access, route, client)?),
-            _ => None,
+        let place = match self.requests.take(caller, 1) {
+            Ok(place) => place,
+            Err(lack) => return Ok(refuse_on(route, self.busy(lack, "requests"))),
+        };
+        let line = match access.filter(|_| method != "GET" && method != "HEAD") {
+            Some(access) => match self.line(access, route, client) {
+                Ok(line) => Some(line),
+                Err(error) => return Ok(refuse_on(route, error)),
+            },
+            None => None,
         };
         let request = Request {
             method: method.to_owned(),

@@ -76,6 +76,8 @@ pub struct Times {
     pub body: Duration,
     /// Longest wait for a client to take a piece of an answer.
     pub write_pause: Duration,
+    /// Longest time for a client to take a whole answer, whose room it holds.
+    pub answer: Duration,
 }
 
 /// The times of the service; only tests have others.
@@ -87,6 +89,7 @@ pub const TIMES: Times = Times {
     read_pause: Duration::from_secs(5),
     body: Duration::from_secs(30),
     write_pause: Duration::from_secs(10),
+    answer: Duration::from_secs(120),
 };
 
 /// Pause before the next try when a connection cannot be accepted: mostly too many open files.

@@ -66,6 +66,8 @@ pub(super) struct Paced<S> {
     was_known: bool,
     reading: Pin<Box<Sleep>>,
     writing: Option<Pin<Box<Sleep>>>,
+    /// Until when the client has to have taken all of an answer that it does not take at once.
+    answering: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Paced<S> {
@@ -73,7 +75,17 @@ impl<S> Paced<S> {
     pub(super) fn new(stream: S, pace: Arc<Pace>, times: Times, end: Instant) -> Self {
         let stranger = Box::pin(tokio::time::sleep_until(end));
         let reading = Box::pin(tokio::time::sleep_until(end));
-        Self { stream, pace, times, waits: None, stranger, was_known: false, reading, writing: None }
+        Self {
+            stream,
+            pace,
+            times,
+            waits: None,
+            stranger,
+            was_known: false,
+            reading,
+            writing: None,
+            answering: None,
+        }
     }
 
     /// Returns whether the time of a client that has shown no token is over. One that is a stranger again has as much
@@ -139,7 +151,9 @@ impl<S: AsyncWrite + Unpin> Paced<S> {
             self.writing = None;
             return wrote;
         }
-        if self.is_over(context) {
+        let limit = self.times.answer;
+        let answering = self.answering.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        if answering.as_mut().poll(context).is_ready() || self.is_over(context) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let limit = self.times.write_pause;
@@ -161,6 +175,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            // All of the answer is out.
+            self.answering = None;
+        }
         self.written(flushed, context)
     }
 

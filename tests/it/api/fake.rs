@@ -62,6 +62,12 @@ impl Fake {
         }
     }
 
+    /// Returns one whose answers may be larger than what the system takes for a client that does not read.
+    pub(crate) fn with_large_answers() -> Self {
+        let limits = Limits { answer_bytes_max: 256 << 20, answers_bytes_max: 2 << 30 };
+        Self { answers: Answers::new(limits), ..Self::new() }
+    }
+
     fn called(&self, call: String) {
         self.calls.lock().unwrap().push(call);
     }

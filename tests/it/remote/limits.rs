@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use knhk::api::remote::Scope;
+use knhk::api::remote::{Scope, Times};
 use knhk::api::server::{HEAD_BYTES_MAX, HEADER_COUNT_MAX};
 
 use super::client::{Client, PATIENCE, request};
@@ -287,9 +287,18 @@ fn bodies_of_strangers_hold_nothing() {
 
 #[test]
 fn clients_that_never_read_hold_nothing() {
-    let times = short(|times| times.write_pause = SHORT);
-    let mut fake = Fake::new();
+    an_answer_that_is_not_taken_ends_with(short(|times| times.write_pause = SHORT));
+    // However small the pauses between the pieces that it takes are.
+    an_answer_that_is_not_taken_ends_with(short(|times| {
+        times.write_pause = Duration::from_secs(3_600);
+        times.answer = SHORT;
+    }));
+}
+
+fn an_answer_that_is_not_taken_ends_with(times: Times) {
+    let mut fake = Fake::with_large_answers();
     fake.note = "n".repeat(8 * 1024 * 1024);
+    let answers = Arc::clone(&fake.answers);
     let running = Running::start(fake, |options| options.times = times);
     let token = running.token("one", Scope::Read);
     let mut deaf: Vec<_> = (0..3).map(|_| running.connect()).collect();
@@ -297,6 +306,8 @@ fn clients_that_never_read_hold_nothing() {
         client.send(request("GET", &format!("/cases/{}", case_id()), Some(&token), b""));
     }
     until_connected(&running, 0);
+    let is_back = wait::until(PATIENCE, || (answers.budget().taken_bytes() == 0).then_some(()));
+    assert!(is_back.is_some(), "answers that were not taken hold their room");
     drop(deaf);
     running.stop();
 }

@@ -1,5 +1,6 @@
 //! One connection: what has come of a request, what of an answer has still to go, and by when.
 
+use std::any::Any;
 use std::io::{ErrorKind, Read, Write};
 use std::mem;
 use std::net::Shutdown;
@@ -54,6 +55,8 @@ pub(crate) struct Client {
     /// Whether the request that is being read is `HEAD`, whose answer has no body.
     is_head: bool,
     in_hand: Option<InHand>,
+    /// What the answer that is being sent holds.
+    held: Option<Box<dyn Any + Send>>,
     _counted: Counted,
 }
 
@@ -177,6 +180,7 @@ impl Client {
             piece_due: now,
             is_head: false,
             in_hand: None,
+            held: None,
             _counted: Counted::new(state),
         }
     }
@@ -225,7 +229,7 @@ impl Client {
             Stage::Between | Stage::Lingering { .. } => self.due,
             Stage::Head(..) | Stage::Body(_) => self.due.min(self.piece_due),
             Stage::Answering(..) | Stage::Whole(_) => now + ANSWER_LOOK,
-            Stage::Sending { .. } => self.piece_due,
+            Stage::Sending { .. } => self.due.min(self.piece_due),
             Stage::Over => now,
         }
     }
@@ -370,7 +374,7 @@ impl Client {
         let mark = match (round.options().admit)(&arriving) {
             Ok(mark) => mark,
             Err(response) => {
-                self.print(&response, head.version, self.is_head, true, round);
+                self.print(response, head.version, self.is_head, true, round);
                 return Ok(None);
             }
         };
@@ -415,23 +419,25 @@ impl Client {
         let Poll::Ready(response) = coming.as_mut().poll(&mut Context::from_waker(&self.waker)) else { return };
         let Stage::Answering(_, asked) = mem::replace(&mut self.stage, Stage::Over) else { return };
         let is_last = asked.is_last || round.state.closing.load(SeqCst);
-        self.print(&response, asked.version, asked.is_head, is_last, round);
+        self.print(response, asked.version, asked.is_head, is_last, round);
     }
 
     /// Sends a refusal; the connection ends with it.
     pub(crate) fn refuse(&mut self, refusal: Refusal, round: &mut Round<'_>) {
         let response = (round.options().refusal)(refusal);
-        self.print(&response, Version::Http11, self.is_head, true, round);
+        self.print(response, Version::Http11, self.is_head, true, round);
     }
 
     fn print(
         &mut self,
-        response: &Response,
+        mut response: Response,
         version: Version,
         is_head: bool,
         is_last: bool,
         round: &mut Round<'_>,
     ) {
+        self.held = response.held.take();
+        self.due = round.now + round.options().answer_time;
         response.print(&mut self.output, version, is_head, is_last, round.date.text());
         self.stage = Stage::Sending { is_last };
         self.piece_due = round.now + round.options().write_timeout;
@@ -461,6 +467,7 @@ impl Client {
         }
         let Stage::Sending { is_last } = self.stage else { return };
         self.in_hand = None;
+        self.held = None;
         if !is_last {
             self.due = round.now + round.options().idle_time;
             return self.stage = Stage::Between;

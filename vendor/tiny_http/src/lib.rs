@@ -83,6 +83,8 @@ pub struct Options {
     pub read_timeout: Duration,
     /// Longest wait for the client to take a piece of an answer.
     pub write_timeout: Duration,
+    /// Longest time for the client to take a whole answer.
+    pub answer_time: Duration,
     /// Longest time between two requests of a connection.
     pub idle_time: Duration,
     /// Longest time from the first byte of a request to the end of its headers.

@@ -1,5 +1,6 @@
 //! An answer, and how it is written.
 
+use std::any::Any;
 use std::io::Write;
 
 use crate::head::Version;
@@ -11,6 +12,8 @@ pub struct Response {
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
     body_len: usize,
+    /// Dropped when the answer is out, or its client gone.
+    pub(crate) held: Option<Box<dyn Any + Send>>,
 }
 
 impl Response {
@@ -18,12 +21,18 @@ impl Response {
     /// spaces and tabs is left out: it could end its line.
     pub fn new(status: u16, headers: Vec<(&'static str, String)>, body: Vec<u8>) -> Response {
         let body_len = body.len();
-        Response { status, headers, body, body_len }
+        Response { status, headers, body, body_len, held: None }
     }
 
     /// Sets the length that is said, for an answer to `HEAD`.
     pub fn with_length(mut self, body_len: usize) -> Response {
         self.body_len = body_len;
+        self
+    }
+
+    /// Keeps something until the answer is out, or its client gone: room that the body takes.
+    pub fn holding(mut self, held: Box<dyn Any + Send>) -> Response {
+        self.held = Some(held);
         self
     }
 

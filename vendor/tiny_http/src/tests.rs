@@ -73,6 +73,7 @@ impl Running {
         let mut options = Options {
             read_timeout: PATIENCE,
             write_timeout: PATIENCE,
+            answer_time: PATIENCE,
             idle_time: PATIENCE,
             head_time: PATIENCE,
             body_time: PATIENCE,
