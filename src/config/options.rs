@@ -30,6 +30,7 @@ impl Config {
             },
             shard_requests_max: number(self.shard_requests_max),
             follower_lag_max: self.follower_lag_frames_max,
+            queues: engine::queues::Queues::AMPLE,
             key_us: self.idempotency_hours * HOUR_US,
             cache_bytes: number(self.cache_size_mb * MIB),
             keys_max: number(self.idempotency_keys_max),

@@ -27,8 +27,8 @@ use super::service::{
     IsNew, ItemFilter, ItemView, Maintained, Maintenance, Nets, Once, Operation, Page, PageOf, Refusal,
     RestoreOrder, Service, SpecificationView,
 };
-use super::shard::{Held, QUESTIONS_MAX, UNDURABLE_BYTES_MAX};
-use super::shared::{CHANGED_BYTES_MAX, Inbox, OPEN_REQUESTS_FACTOR};
+use super::shard::{Held, QUESTIONS_MAX};
+use super::shared::{Inbox, OPEN_REQUESTS_FACTOR};
 use super::tables::{CASE_STATES, ITEM_STATES};
 use super::ticket::ticket;
 use super::traced::Traced;
@@ -63,15 +63,30 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         if shared.condition.is_disk_low.load(Ordering::Acquire) {
             return Err(answers::read_only("the disk is below its reserve"));
         }
-        if shared.condition.changed_bytes.load(Ordering::Acquire) > CHANGED_BYTES_MAX {
-            return Err(answers::read_only(
-                "too much has changed since the working environment was last written",
-            ));
+        let options = shared.options();
+        if shared.condition.changed_bytes.load(Ordering::Acquire) > options.queues.changed_bytes_max {
+            return Err(answers::busy("changes that wait for a checkpoint"));
         }
-        if shared.lag_frames() > shared.options().follower_lag_max {
+        if self.is_follower_late() {
             return Err(answers::busy("frames that the follower has to fold"));
         }
         Ok(())
+    }
+
+    /// Returns whether the follower has more frames, or bytes of frames, to fold than it may.
+    fn is_follower_late(&self) -> bool {
+        let (shared, options) = (self.shared(), self.shared().options());
+        shared.lag_frames() > options.follower_lag_max
+            || shared.condition.lag.bytes() > options.queues.lag_bytes_max
+    }
+
+    /// Returns why something asked is not done, if no change is taken now, and counts it when a queue is the reason.
+    fn take_change(&self) -> Result<(), Refusal> {
+        let refused = self.refuses_changes();
+        if refused.as_ref().is_err_and(|refusal| refusal.kind == Kind::Busy) {
+            self.shared().metrics.queue_refused.of(Queue::Follower).increment();
+        }
+        refused
     }
 
     /// Tells whether shards and timers move: what a watchdog wants to know.
@@ -157,7 +172,7 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         class: Class,
         limit_us: u64,
     ) -> Vec<Result<Pending, Refusal>> {
-        if let Err(refusal) = self.refuses_changes() {
+        if let Err(refusal) = self.take_change() {
             return operations.iter().map(|_| Err(refusal.clone())).collect();
         }
         let prepared =
@@ -259,10 +274,13 @@ impl<D: Disk, T: Tables> Engine<D, T> {
             metrics.cache_limit_bytes.of(cache).set(limit as u64);
         };
         cache(Cache::Cases, held(|held| held.case_bytes), options.cache_bytes);
-        let undurable = UNDURABLE_BYTES_MAX.saturating_mul(shards);
-        cache(Cache::Undurable, held(|held| held.undurable_bytes), undurable);
+        cache(Cache::Undurable, held(|held| held.undurable_bytes), options.queues.undurable_bytes_max);
         let changed = condition.changed_bytes.load(Ordering::Acquire) as u64;
-        cache(Cache::ChangedRows, changed, CHANGED_BYTES_MAX);
+        cache(Cache::ChangedRows, changed, options.queues.changed_bytes_max);
+        let requests = shared.requests.taken_bytes() as u64;
+        cache(Cache::Requests, requests, options.queues.requests_bytes_max);
+        let lag = condition.lag.bytes() as u64;
+        cache(Cache::Lag, lag, options.queues.lag_bytes_max);
     }
 
     /// Returns a case, live or archived.
@@ -301,7 +319,7 @@ impl Waited {
 
 impl<D: Disk, T: Tables> Service for Engine<D, T> {
     fn register(&self, source: &[u8], once: &Once) -> Result<SpecificationView, Refusal> {
-        self.refuses_changes()?;
+        self.take_change()?;
         let options = self.shared().options();
         let limit = options.frame_bytes_max.saturating_sub(COMMAND_HEAD_BYTES);
         let traced = once.trace.map(|request| Traced::named(request, "register", self.shared().clock.now()));
@@ -415,12 +433,12 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
     }
 
     fn archive(&self, order: &ArchiveOrder) -> Result<ArchivedSlice, Refusal> {
-        self.refuses_changes()?;
+        self.take_change()?;
         archiving::slice(self.shared(), order, self.shared().options().bulk_us_max)
     }
 
     fn restore(&self, order: RestoreOrder, room: &Room) -> Result<Answer, Refusal> {
-        self.refuses_changes()?;
+        self.take_change()?;
         let case = order.case;
         let register = |source: &[u8]| {
             let once = Once { key: None, request: *blake3::hash(source).as_bytes(), ..Once::default() };

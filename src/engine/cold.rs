@@ -12,7 +12,7 @@ use super::meter::TickRate;
 use super::scrub::Scrub;
 use super::shared::Shared;
 use super::threads;
-use crate::store::{CHECKPOINT_CHANGED_BYTES, Disk, Keeper, Marker, Prepared, Preparer, Tables};
+use crate::store::{Disk, Keeper, Marker, Prepared, Preparer, Tables};
 use crate::telemetry::words;
 
 /// How often `cold` looks whether there is something to do, in microseconds.
@@ -49,7 +49,8 @@ pub(super) fn run<D: Disk, T: Tables>(
             changed_us = Some(now_us);
         }
         let is_old = changed_us.is_some_and(|since| now_us.saturating_sub(since) >= options.checkpoint_us);
-        let is_large = shared.condition.changed_bytes.load(Ordering::Acquire) >= CHECKPOINT_CHANGED_BYTES;
+        let is_large =
+            shared.condition.changed_bytes.load(Ordering::Acquire) >= options.queues.checkpoint_bytes();
         if is_last || is_old || is_large || bytes.saturating_sub(last_bytes) >= options.checkpoint_bytes {
             changed_us = if checkpoint(shared) { None } else { Some(now_us) };
             threads::give_memory_back();

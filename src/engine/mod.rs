@@ -25,6 +25,7 @@ pub mod places;
 pub mod prepare;
 pub mod proof;
 pub mod queries;
+pub mod queues;
 pub mod record;
 pub mod registry;
 pub mod request;
@@ -71,6 +72,8 @@ pub struct Options {
     pub follower_lag_max: u64,
     /// Clients' keys are kept so long, in microseconds.
     pub key_us: u64,
+    /// Most bytes that the queues hold.
+    pub queues: queues::Queues,
     /// Bytes for cases in memory, all shards together; beyond that idle ones leave and are read back when asked for.
     pub cache_bytes: usize,
     /// Most clients' keys that are kept.

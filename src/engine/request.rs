@@ -182,6 +182,8 @@ pub struct Staged {
     pub at: Time,
     /// Bytes that its entries take in a frame, at most.
     pub bytes: usize,
+    /// Those, and the bytes of the cases that it changed: about what folding it takes.
+    pub held_bytes: usize,
     /// Entries in order.
     pub entries: Vec<Entry>,
     /// Specifications that become known to all.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use super::Options;
+use super::budget::Budget;
 use super::clock::{Clock, deadline_in_us, until};
 use super::cold;
 use super::fold::EngineFold;
@@ -46,6 +47,8 @@ const FOLD_FRAMES_MAX: usize = 64;
 const TIMER_US: u64 = 1_000_000;
 /// How often the helper looks whether everything stops, in microseconds.
 const HELPER_US: u64 = 100_000;
+/// How often a journal that waits for the follower looks whether it may go on, in microseconds.
+const GIVE_WAY_US: u64 = 10_000;
 /// How often a failing journal is tried again, in microseconds.
 const PROBE_US: u64 = 500_000;
 /// A shard looks for its next message so long before it parks: longer than one client that waits for each answer takes
@@ -130,7 +133,13 @@ struct Ends {
     inboxes: Vec<Receiver<Message>>,
     questions: Receiver<(usize, Question)>,
     staged: (Sender<Staged>, Receiver<Staged>),
-    frames: (Sender<Arc<Frame>>, Receiver<Arc<Frame>>),
+    frames: (Sender<Durable>, Receiver<Durable>),
+}
+
+/// A durable frame for the follower, with the bytes that it counts in the lag.
+struct Durable {
+    frame: Arc<Frame>,
+    bytes: usize,
 }
 
 /// What the `cold` thread owns.
@@ -171,6 +180,12 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..shard_count).map(|_| mpsc::channel()).unzip();
         let (question_sender, questions) = mpsc::channel();
         let (maintenance, asked) = mpsc::channel();
+        let requests = Budget::new(options.queues.requests_bytes_max);
+        let inboxes = senders
+            .into_iter()
+            .zip(&progress)
+            .map(|(sender, of)| Inbox::new(sender, Arc::clone(of), Arc::clone(&requests)))
+            .collect();
         let cold = ForCold { preparer: journal.preparer(), marker, keeper, asked };
         let shared = Arc::new(Shared::new(
             options.clone(),
@@ -179,14 +194,7 @@ impl<D: Disk, T: Tables> Engine<D, T> {
             metrics,
             Arc::clone(&state),
             journal.reader(),
-            (
-                senders
-                    .into_iter()
-                    .zip(&progress)
-                    .map(|(sender, of)| Inbox::new(sender, Arc::clone(of)))
-                    .collect(),
-                places,
-            ),
+            (inboxes, places, requests),
             (question_sender, maintenance),
             follower,
             place,
@@ -459,7 +467,7 @@ fn run_journal<D: Disk, T: Tables>(
     shared: &Shared<D, T>,
     mut writer: Writer<Journal<D>>,
     staged: &Receiver<Staged>,
-    frames: &Sender<Arc<Frame>>,
+    frames: &Sender<Durable>,
 ) {
     loop {
         let mut batches = match staged.recv_timeout(Duration::from_micros(PROBE_US)) {
@@ -473,6 +481,7 @@ fn run_journal<D: Disk, T: Tables>(
             batches.push(more);
         }
         shared.condition.staged_count.fetch_sub(batches.len(), Ordering::AcqRel);
+        give_way(shared);
         let was_failing = shared.journal.is_failing.load(Ordering::Acquire);
         let start = shared.clock.monotonic_us();
         shared.condition.journal_since_us.store(start.max(1), Ordering::Release);
@@ -494,6 +503,18 @@ fn run_journal<D: Disk, T: Tables>(
     }
 }
 
+/// Waits while the follower has more than it may: then shards wait for the journal, and clients for them, so that what is
+/// under way already cannot pile up behind it either.
+fn give_way<D: Disk, T: Tables>(shared: &Shared<D, T>) {
+    let condition = &shared.condition;
+    while shared.is_follower_full()
+        && !condition.is_stopping.load(Ordering::Acquire)
+        && !condition.is_follower_done.load(Ordering::Acquire)
+    {
+        shared.wait_for_follower(Duration::from_micros(GIVE_WAY_US));
+    }
+}
+
 /// Makes the spans of commands that came out of one step of the journal.
 fn finish_traced(tracer: &Tracer, traced: Vec<(Traced, Option<(u64, usize)>)>, start: Time, took_us: u64) {
     let end = Time(start.0.saturating_add(took_us));
@@ -506,7 +527,7 @@ fn finish_traced(tracer: &Tracer, traced: Vec<(Traced, Option<(u64, usize)>)>, s
 fn hand_on<D: Disk, T: Tables>(
     shared: &Shared<D, T>,
     written: Written,
-    frames: &Sender<Arc<Frame>>,
+    frames: &Sender<Durable>,
     took_us: u64,
     was_failing: bool,
 ) {
@@ -522,12 +543,18 @@ fn hand_on<D: Disk, T: Tables>(
     for (answerer, reply) in written.replies {
         answerer.answer(reply);
     }
+    let mut held_bytes = written.held_bytes;
     for frame in written.frames {
         shared.metrics.journal_commit_us.observe(took_us);
         shared.metrics.journal_batch_events.observe(frame.entries.len() as u64);
         let bytes: usize = frame.entries.iter().map(Entry::stored_bytes).sum();
         shared.metrics.journal_entry_bytes.add(bytes as u64);
-        drop(frames.send(frame));
+        // All cases of the step with its first frame: together they are folded soon.
+        let bytes = bytes.max(std::mem::take(&mut held_bytes));
+        shared.condition.lag.add(bytes);
+        if frames.send(Durable { frame, bytes }).is_err() {
+            shared.condition.lag.folded(bytes);
+        }
     }
     if let Some(error) = &written.rejected {
         shared.metrics.workflow_errors.increment();
@@ -546,7 +573,7 @@ fn hand_on<D: Disk, T: Tables>(
     }
 }
 
-fn run_follower<D: Disk, T: Tables>(shared: &Shared<D, T>, frames: &Receiver<Arc<Frame>>) {
+fn run_follower<D: Disk, T: Tables>(shared: &Shared<D, T>, frames: &Receiver<Durable>) {
     loop {
         match frames.recv_timeout(Duration::from_micros(TIMER_US)) {
             Ok(first) => {
@@ -569,10 +596,10 @@ fn run_follower<D: Disk, T: Tables>(shared: &Shared<D, T>, frames: &Receiver<Arc
     }
 }
 
-fn fold<D: Disk, T: Tables>(shared: &Shared<D, T>, group: &[Arc<Frame>]) {
+fn fold<D: Disk, T: Tables>(shared: &Shared<D, T>, group: &[Durable]) {
     let mut follower = shared.write();
     let mut failed = None;
-    for frame in group {
+    for Durable { frame, .. } in group {
         // A rebuild may have folded it from the journal.
         if frame.seq > follower.seq()
             && let Err(error) = follower.apply(frame)
@@ -584,6 +611,7 @@ fn fold<D: Disk, T: Tables>(shared: &Shared<D, T>, group: &[Arc<Frame>]) {
     let (seq, bytes) = (follower.seq(), follower.changed_bytes());
     drop(follower);
     shared.condition.changed_bytes.store(bytes, Ordering::Release);
+    shared.condition.lag.folded(group.iter().map(|durable| durable.bytes).sum());
     shared.folded(seq);
     if let Some((frame, error)) = failed {
         tracing::error!(frame, "{}: {error}", words::FOLD_FAILED);

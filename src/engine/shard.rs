@@ -30,13 +30,14 @@ use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use super::answers;
 use super::places::{Holder, Places};
+use super::queues::command_bytes;
 use super::record::{Body, Hash16, Maker, Record};
 use super::registry::{Registered, Registry};
 use super::request::{Class, Message, Question, Reply, Request, Staged};
 use super::service::Answer;
 use super::tables::KeyRow;
 use super::traced::Traced;
-use super::turn::{self, Cases, Job, Limits, Outcome, Timer, Used};
+use super::turn::{self, Cases, Job, Limits, Outcome, Timer, Used, What};
 use crate::case;
 use crate::case::effort::AGAIN_STEPS_MAX;
 use crate::case::encode::Payload;
@@ -79,8 +80,6 @@ pub const TURN_STEPS: u64 = 100_000;
 pub const SLICE_STEPS: u64 = TURN_STEPS + AGAIN_STEPS_MAX + STEPS_MAX;
 /// A turn takes so many jobs at a time: those that it does not come to are put back.
 const JOBS_AT_ONCE_MAX: usize = 512;
-/// Most bytes that a shard has staged and that are not durable; then its jobs wait for the journal.
-pub const UNDURABLE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How a shard is set up.
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +103,9 @@ pub struct Bounds {
     pub key_us: u64,
     /// Bytes for cases in memory; beyond that idle ones leave.
     pub cache_bytes: usize,
+    /// Most bytes that a shard has staged and that are not durable, and of the cases that they changed; then its jobs
+    /// wait for the journal.
+    pub undurable_bytes_max: usize,
 }
 
 impl Bounds {
@@ -113,6 +115,7 @@ impl Bounds {
             automated_steps_max: options.automated_steps_max,
             key_us: options.key_us,
             cache_bytes: options.cache_bytes / shards,
+            undurable_bytes_max: (options.queues.undurable_bytes_max / shards).max(1),
         }
     }
 }
@@ -174,7 +177,7 @@ pub struct Held {
     pub parked: usize,
     /// Bytes of cases in memory, as far as they can be told.
     pub case_bytes: usize,
-    /// Bytes of batches that are not durable.
+    /// Bytes of batches that are not durable, and of the cases that they changed.
     pub undurable_bytes: usize,
     /// Clients' keys.
     pub keys: usize,
@@ -232,7 +235,7 @@ pub struct Shard {
     durable: u64,
     generation: u64,
     undo: VecDeque<Undo>,
-    /// Bytes of all batches that are not durable.
+    /// Bytes of all batches that are not durable, and of the cases that they changed.
     undurable_bytes: usize,
     is_stopping: bool,
 }
@@ -336,7 +339,7 @@ impl Shard {
             } else {
                 NextTurn::OnMessage
             }
-        } else if self.undurable_bytes >= UNDURABLE_BYTES_MAX {
+        } else if self.undurable_bytes >= self.options.bounds.undurable_bytes_max {
             NextTurn::WhenDurable
         } else {
             NextTurn::Now
@@ -416,7 +419,22 @@ impl Shard {
     fn is_full(&self, turn: &Turn) -> bool {
         turn.used.steps >= self.options.limits.turn_steps
             || turn.bytes() >= TURN_BATCHES_MAX * self.options.batch_bytes_max
-            || self.undurable_bytes + turn.bytes() >= UNDURABLE_BYTES_MAX
+            || self.undurable_bytes + turn.held_bytes() >= self.options.bounds.undurable_bytes_max
+    }
+
+    /// Returns how many bytes jobs may bring before the journal has to be waited for; at least one is run.
+    fn room(&self, turn: &Turn) -> usize {
+        let held = self.undurable_bytes + turn.held_bytes();
+        self.options.bounds.undurable_bytes_max.saturating_sub(held).max(1)
+    }
+
+    /// Returns the bytes of what a job hands in, and of the case that it is about.
+    fn bytes_of(&self, work: &Work) -> usize {
+        let carried = match &work.job.what {
+            What::Command(command) => command_bytes(command),
+            _ => 0,
+        };
+        carried + self.cases.bytes_of(work.job.case)
     }
 
     /// Gives the turn to single commands, or to all else when there are none or they had the last one. Who waits for a
@@ -447,9 +465,14 @@ impl Shard {
             }
             let mut clients = Vec::with_capacity(works.len());
             let mut jobs = Vec::with_capacity(works.len());
+            let (mut bytes, room) = (0, self.room(turn));
+            let mut beyond = Vec::new();
             for work in works {
                 let case = work.job.case;
-                if let Some(work) = self.ready(turn, work) {
+                if bytes >= room {
+                    beyond.push(work);
+                } else if let Some(work) = self.ready(turn, work) {
+                    bytes += self.bytes_of(&work);
                     let nets = self.nets_before(&work);
                     clients.push((case, work.client, nets));
                     jobs.push(work.job);
@@ -457,6 +480,10 @@ impl Shard {
                     turn.visited.push(case);
                     turn.jobs.done(case);
                 }
+            }
+            // The last one first, so that they are in their old order.
+            for work in beyond.into_iter().rev() {
+                turn.jobs.put_back(work);
             }
             if jobs.is_empty() {
                 continue;
@@ -600,7 +627,7 @@ impl Shard {
         let previous = self.cases.get(case).map_or_else(Link::default, |case| case.existing().last);
         let link = self.stage(turn, partition, case.0, previous, record.encode());
         self.cases.stage(case, link, turn.undo.batch);
-        turn.undo.cases.insert(case);
+        turn.changes(case, self.cases.bytes_of(case));
         let Some(client) = client else { return };
         if let Some(hash) = client.business {
             self.business.insert(hash, case);

@@ -7,14 +7,15 @@ use std::sync::{
     Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
     TryLockError,
 };
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Options;
 use super::answers;
-use super::budget::Budget;
+use super::budget::{Budget, Taken};
 use super::clock::{Clock, JUMP_LASTS_US, Skew, until};
 use super::keeping::Asked;
 use super::places::Places;
+use super::queues::Lag;
 use super::registry::Registry;
 use super::request::{Message, Question, Request};
 use super::room::Answers;
@@ -24,9 +25,7 @@ use super::ticket;
 use super::unpacking::{self, UNPACKED_BYTES_TOGETHER_MAX};
 use super::writer::JournalState;
 use crate::id::Time;
-use crate::store::{
-    ASIDE_TOLD_US, CHECKPOINT_CHANGED_BYTES, Disk, DiskFile, Follower, JournalReader, Tables,
-};
+use crate::store::{ASIDE_TOLD_US, Disk, DiskFile, Follower, JournalReader, Tables};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Tracer;
 use crate::telemetry::words;
@@ -36,8 +35,6 @@ use crate::telemetry::words;
 pub(super) const OPEN_REQUESTS_FACTOR: usize = 16;
 /// A shard or the journal that has not moved for so many looks, a second apart, is stuck.
 const STUCK_LOOKS: u32 = 5;
-/// Rows that changed since the last checkpoint lie in memory; beyond so many bytes no change is taken.
-pub const CHANGED_BYTES_MAX: usize = 4 * CHECKPOINT_CHANGED_BYTES;
 /// No grace was set since the store was opened.
 const AS_OPENED: u64 = u64::MAX;
 
@@ -50,6 +47,8 @@ pub struct Inbox {
     waiting: AtomicUsize,
     /// Requests that are not answered, those in the inbox among them.
     open: Arc<AtomicUsize>,
+    /// Their bytes, and those of all other inboxes.
+    bytes: Arc<Budget>,
     /// Commands that wait for a parked case or for the answer about a business key.
     parked: AtomicUsize,
     /// Bytes of cases in memory.
@@ -65,13 +64,15 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// Returns the inbox of the shard that shows `progress`, over a channel.
-    pub fn new(sender: Sender<Message>, progress: Arc<Progress>) -> Self {
+    /// Returns the inbox of the shard that shows `progress`, over a channel; what its requests carry is taken from
+    /// `bytes`.
+    pub fn new(sender: Sender<Message>, progress: Arc<Progress>, bytes: Arc<Budget>) -> Self {
         Self {
             sender,
             progress,
             waiting: AtomicUsize::new(0),
             open: Arc::new(AtomicUsize::new(0)),
+            bytes,
             parked: AtomicUsize::new(0),
             case_bytes: AtomicUsize::new(0),
             undurable_bytes: AtomicUsize::new(0),
@@ -81,8 +82,8 @@ impl Inbox {
         }
     }
 
-    /// Puts requests in, all or none: none when others wait and there would be more than `limit`, or when far more
-    /// are not answered yet.
+    /// Puts requests in, all or none: none when others wait and there would be more than `limit`, when far more are not
+    /// answered yet, or when all that are not answered would take more bytes than they may.
     pub fn put(&self, mut requests: Vec<Request>, limit: usize) -> Result<(), Vec<Request>> {
         let count = requests.len();
         let before = self.waiting.fetch_add(count, Ordering::AcqRel);
@@ -91,8 +92,14 @@ impl Inbox {
             self.waiting.fetch_sub(count, Ordering::AcqRel);
             return Err(requests);
         }
-        for request in &mut requests {
-            request.answerer.keep(ticket::Place::take(&self.open));
+        let taken: Option<Vec<Taken>> =
+            requests.iter().map(|request| self.bytes.take(request.bytes())).collect();
+        let Some(taken) = taken else {
+            self.waiting.fetch_sub(count, Ordering::AcqRel);
+            return Err(requests);
+        };
+        for (request, bytes) in requests.iter_mut().zip(taken) {
+            request.answerer.keep(ticket::Place::take(&self.open, Some(bytes)));
             request.asked_at = Some(self.progress.pulse.evaluated());
         }
         self.sender.send(Message::Requests(requests)).map_err(|error| {
@@ -251,6 +258,8 @@ pub struct Condition {
     pub is_scrubbing: AtomicBool,
     /// Bytes of the rows that changed since the last checkpoint.
     pub changed_bytes: AtomicUsize,
+    /// What the follower has before it.
+    pub lag: Lag,
     /// The newest backup.
     pub newest_backup: Mutex<NewestBackup>,
     /// What lies aside in the state folder.
@@ -309,6 +318,8 @@ pub struct Shared<D: Disk, T: Tables> {
     pub maintenance: Sender<Asked>,
     /// How all is.
     pub condition: Condition,
+    /// Bytes of requests that are not answered.
+    pub requests: Arc<Budget>,
     /// Bytes appended to the journal since the start.
     pub appended_bytes: AtomicU64,
     /// Bounds and times, as they are now.
@@ -337,7 +348,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
         metrics: Arc<Metrics>,
         journal: Arc<JournalState>,
         reader: JournalReader<D>,
-        (inboxes, places): (Vec<Inbox>, Arc<Places>),
+        (inboxes, places, requests): (Vec<Inbox>, Arc<Places>, Arc<Budget>),
         (questions, maintenance): (Sender<(usize, Question)>, Sender<Asked>),
         follower: Follower<T>,
         place: Place<D>,
@@ -358,6 +369,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
             questions,
             maintenance,
             condition: Condition::default(),
+            requests,
             appended_bytes: AtomicU64::new(0),
             options: RwLock::new(Arc::new(options)),
             grace_us: AtomicU64::new(AS_OPENED),
@@ -383,6 +395,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
         self.grace_us.store(grace_us, Ordering::Release);
         self.answers.set_limits(options.answers);
         self.places.set_limit(options.keys_max);
+        self.requests.set_limit(options.queues.requests_bytes_max);
         for inbox in &self.inboxes {
             inbox.tell(Message::Bounds(Bounds::of(options, self.inboxes.len())));
         }
@@ -422,6 +435,19 @@ impl<D: Disk, T: Tables> Shared<D, T> {
         }
         drop(folded);
         Ok(self.read_as_is())
+    }
+
+    /// Returns whether the follower has, or is about to get, more than it may: then the journal waits for it.
+    pub fn is_follower_full(&self) -> bool {
+        let queues = self.options().queues;
+        let held = self.condition.lag.bytes() + self.condition.changed_bytes.load(Ordering::Acquire);
+        held >= queues.lag_bytes_max + queues.changed_bytes_max
+    }
+
+    /// Waits until the follower has folded more, or for `time`.
+    pub fn wait_for_follower(&self, time: Duration) {
+        let folded = self.folded.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.is_folded.wait_timeout(folded, time).unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Returns when nobody else writes the working environment: a checkpoint that is being written while the
@@ -549,7 +575,7 @@ mod tests {
     fn a_shard_is_stuck_when_it_gives_no_sign_of_life_and_not_because_its_turn_is_long() {
         let (sender, messages) = std::sync::mpsc::channel();
         let progress = Arc::new(Progress::default());
-        let inbox = Inbox::new(sender, Arc::clone(&progress));
+        let inbox = Inbox::new(sender, Arc::clone(&progress), Budget::new(1));
         let looks = STUCK_LOOKS as usize;
         // It takes no message, and moves.
         for _ in 0..3 * looks {

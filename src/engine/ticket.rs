@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use super::budget::Taken;
 use super::clock::until;
 
 #[derive(Debug)]
@@ -52,21 +53,24 @@ pub struct Answerer<T> {
     place: Option<Place>,
 }
 
-/// One of a bounded number of places; free again when it is dropped.
+/// One of a bounded number of places, and bytes of a budget; free again when it is dropped.
 #[derive(Debug)]
-pub struct Place(Arc<AtomicUsize>);
+pub struct Place {
+    count: Arc<AtomicUsize>,
+    _bytes: Option<Taken>,
+}
 
 impl Place {
-    /// Takes a place: one more in `count`.
-    pub fn take(count: &Arc<AtomicUsize>) -> Self {
+    /// Takes a place: one more in `count`. The bytes are given back with it.
+    pub fn take(count: &Arc<AtomicUsize>, bytes: Option<Taken>) -> Self {
         count.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(count))
+        Self { count: Arc::clone(count), _bytes: bytes }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.count.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -154,7 +158,7 @@ mod tests {
     fn an_answerer_that_is_dropped_leaves_nobody_waiting_and_frees_its_place() {
         let count = Arc::new(AtomicUsize::new(0));
         let (waits, mut answerer) = ticket::<u8>();
-        answerer.keep(Place::take(&count));
+        answerer.keep(Place::take(&count, None));
         assert_eq!(count.load(Ordering::Acquire), 1);
         drop(answerer);
         assert_eq!(count.load(Ordering::Acquire), 0);

@@ -338,6 +338,11 @@ impl Cases {
         self.slabs.tokens(instance.slot)
     }
 
+    /// Returns the bytes that a case in memory takes, as far as they can be told.
+    pub fn bytes_of(&self, id: CaseId) -> usize {
+        self.memory.bytes_of(id)
+    }
+
     /// Returns what people see of a case at work.
     pub fn view(&self, id: CaseId) -> Option<CaseView> {
         self.memory.get(id).map(|entry| entry.view(&self.slabs))

@@ -50,6 +50,8 @@ impl JournalState {
 pub struct Written {
     /// Frames that are durable now, in order; the follower gets them before any answer leaves.
     pub frames: Vec<Arc<Frame>>,
+    /// Bytes of what is durable now, and of the cases that it changed.
+    pub held_bytes: usize,
     /// Answers that may leave.
     pub replies: Vec<(Answerer<Reply>, Reply)>,
     /// What became durable, to be counted.
@@ -155,6 +157,7 @@ impl<L: Log> Writer<L> {
             for registered in batch.publish {
                 self.registry.add(registered);
             }
+            written.held_bytes += batch.held_bytes;
             self.progress[batch.shard].durable_batch.fetch_max(batch.batch, Ordering::AcqRel);
             written.tally.add(&batch.tally);
             written.replies.extend(batch.replies);

@@ -22,8 +22,8 @@ use super::scrub::compare;
 use super::tables::{Change, Counted, Meta, Sum, Table, Tables, Visit};
 use crate::id::{Partition, Time};
 
-/// Bytes of changed rows in memory at which they are put into the environment, whatever the journal has grown by.
-pub const CHECKPOINT_CHANGED_BYTES: usize = 256 * 1024 * 1024;
+/// While history is folded at an opening, changed rows are put into the environment when they take so many bytes.
+const FOLDED_BYTES: usize = 64 * 1024 * 1024;
 
 /// What an entry does to the rows; pure, so that folding the journal again gives the same rows. Rows hang on the entries
 /// of their own partition only, in the order of their positions: history keeps no other.
@@ -302,7 +302,7 @@ impl<T: Tables> Follower<T> {
 
     /// Puts what changed into the environment when it is much.
     fn pack(&mut self) -> Result<(), Error> {
-        if self.overlay.bytes() >= CHECKPOINT_CHANGED_BYTES { self.checkpoint() } else { Ok(()) }
+        if self.overlay.bytes() >= FOLDED_BYTES { self.checkpoint() } else { Ok(()) }
     }
 
     /// Returns the value under a key.

@@ -69,7 +69,7 @@ pub use disk::{Disk, DiskFile, Lock, RealDisk, Stamp};
 pub use entry::{Entry, Frame, Link, Positions, StoreId};
 pub use error::{AppendError, Error};
 pub use folders::retention;
-pub use follower::{Before, CHECKPOINT_CHANGED_BYTES, Checkpoint, Fold, Follower, Is, Rows};
+pub use follower::{Before, Checkpoint, Fold, Follower, Is, Rows};
 pub use frame::FRAME_BYTES_MAX;
 pub use identity::{FORMAT, FORMAT_OLDEST, Upgraded, format};
 pub use info::{Info, SegmentInfo, info};

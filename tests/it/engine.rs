@@ -3,6 +3,7 @@
 mod answers;
 mod disk;
 mod health;
+mod queues;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use knhk::api::Listener;
 use knhk::api::server::{self, Server};
 use knhk::engine::clock::{Clock, SystemClock, deadline_in_us, until};
+use knhk::engine::queues::Queues;
 use knhk::engine::room::{self, Room};
 use knhk::engine::running::{Engine, open_store};
 use knhk::engine::service::{
@@ -52,6 +54,7 @@ fn options() -> Options {
         answers: room::Limits { answer_bytes_max: 16 << 20, answers_bytes_max: 128 << 20 },
         shard_requests_max: 64,
         follower_lag_max: 65_536,
+        queues: Queues::AMPLE,
         cache_bytes: 64 << 20,
         key_us: 3_600_000_000,
         keys_max: 100_000,

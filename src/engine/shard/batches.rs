@@ -42,6 +42,7 @@ pub(super) struct Turn {
     /// Batches that are full.
     full: Vec<(Staged, Undo)>,
     full_bytes: usize,
+    full_held_bytes: usize,
     pub(super) questions: Vec<Question>,
     pub(super) jobs: Jobs,
     /// Steps that the turn has used up.
@@ -65,6 +66,7 @@ impl Turn {
             undo: Undo { batch, ..Undo::default() },
             full: Vec::new(),
             full_bytes: 0,
+            full_held_bytes: 0,
             questions: Vec::new(),
             jobs: Jobs::default(),
             used: Used::default(),
@@ -112,6 +114,19 @@ impl Turn {
         self.full_bytes + self.staged.bytes
     }
 
+    /// Returns those bytes, and the bytes of the cases that were changed.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.full_held_bytes + self.staged.held_bytes
+    }
+
+    /// Notes that the batch in the making changes a case of so many bytes; each counts once.
+    pub(super) fn changes(&mut self, case: CaseId, bytes: usize) {
+        if self.undo.cases.insert(case) {
+            self.staged.held_bytes += bytes;
+            self.undo.bytes += bytes;
+        }
+    }
+
     /// Stages an entry, in a new batch when this one has no room for it within `bytes_max`.
     pub(super) fn stage(&mut self, entry: Entry, bytes_max: usize) {
         let bytes = entry_bytes(&entry);
@@ -119,6 +134,7 @@ impl Turn {
             self.begin_batch();
         }
         self.staged.bytes += bytes;
+        self.staged.held_bytes += bytes;
         self.undo.bytes += bytes;
         self.staged.entries.push(entry);
     }
@@ -129,8 +145,9 @@ impl Turn {
     }
 
     fn begin_batch(&mut self) {
-        let Staged { at, shard, batch, generation, bytes, .. } = self.staged;
+        let Staged { at, shard, batch, generation, bytes, held_bytes, .. } = self.staged;
         self.full_bytes += bytes;
+        self.full_held_bytes += held_bytes;
         let staged = std::mem::replace(&mut self.staged, empty(at, shard, batch + 1, generation));
         let undo = std::mem::replace(&mut self.undo, Undo { batch: batch + 1, ..Undo::default() });
         self.full.push((staged, undo));
@@ -153,6 +170,7 @@ fn empty(at: Time, shard: usize, batch: u64, generation: u64) -> Staged {
         generation,
         at,
         bytes: 0,
+        held_bytes: 0,
         entries: Vec::new(),
         publish: Vec::new(),
         replies: Vec::new(),

@@ -101,6 +101,12 @@ impl Memory {
         self.at_work_bytes + self.encoded_bytes
     }
 
+    /// Returns the bytes that one case takes.
+    pub(super) fn bytes_of(&self, id: CaseId) -> usize {
+        let encoded = || self.encoded.get(&id).map_or(0, Encoded::bytes);
+        self.get(id).map_or_else(encoded, |entry| entry.bytes)
+    }
+
     pub(super) fn get(&self, id: CaseId) -> Option<&Entry> {
         self.at_work.get(&id)?.as_deref()
     }

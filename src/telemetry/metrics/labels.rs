@@ -126,6 +126,10 @@ closed_set! {
     ChangedRows = "changed_rows",
     /// What is staged and not durable.
     Undurable = "undurable",
+    /// Requests that are not answered.
+    Requests = "requests",
+    /// Durable frames that the follower has to fold.
+    Lag = "lag",
 }
 
 closed_set! {

@@ -277,6 +277,7 @@ fn a_frame_that_is_refused_for_its_size_or_order_is_not_done_and_the_journal_doe
             generation: 0,
             at: START,
             bytes,
+            held_bytes: bytes,
             entries: vec![entry],
             publish: Vec::new(),
             replies: vec![(answerer, reply)],

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use knhk::case::effort::AGAIN_STEPS_MAX;
 use knhk::engine::fold::EngineFold;
 use knhk::engine::loading::{self, shard_of};
+use knhk::engine::queues::Queues;
 use knhk::engine::registry::Registry;
 use knhk::engine::request::{Asked, Class, Found, Key, Message, Move, Question, Reply, Request, Staged};
 use knhk::engine::room::{self, Room};
@@ -81,6 +82,7 @@ fn options(setting: Setting) -> Options {
         answers: room::Limits { answer_bytes_max: 16 << 20, answers_bytes_max: 128 << 20 },
         shard_requests_max: 1_000,
         follower_lag_max: 1_000,
+        queues: Queues::AMPLE,
         cache_bytes: setting.cache_bytes,
         key_us: KEY_US,
         keys_max: setting.keys_max,

@@ -29,7 +29,8 @@ fn register_after(spec_count: u32) -> Reply {
     };
     let limits =
         Limits { automated_steps_max: 100, frame_bytes: 20_000, judged_states: 0, turn_steps: TURN_STEPS };
-    let bounds = Bounds { automated_steps_max: 100, key_us: 1, cache_bytes: 1 << 20 };
+    let bounds =
+        Bounds { automated_steps_max: 100, key_us: 1, cache_bytes: 1 << 20, undurable_bytes_max: 1 << 20 };
     let options = Options { shard: 0, limits, bounds, batch_bytes_max: 40_000 };
     let mut shard = Shard::new(options, Arc::new(Registry::default()), Arc::new(Progress::default()), start);
     let prepared = prepare::registration(SEQUENCE, 40_000, &Once::default(), || "own".to_owned()).unwrap();
