@@ -72,6 +72,10 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Most lines of one batch.
     pub batch_lines_max: usize,
+    /// Most bytes of all bodies that one side holds at a time.
+    pub bodies_bytes_max: usize,
+    /// Most bytes of all heads that one side holds at a time.
+    pub heads_bytes_max: usize,
 }
 
 /// A request as it came, headers by lower-case name.

@@ -57,8 +57,6 @@ pub const TIMES: Times = Times {
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Most headers of a request.
 pub const HEADER_COUNT_MAX: usize = HEADERS_MAX;
-/// Most bytes of all bodies held at a time, as a multiple of the largest single one.
-pub const BODIES_MAX: usize = 64;
 /// Connections of the service.
 pub const CONNECTIONS_MAX: usize = 8_192;
 /// Requests that are answered at a time; more wait their turn. A shard takes more than that.
@@ -131,7 +129,8 @@ impl Server {
             body_time: options.times.body,
             head_bytes_max: HEAD_BYTES_MAX,
             body_bytes_max: options.limits.body_bytes_max,
-            bodies_bytes_max: options.limits.body_bytes_max.saturating_mul(BODIES_MAX),
+            bodies_bytes_max: options.limits.bodies_bytes_max,
+            heads_bytes_max: options.limits.heads_bytes_max,
             connections_max: options.connections_max,
             at_once_max: AT_ONCE_MAX,
             at_rest: give_own_memory_back,

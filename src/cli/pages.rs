@@ -268,6 +268,7 @@ pub(super) static PAGES: &[(u16, &str)] = &[
     (667, include_str!("../../docs/errors/KN0667.md")),
     (668, include_str!("../../docs/errors/KN0668.md")),
     (669, include_str!("../../docs/errors/KN0669.md")),
+    (670, include_str!("../../docs/errors/KN0670.md")),
     (680, include_str!("../../docs/errors/KN0680.md")),
     (681, include_str!("../../docs/errors/KN0681.md")),
     (690, include_str!("../../docs/errors/KN0690.md")),

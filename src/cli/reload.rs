@@ -51,6 +51,7 @@ impl Reloader {
         let loaded = config::load(&self.environment, &Layers::system()).map_err(refused)?;
         let tls = self.remote.as_ref().map(|(_, in_use)| in_use.read()).transpose().map_err(kept)?;
         let reloaded = config::reload(&running.values, &loaded);
+        config::check_memory_of(&reloaded, &loaded).map_err(refused)?;
         let config = &reloaded.config;
         logs::change(config.log_level, config.log_lines_per_second_max);
         if let Some(engine) = self.engine.upgrade() {

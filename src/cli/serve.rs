@@ -16,7 +16,7 @@ use super::{Context, Error};
 use crate::api::remote::{self, Bound, InUse, Remote};
 use crate::api::server::{self, CONNECTIONS_MAX};
 use crate::api::{Gate, Listener, Server};
-use crate::config::{Config, Loaded};
+use crate::config::{self, Config, Loaded};
 use crate::engine::clock::{BelievingClock, Clock, SystemClock};
 use crate::engine::running::{Engine, open_store};
 use crate::engine::service::Service;
@@ -58,6 +58,7 @@ struct Running {
 
 pub(super) fn run(context: &Context, _command: &Serve) -> Result<(), Error> {
     let loaded = context.load()?;
+    config::check_memory(&loaded)?;
     // Whatever the service makes is no business of other users, also where no unit says so.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(UMASK));
     let config = &loaded.config;

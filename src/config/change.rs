@@ -9,6 +9,7 @@ use super::error::{self, Error};
 use super::file::mistake;
 use super::keys::{KEYS, Key};
 use super::layers::{Layers, Loaded, Look, Origin, look};
+use super::memory;
 use super::nearest::nearest;
 use super::value::Value;
 use super::write::Held;
@@ -88,11 +89,16 @@ fn change(
     let seen = |bytes: &[u8]| look(environment, layers, &BTreeMap::from([(file.clone(), bytes.to_vec())]));
     let found = seen(held.bytes());
     let before = found.values[place_of(key)].clone();
+    let config_before = found.config();
     let text = std::str::from_utf8(held.bytes()).map_err(|_| invalid(&file, found))?;
     let edited = edit(text);
     let line = edited.as_ref().map_or(0, |edited| edited.line);
     let is_changed = edited.as_ref().is_some_and(|edited| edited.text != text);
     let loaded = seen(edited.as_ref().map_or(held.bytes(), |edited| edited.text.as_bytes())).loaded()?;
+    // A step down is taken also when it is not enough.
+    if memory::excess_bytes(&loaded.config) > memory::excess_bytes(&config_before) {
+        memory::check_memory(&loaded)?;
+    }
     if let Some(edited) = edited.filter(|_| is_changed) {
         held.replace(edited.text.as_bytes())?;
     }

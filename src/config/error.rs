@@ -50,6 +50,8 @@ pub(super) const SIZE: Code = Code(607);
 /// Two values do not go together.
 pub(super) const TOGETHER: Code = Code(608);
 
+/// All parts of the memory are more than there is.
+pub(super) const MEMORY: Code = Code(670);
 /// A folder is missing, and the service may not make it.
 pub(super) const PLACE_MISSING: Code = Code(613);
 /// What should be a folder is something else.

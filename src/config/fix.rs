@@ -9,6 +9,7 @@ use super::aside::{Aside, Sheet};
 use super::environment::Environment;
 use super::error::{Error, Mistake};
 use super::layers::{FILE_BYTES_MAX, Layers, Look, look};
+use super::memory;
 use super::places::{self, Places, Repair};
 use super::repair;
 use super::write::Held;
@@ -56,6 +57,7 @@ pub fn check(environment: &Environment, layers: &Layers) -> (Result<super::Loade
     let mut found = look(environment, layers, &BTreeMap::new());
     let places = places::look(environment, &found.config(), &found.files);
     found.mistakes.extend(places.findings.into_iter().map(|finding| finding.mistake));
+    found.mistakes.extend(memory::check(&found.config(), &found.values));
     (found.loaded(), places.unseen)
 }
 
@@ -83,6 +85,7 @@ pub fn fix(environment: &Environment, layers: &Layers, how: How, time: &str) -> 
         files.push(FixedFile { path, kept, asides: sheet.asides(), diff });
     }
     let mut left = found.mistakes.clone();
+    left.extend(memory::check(&found.config(), &found.values));
     let places = places::look(environment, &found.config(), &found.files);
     let (repairs, failed) = mend(&places, how);
     left.extend(failed);

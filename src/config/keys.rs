@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::value::{Cores, FromValue, Rule, Span, Value, flag, integer, text};
 use crate::api::gate::Allow;
+use crate::engine::memory::Bound;
 use crate::store;
 use crate::telemetry::logs::LogLevel;
 
@@ -66,6 +67,8 @@ macro_rules! keys {
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct Config {
             $(#[doc = $doc] pub $name: $type,)+
+            /// How much memory the service may take; `None` where the system does not tell.
+            pub memory: Option<Bound>,
         }
 
         /// All keys, in the order of the documentation.
@@ -81,11 +84,13 @@ macro_rules! keys {
         )+];
 
         impl Config {
-            /// Returns the configuration of `values`, which stand in the order of [`KEYS`] and keep its rules.
-            pub(super) fn from_values(values: &[Value]) -> Self {
+            /// Returns the configuration of `values`, which stand in the order of [`KEYS`] and keep its rules, on a machine
+            /// with so much memory.
+            pub(super) fn from_values(values: &[Value], memory: Option<Bound>) -> Self {
                 let mut values = values.iter();
                 Self {
                     $($name: <$type>::from_value(values.next().expect("invariant: one value for each key")),)+
+                    memory,
                 }
             }
         }

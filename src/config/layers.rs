@@ -11,6 +11,7 @@ use super::error::{self, Error, Mistake};
 use super::file::{check, mistake, read};
 use super::keys::{Config, KEYS};
 use super::value::Value;
+use crate::engine::memory::Bound;
 
 /// Largest file that is read; ours have a few hundred bytes.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -58,6 +59,8 @@ pub enum Origin {
     },
     /// An environment variable.
     Variable(&'static str),
+    /// The program itself, lowered to what this machine has memory for.
+    Machine,
 }
 
 impl std::fmt::Display for Origin {
@@ -66,6 +69,7 @@ impl std::fmt::Display for Origin {
             Self::BuiltIn => f.write_str("built-in"),
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Variable(name) => write!(f, "${name}"),
+            Self::Machine => f.write_str("default for this machine"),
         }
     }
 }
@@ -93,13 +97,15 @@ pub(super) struct Look {
     pub(super) values: Vec<(Value, Origin)>,
     pub(super) files: Vec<PathBuf>,
     pub(super) mistakes: Vec<Mistake>,
+    /// What the service may take.
+    pub(super) memory: Option<Bound>,
 }
 
 impl Look {
     /// Returns the configuration of the values that are good.
     pub(super) fn config(&self) -> Config {
         let values: Vec<_> = self.values.iter().map(|(value, _)| value.clone()).collect();
-        Config::from_values(&values)
+        Config::from_values(&values, self.memory.clone())
     }
 
     /// Returns the configuration, if nothing is wrong with it.
@@ -243,7 +249,9 @@ impl Reading<'_> {
             }
         }
         self.check_remote();
-        Look { values: self.values, files: self.files, mistakes: self.mistakes }
+        let memory = Bound::of_this_process();
+        super::memory::scale(&mut self.values, memory.as_ref());
+        Look { values: self.values, files: self.files, mistakes: self.mistakes, memory }
     }
 
     /// Checks that what protects the remote side goes together.

@@ -9,16 +9,19 @@ const MIB: u64 = 1 << 20;
 const HOUR_US: u64 = 3_600_000_000;
 
 impl Config {
+    /// Returns where hot threads run.
+    pub(super) fn hot_cores(&self) -> engine::HotCores {
+        match &self.hot_path_cores {
+            Cores::Auto => engine::HotCores::Auto,
+            Cores::None => engine::HotCores::Unpinned,
+            Cores::List(cores) => engine::HotCores::These(cores.iter().copied().map(usize::from).collect()),
+        }
+    }
+
     /// Returns the options of the engine.
     pub fn engine(&self) -> engine::Options {
         engine::Options {
-            hot_cores: match &self.hot_path_cores {
-                Cores::Auto => engine::HotCores::Auto,
-                Cores::None => engine::HotCores::Unpinned,
-                Cores::List(cores) => {
-                    engine::HotCores::These(cores.iter().copied().map(usize::from).collect())
-                }
-            },
+            hot_cores: self.hot_cores(),
             hot_path_ticks_max: self.hot_path_max_ticks,
             command_us_max: self.warm_path_timeout_ms * 1_000,
             bulk_us_max: self.bulk_timeout_ms * 1_000,
@@ -30,7 +33,7 @@ impl Config {
             },
             shard_requests_max: number(self.shard_requests_max),
             follower_lag_max: self.follower_lag_frames_max,
-            queues: engine::queues::Queues::AMPLE,
+            queues: self.queues(),
             key_us: self.idempotency_hours * HOUR_US,
             cache_bytes: number(self.cache_size_mb * MIB),
             keys_max: number(self.idempotency_keys_max),
@@ -50,6 +53,8 @@ impl Config {
             limits: api::Limits {
                 body_bytes_max: number(self.body_bytes_max),
                 batch_lines_max: number(self.batch_lines_max),
+                bodies_bytes_max: number(self.bodies_bytes()),
+                heads_bytes_max: number(self.heads_bytes()),
             },
         }
     }
@@ -147,7 +152,7 @@ mod tests {
                     _ => key.default.clone(),
                 })
                 .collect();
-            let config = Config::from_values(&values);
+            let config = Config::from_values(&values, None);
             let (engine, store) = (config.engine(), config.store());
             assert_eq!(config.server().limits.body_bytes_max as u64, config.body_bytes_max);
             assert_eq!(engine.frame_bytes_max, store.frame_bytes_max);
@@ -158,7 +163,7 @@ mod tests {
     #[test]
     fn built_in_values_are_those_of_the_contract() {
         let values: Vec<Value> = KEYS.iter().map(|key| key.default.clone()).collect();
-        let engine = Config::from_values(&values).engine();
+        let engine = Config::from_values(&values, None).engine();
         assert_eq!(engine.hot_cores, engine::HotCores::Auto);
         assert_eq!(engine.hot_path_ticks_max, 8);
         assert_eq!(engine.command_us_max, 100_000);

@@ -45,7 +45,7 @@ pub fn reload(running: &[Value], loaded: &Loaded) -> Reloaded {
             applied.push(change);
         }
     }
-    Reloaded { config: Config::from_values(&values), values, applied, waiting }
+    Reloaded { config: Config::from_values(&values, loaded.config.memory.clone()), values, applied, waiting }
 }
 
 #[cfg(test)]

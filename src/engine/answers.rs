@@ -364,6 +364,17 @@ pub(super) fn too_many_specifications(limit: u32) -> Refusal {
     refuse(317, Kind::Conflict, message, "use a version that is registered; GET /workflows lists them")
 }
 
+/// Returns that compiled specifications take as much memory as they may.
+pub(super) fn too_large_specifications(held_bytes: usize, bytes: usize, limit_bytes: usize) -> Refusal {
+    let message = format!(
+        "no new version is registered: it takes {bytes} bytes of memory, and those that are registered {held_bytes} of \
+         {limit_bytes}"
+    );
+    let hint =
+        "use a version that is registered, or give the service more memory; knhk config show has the share";
+    refuse(317, Kind::Conflict, message, hint)
+}
+
 /// Returns that a registration does not fit a frame of the journal.
 pub(super) fn too_large(bytes: usize, limit_bytes: usize) -> Refusal {
     let message = format!("the specification takes {bytes} bytes in the journal, more than {limit_bytes}");

@@ -148,6 +148,7 @@ fn compile(at: Time, registration: &Registration) -> Result<Registered, String> 
         at,
         warnings: registration.warnings.clone(),
         source: registration.hash,
+        bytes: Registered::bytes_of(&registration.tree),
         workflow: Arc::new(compiled.workflow),
     })
 }

@@ -19,6 +19,8 @@ pub struct Queues {
     pub lag_bytes_max: usize,
     /// Rows that changed since the last checkpoint; at a quarter of it one is made.
     pub changed_bytes_max: usize,
+    /// Compiled specifications; those that are stored already are loaded whatever they take.
+    pub specifications_bytes_max: usize,
 }
 
 impl Queues {
@@ -28,6 +30,7 @@ impl Queues {
         undurable_bytes_max: 256 * MIB,
         lag_bytes_max: 256 * MIB,
         changed_bytes_max: 1_024 * MIB,
+        specifications_bytes_max: 256 * MIB,
     };
 
     /// Returns the bytes of changed rows at which a checkpoint is made.

@@ -9,6 +9,11 @@ use super::turn;
 use crate::id::{SpecNumber, Time};
 use crate::net::Workflow;
 
+/// Bytes of a specification besides its nets.
+const HEAD_BYTES: usize = 1_024;
+/// Bytes of compiled nets for each byte of their tree.
+const TREE_BYTES: usize = 2;
+
 /// One registered version of a specification, compiled.
 #[derive(Debug)]
 pub struct Registered {
@@ -22,11 +27,18 @@ pub struct Registered {
     pub warnings: Vec<String>,
     /// BLAKE3 of its source text.
     pub source: [u8; 32],
+    /// Bytes of memory that it takes, about.
+    pub bytes: usize,
     /// Its nets.
     pub workflow: Arc<Workflow>,
 }
 
 impl Registered {
+    /// Returns the bytes that compiled nets take, about, by the tree that they were compiled from.
+    pub fn bytes_of(tree: &str) -> usize {
+        HEAD_BYTES + tree.len() * TREE_BYTES
+    }
+
     /// Returns what cases need to know of it.
     pub fn run(&self) -> turn::Registered {
         turn::Registered { number: self.number, version: self.version, workflow: Arc::clone(&self.workflow) }
@@ -37,6 +49,7 @@ impl Registered {
 struct Inner {
     by_number: HashMap<SpecNumber, Arc<Registered>>,
     by_uri: BTreeMap<String, Vec<Arc<Registered>>>,
+    bytes: usize,
 }
 
 /// All durable specifications. Readers hold the lock for a look-up only.
@@ -51,7 +64,15 @@ impl Registry {
         if versions.last().is_none_or(|last| last.version < registered.version) {
             versions.push(Arc::clone(&registered));
         }
-        inner.by_number.insert(registered.number, registered);
+        inner.bytes += registered.bytes;
+        if let Some(before) = inner.by_number.insert(registered.number, registered) {
+            inner.bytes -= before.bytes;
+        }
+    }
+
+    /// Returns the bytes of memory that all take, about.
+    pub fn bytes(&self) -> usize {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).bytes
     }
 
     /// Returns the version of this number.

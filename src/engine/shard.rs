@@ -4,7 +4,7 @@
 //! What it does is only staged: the journal's writer makes it durable, lets the answers go and says so through
 //! [`Progress`]. When the journal fails, everything since the last durable batch is forgotten and fetched anew.
 //! [`admit`] has what comes of a request, [`told`] what waits for an answer, [`progress`] what follows the journal, [`room`]
-//! what leaves memory, [`moving`] what leaves the live store or comes back, [`keys`] what is known of keys, [`batches`] what a turn stages, [`arrivals`] what it has not looked at, [`jobs`] and [`work`] the jobs.
+//! what leaves memory, [`loads`] what is read back, [`moving`] what leaves the live store or comes back, [`keys`] what is known of keys, [`batches`] what a turn stages, [`arrivals`] what it has not looked at, [`jobs`] and [`work`] the jobs.
 //!
 //! A turn ends when its slice is used up ([`SLICE_STEPS`]): what it was at is left unfinished and goes on in a later one.
 //! Single commands go before batches and before what cases do by themselves; after a turn of single commands these have one.
@@ -14,6 +14,7 @@ mod arrivals;
 mod batches;
 mod jobs;
 mod keys;
+mod loads;
 mod moving;
 mod progress;
 mod pulse;
@@ -56,6 +57,7 @@ pub use keys::{
     EXPIRED_KEYS_MAX, Keys, PlantedBug, SERVICE_KEY_US, SERVICE_KEYS_MAX, SHARD_KEYS_BYTES_MAX,
     keys_bytes_max,
 };
+use loads::Loads;
 use pulse::Beating;
 pub use pulse::Pulse;
 pub use ring::{KEY_BYTES_MAX, KEYS_HEAD_BYTES};
@@ -106,6 +108,8 @@ pub struct Bounds {
     /// Most bytes that a shard has staged and that are not durable, and of the cases that they changed; then its jobs
     /// wait for the journal.
     pub undurable_bytes_max: usize,
+    /// Most bytes of compiled specifications.
+    pub specifications_bytes_max: usize,
 }
 
 impl Bounds {
@@ -115,6 +119,7 @@ impl Bounds {
             automated_steps_max: options.automated_steps_max,
             key_us: options.key_us,
             cache_bytes: options.cache_bytes / shards,
+            specifications_bytes_max: options.queues.specifications_bytes_max,
             undurable_bytes_max: (options.queues.undurable_bytes_max / shards).max(1),
         }
     }
@@ -226,6 +231,8 @@ pub struct Shard {
     jobs: Jobs,
     /// Single commands had the last turn to themselves, and something else waited.
     is_bulk_due: bool,
+    /// Cases to be read back.
+    loads: Loads,
     /// Cases, not in memory, that may have something to do by themselves.
     duties: VecDeque<CaseId>,
     /// The latest time that anything was done with.
@@ -284,6 +291,7 @@ impl Shard {
             arrivals: Arrivals::default(),
             jobs: Jobs::default(),
             is_bulk_due: false,
+            loads: Loads::new(),
             duties: start.unfinished.into(),
             now: start.time,
             batch: 0,
@@ -332,7 +340,7 @@ impl Shard {
     pub fn next_turn(&self) -> NextTurn {
         let has_work = !self.jobs.is_empty() || !self.arrivals.is_empty();
         if !has_work && (self.duties.is_empty() || self.parked.len() >= DUTIES_AT_ONCE_MAX) {
-            if self.is_expiring {
+            if self.is_expiring || (self.loads.is_waiting() && !self.undo.is_empty()) {
                 NextTurn::WhenDurable
             } else if self.cases.is_resting() {
                 NextTurn::AtLeisure
@@ -378,9 +386,10 @@ impl Shard {
             self.duties.clear();
             self.is_expiring = false;
         }
-        self.see_to_duties(&mut turn);
-        let turned = self.finish(turn);
+        self.see_to_duties();
+        let mut turned = self.finish(turn);
         self.make_room(if is_doubtful { Room::All } else { Room::WithinLimit });
+        turned.questions.extend(self.loads_now());
         if is_at_leisure {
             self.rest();
         }
@@ -529,7 +538,7 @@ impl Shard {
             self.park(turn, work);
         } else if work.job.registered.is_none() && !self.cases.contains(case) {
             // It was forgotten while the job waited.
-            self.fetch(turn, work);
+            self.fetch(work);
         } else if work.moves.is_some() {
             self.move_in_memory(turn, work);
         } else {

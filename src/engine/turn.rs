@@ -32,8 +32,8 @@ use crate::kernel::Region;
 use crate::net::orjoin::Judgement;
 use crate::net::{Net, Workflow};
 
-pub use judgements::JUDGEMENTS_MAX;
 use judgements::Judgements;
+pub use judgements::{JUDGEMENTS_BYTES_MAX, JUDGEMENTS_MAX};
 use line::{Advanced, Line, Turn};
 use memory::Memory;
 pub use memory::{AT_WORK_SHARE, REST_US, ROUND_US};

@@ -8,3 +8,6 @@ pub mod logs;
 pub mod metrics;
 pub mod traces;
 pub mod words;
+
+/// Bytes that spans for the collector take at most; lines of the log are not held.
+pub const BYTES_MAX: u64 = (traces::QUEUE_SPANS_MAX * traces::SPAN_BYTES) as u64;

@@ -19,7 +19,12 @@ use serde_json::Value;
 
 use fake::{Fake, case_id};
 
-pub(crate) const LIMITS: Limits = Limits { body_bytes_max: 64 * 1024, batch_lines_max: 5 };
+pub(crate) const LIMITS: Limits = Limits {
+    body_bytes_max: 64 * 1024,
+    batch_lines_max: 5,
+    bodies_bytes_max: 4 << 20,
+    heads_bytes_max: 4 << 20,
+};
 
 /// Returns the gate of a service that nobody has configured.
 pub(crate) fn gate() -> Gate {

@@ -10,6 +10,7 @@ pub(crate) mod flips;
 mod image;
 mod killed;
 mod limits;
+mod memory;
 mod read_only;
 mod release;
 

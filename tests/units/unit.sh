@@ -32,6 +32,11 @@ check "runs as user knhk, without any capability" is_who_it_should_be
 says_its_limits() {
     same "$(property LimitMEMLOCK)" $((1 << 30))
     same "$(property LimitNOFILE)" 65536
+    local most total
+    most=$(property MemoryMax)
+    total=$(in_tree awk '/^MemTotal:/ { print $2 * 1024 }' /proc/meminfo)
+    # systemd counts pages, and some of them are not the system's to give.
+    [ $((most * 100)) -ge $((total * 74)) ] && [ $((most * 100)) -le $((total * 76)) ] || { echo "MemoryMax $most of $total"; return 1; }
     same "$(property WatchdogUSec) $(property Restart) $(property RestartPreventExitStatus)" "30s always 78"
 }
 check "says its limits, watchdog and restarts" says_its_limits

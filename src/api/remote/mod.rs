@@ -43,7 +43,7 @@ pub use tokens::{Folder, NAME_LEN_MAX, SECRET_LEN_MAX, SECRET_LEN_MIN, SECRETS, 
 pub use uses::{Day, Days};
 
 use super::asking::Asker;
-use super::server::{BODIES_MAX, HEAD_BYTES_MAX, HEADER_COUNT_MAX, STOP_TIME_MAX};
+use super::server::{HEAD_BYTES_MAX, HEADER_COUNT_MAX, STOP_TIME_MAX};
 use super::{Error, Limits, Listener};
 use crate::engine::clock::Clock;
 use crate::engine::service::Service;
@@ -218,7 +218,7 @@ impl Bound {
             limits: options.limits,
             times: options.times,
             requests: Shares::new(options.requests_max),
-            bodies_bytes: Shares::new(options.limits.body_bytes_max.saturating_mul(BODIES_MAX)),
+            bodies_bytes: Shares::new(options.limits.bodies_bytes_max),
             audit: Lane::new(options.audit_lines_per_second_max),
             told: Told::default(),
             lingering: Lingering::default(),

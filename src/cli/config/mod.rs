@@ -1,6 +1,7 @@
 //! `knhk config`: what is configured, where from, how it is changed, and what is wrong with it.
 
 mod fix;
+mod memory;
 mod set;
 
 use argh::{ArgsInfo, FromArgs};
@@ -9,7 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use super::table::{self, Side};
 use super::ui::{Color, Form};
 use super::{Context, Error};
-use crate::config::{KEYS, Key, Origin, Value};
+use crate::config::{KEYS, Key, Memory, Origin, Value};
 
 /// Show, change and check the configuration
 #[derive(Debug, FromArgs, ArgsInfo)]
@@ -29,7 +30,7 @@ enum Verb {
     Fix(fix::Fix),
 }
 
-/// Print every key with its value
+/// Print every key with its value, and what the service's memory is for
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "show", help_triggers("-h", "--help", "help"))]
 struct Show {
@@ -59,7 +60,7 @@ fn show(context: &mut Context, command: &Show) -> Result<(), Error> {
     context.ui.set_color(command.color);
     let loaded = context.load()?;
     if context.ui.form() == Form::Json {
-        let members: Map<String, Json> = KEYS
+        let mut members: Map<String, Json> = KEYS
             .iter()
             .zip(&loaded.values)
             .map(|(key, (value, origin))| {
@@ -72,6 +73,7 @@ fn show(context: &mut Context, command: &Show) -> Result<(), Error> {
                 (key.name.to_owned(), member)
             })
             .collect();
+        members.insert("memory".to_owned(), memory::document(&Memory::of(&loaded.config)));
         return context.ui.document(&Json::Object(members));
     }
     let mut columns = vec![("KEY", Side::Left), ("VALUE", Side::Left)];
@@ -83,7 +85,8 @@ fn show(context: &mut Context, command: &Show) -> Result<(), Error> {
         .zip(&loaded.values)
         .map(|(key, (value, origin))| vec![shown_name(key), value.to_string(), origin.to_string()])
         .collect();
-    context.ui.table(&table::render(&columns, &rows, true))
+    let keys = table::render(&columns, &rows, true);
+    context.ui.table(&format!("{keys}\n{}", memory::table(&Memory::of(&loaded.config))))
 }
 
 /// Returns the name as `config show` prints it: people look for telemetry with `grep OTEL`.
@@ -106,6 +109,7 @@ fn origin_of(origin: &Origin) -> Json {
         Origin::File { path, line } => {
             json!({ "from": "file", "file": path.display().to_string(), "line": line })
         }
+        Origin::Machine => json!({ "from": "machine" }),
         Origin::Variable(name) => json!({ "from": "environment", "variable": name }),
     }
 }

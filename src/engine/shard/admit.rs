@@ -109,14 +109,14 @@ impl Shard {
             return turn.jobs.push_back(Work::of(request));
         }
         self.waiting_keys.insert(request.key.hash);
-        self.fetch(turn, Work::of(request));
+        self.fetch(Work::of(request));
     }
 
     /// Parks the first work of a case that is not in memory, and asks for its rows.
-    pub(super) fn fetch(&mut self, turn: &mut Turn, work: Work) {
+    pub(super) fn fetch(&mut self, work: Work) {
         let case = work.job.case;
         self.parked.insert(case, VecDeque::from([work.waits()]));
-        turn.questions.push(Question::Load(case));
+        self.loads.want(case);
     }
 
     pub(super) fn begin(&mut self, turn: &mut Turn, request: Request) {
@@ -164,6 +164,13 @@ impl Shard {
         if self.spec_count >= SPECIFICATIONS_MAX {
             return turn.reply(client, Reply::Refused(answers::too_many_specifications(SPECIFICATIONS_MAX)));
         }
+        let bytes = Registered::bytes_of(&registration.tree);
+        let held = self.registry.bytes() + self.specs.iter().map(|spec| spec.bytes).sum::<usize>();
+        if held + bytes > self.options.bounds.specifications_bytes_max {
+            let refusal =
+                answers::too_large_specifications(held, bytes, self.options.bounds.specifications_bytes_max);
+            return turn.reply(client, Reply::Refused(refusal));
+        }
         self.spec_count += 1;
         registration.number = SpecNumber(self.spec_count);
         registration.version = versions.iter().map(|spec| spec.version).max().unwrap_or(0) + 1;
@@ -173,6 +180,7 @@ impl Shard {
             at: turn.now,
             warnings: registration.warnings.clone(),
             source: registration.hash,
+            bytes,
             workflow,
         });
         let key_fact = Some(key.fact(Act::Register));

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use super::batches::Turn;
 use super::work::Work;
 use super::{DUTIES_AT_ONCE_MAX, Shard};
 use crate::case::row::Status;
@@ -74,14 +73,14 @@ impl Shard {
     }
 
     /// Asks for some of the cases that have something to do by themselves.
-    pub(super) fn see_to_duties(&mut self, turn: &mut Turn) {
+    pub(super) fn see_to_duties(&mut self) {
         while self.parked.len() < DUTIES_AT_ONCE_MAX
             && let Some(case) = self.duties.pop_front()
         {
             // Whatever is taken into memory goes on by itself first.
             let is_known = self.cases.contains(case) || self.parked.contains_key(&case);
             if !is_known && !self.moving.contains(&case) {
-                self.fetch(turn, Work::go_on(case));
+                self.fetch(Work::go_on(case));
             }
         }
     }

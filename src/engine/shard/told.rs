@@ -7,7 +7,7 @@ use crate::case;
 use crate::case::row::Link;
 use crate::engine::answers;
 use crate::engine::record::Hash16;
-use crate::engine::request::{Found, Question, Repeat, Reply, Request, Told};
+use crate::engine::request::{Found, Repeat, Reply, Request, Told};
 use crate::engine::service::Refusal;
 use crate::engine::turn::{Job, Rows, What};
 use crate::error::Kind;
@@ -17,7 +17,10 @@ use crate::telemetry::metrics::labels::Queue;
 impl Shard {
     pub(super) fn told(&mut self, turn: &mut Turn, told: Told) {
         match told {
-            Told::Loaded(case, rows) => self.loaded(turn, case, rows),
+            Told::Loaded(case, rows) => {
+                self.loaded(turn, case, rows);
+                self.loads.came(self.cases.bytes_of(case));
+            }
             Told::Business(partition, hash, found) => {
                 let queue = self.asked_business.remove(&hash).unwrap_or_default();
                 for request in queue {
@@ -41,7 +44,7 @@ impl Shard {
                 if self.cases.get(case).is_none() {
                     // The journal failed meanwhile and the case was forgotten: its duties are derived anew.
                     self.parked.insert(case, queue);
-                    return turn.questions.push(Question::Load(case));
+                    return self.loads.want(case);
                 }
                 let judged = Work::of_nobody(Job::new(case, What::Judged(*question, judgement)));
                 turn.jobs.go_on(judged, queue);

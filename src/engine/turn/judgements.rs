@@ -10,6 +10,10 @@ use crate::net::orjoin::{Judgement, ORJOIN_STATES_MAX, judge_within, projection}
 
 /// Most verdicts kept; the oldest goes first.
 pub const JUDGEMENTS_MAX: usize = 65_536;
+/// Most bytes that they take; the oldest goes first.
+pub const JUDGEMENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of a verdict besides what it depends on: its places in a map that has room, and in the order.
+const JUDGEMENT_BYTES: usize = 96;
 
 /// What a verdict depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -20,11 +24,19 @@ struct Key {
     tokens: Vec<(u16, u16)>,
 }
 
+impl Key {
+    /// Returns the bytes of a verdict under this key, which lies in the map and in the order.
+    fn bytes(&self) -> usize {
+        JUDGEMENT_BYTES + 2 * size_of_val(self.tokens.as_slice())
+    }
+}
+
 /// Verdicts that were worked out before.
 #[derive(Debug, Default)]
 pub(super) struct Judgements {
     known: HashMap<Key, Judgement>,
     order: VecDeque<Key>,
+    bytes: usize,
 }
 
 /// An OR-join of one net instance.
@@ -67,11 +79,13 @@ impl Judgements {
 
     fn keep(&mut self, key: Key, judgement: Judgement) {
         if self.known.insert(key.clone(), judgement).is_none() {
+            self.bytes += key.bytes();
             self.order.push_back(key);
         }
-        if self.order.len() > JUDGEMENTS_MAX
+        while (self.order.len() > JUDGEMENTS_MAX || self.bytes > JUDGEMENTS_BYTES_MAX)
             && let Some(oldest) = self.order.pop_front()
         {
+            self.bytes -= oldest.bytes();
             self.known.remove(&oldest);
         }
     }

@@ -28,7 +28,9 @@ use sampler::Sampler;
 
 /// Most spans that wait for the exporter; what comes then is dropped and counted. Without the text in it, a span takes
 /// less than 128 bytes.
-pub const QUEUE_SPANS_MAX: usize = 16_384;
+pub const QUEUE_SPANS_MAX: usize = 8_192;
+/// Bytes that one takes, names of a hundred letters and its place included.
+pub const SPAN_BYTES: usize = 1_024;
 const _: () = assert!(size_of::<Span>() <= 128);
 
 /// What traces need to know.

@@ -11,7 +11,7 @@ use super::fake::{Fake, case_id};
 use super::{json_of, refused, request};
 
 const KIB: usize = 1024;
-const MANY: Limits = Limits { body_bytes_max: 1024 * KIB, batch_lines_max: 10_000 };
+const MANY: Limits = Limits { body_bytes_max: 1024 * KIB, batch_lines_max: 10_000, ..crate::api::LIMITS };
 
 fn fake(answer_bytes_max: usize, answers_bytes_max: usize) -> Fake {
     let answers = Answers::new(room::Limits { answer_bytes_max, answers_bytes_max });

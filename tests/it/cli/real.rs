@@ -19,7 +19,7 @@ fn every_request_of_a_command_is_one_that_the_interface_takes() {
     let home = Home::new("");
     fs::write(home.path("order.yawl"), "<specificationSet/>").unwrap();
     let fake = Arc::new(Fake::new());
-    let limits = Limits { body_bytes_max: 1 << 20, batch_lines_max: 10 };
+    let limits = Limits { body_bytes_max: 1 << 20, batch_lines_max: 10, ..crate::api::LIMITS };
     let options = Options { http_workers: 2, connections_max: CONNECTIONS_MAX, times: TIMES, limits };
     let listener = Listener::unix(&home.path("knhk.sock")).unwrap();
     let server = Server::start(vec![listener], crate::api::gate(), &options, Arc::clone(&fake) as _).unwrap();

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::{LossyTables, Running, options, start};
 
 const ORDER: &[u8] = include_bytes!("../../../examples/order/order.yawl");
-const LIMITS: api::Limits = api::Limits { body_bytes_max: 4 << 20, batch_lines_max: 10_000 };
+const LIMITS: api::Limits =
+    api::Limits { body_bytes_max: 4 << 20, batch_lines_max: 10_000, ..crate::api::LIMITS };
 
 fn start_with(answers: room::Limits) -> Running {
     let service = start(Options { answers, ..options() }, LossyTables::default());

@@ -42,8 +42,8 @@ fn requests_that_take_more_bytes_than_all_may_are_refused_and_small_ones_go_on()
     assert_eq!(metrics.queue_refused.of(Queue::Inbox).get(), 1);
     service.engine.measure();
     let held = metrics.cache_bytes.of(Cache::Requests).get();
-    assert!((60 * KIB as i64..100 * KIB as i64).contains(&held), "{held}");
-    assert_eq!(metrics.cache_limit_bytes.of(Cache::Requests).get(), 100 * KIB as i64);
+    assert!((60 << 10..100 << 10).contains(&held), "{held}");
+    assert_eq!(metrics.cache_limit_bytes.of(Cache::Requests).get(), 100 << 10);
     let small = service.engine.begin(vec![(Operation::Case(case, CaseAct::Suspend), Once::default())]);
     assert!(matches!(&small[..], [Begun::Pending(_)]), "{small:?}");
     // What is answered gives its bytes back.

@@ -13,6 +13,7 @@ use crate::body::Body;
 use crate::connection::Connection;
 use crate::date::Date;
 use crate::head::{Head, Length, Reader, Version};
+use crate::heads::Heads;
 use crate::request::{Held, Request};
 use crate::{Arriving, Coming, Mark, Options, Refusal, Response, State};
 
@@ -57,6 +58,7 @@ pub(crate) struct Client {
     in_hand: Option<InHand>,
     /// What the answer that is being sent holds.
     held: Option<Box<dyn Any + Send>>,
+    heads: Heads,
     _counted: Counted,
 }
 
@@ -181,6 +183,7 @@ impl Client {
             is_head: false,
             in_hand: None,
             held: None,
+            heads: Heads::new(state),
             _counted: Counted::new(state),
         }
     }
@@ -256,6 +259,7 @@ impl Client {
                 let input = mem::take(&mut self.input);
                 let (used, request) = self.feed(&input[self.input_at..], round);
                 self.input_at += used;
+                self.count_heads(input.len() - self.input_at, round);
                 if self.input_at < input.len() {
                     self.input = input;
                 } else {
@@ -294,6 +298,7 @@ impl Client {
                 self.piece_due = round.now + round.options().read_timeout;
                 let (used, request) = self.feed(&piece[..length], round);
                 self.input.extend_from_slice(&piece[used..length]);
+                self.count_heads(length - used, round);
                 request
             }
             Err(error) => {
@@ -304,6 +309,14 @@ impl Client {
                 }
                 None
             }
+        }
+    }
+
+    /// Counts what the connection holds of heads, and of what came behind them.
+    fn count_heads(&mut self, unread: usize, round: &mut Round<'_>) {
+        if !self.heads.count(unread) && self.is_reading() {
+            self.heads.is_over();
+            self.refuse(Refusal::Busy, round);
         }
     }
 
@@ -340,6 +353,7 @@ impl Client {
             Stage::Head(reader, received) => {
                 let received = *received;
                 let (taken, head) = reader.take(bytes)?;
+                self.heads.came(taken);
                 Ok((taken, head.map_or(Ok(None), |head| self.head_is(head, received, round))?))
             }
             Stage::Body(coming) => {
@@ -364,6 +378,7 @@ impl Client {
         round: &mut Round<'_>,
     ) -> Result<Option<Request>, Refusal> {
         self.is_head = head.method == "HEAD";
+        self.heads.is_whole(head.headers.len());
         let bytes_max = round.options().body_bytes_max;
         let capacity = match head.length {
             Length::Bytes(bytes) if bytes > bytes_max => return Err(Refusal::BodyTooLarge),
@@ -468,6 +483,9 @@ impl Client {
         let Stage::Sending { is_last } = self.stage else { return };
         self.in_hand = None;
         self.held = None;
+        self.heads.is_over();
+        // It only gives back. While the input is being looked at it is not here; what is left of it is counted then.
+        let _ = self.heads.count(self.input.len().saturating_sub(self.input_at));
         if !is_last {
             self.due = round.now + round.options().idle_time;
             return self.stage = Stage::Between;

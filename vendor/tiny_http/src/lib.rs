@@ -35,6 +35,7 @@ mod client;
 mod connection;
 mod date;
 pub mod head;
+mod heads;
 mod mailbox;
 mod reactor;
 pub mod reading;
@@ -97,6 +98,8 @@ pub struct Options {
     pub body_bytes_max: usize,
     /// Most bytes of all bodies that are held at a time.
     pub bodies_bytes_max: usize,
+    /// Most bytes that all heads, and what came behind them, take at a time.
+    pub heads_bytes_max: usize,
     /// Most connections.
     pub connections_max: usize,
     /// Most requests that are answered at a time; more wait.
@@ -176,7 +179,7 @@ pub enum Refusal {
     Expectation,
     /// Not HTTP 1.0 or 1.1.
     Version,
-    /// Too many connections or bytes of bodies.
+    /// Too many connections, or bytes of heads or bodies.
     Busy,
     /// The server is being stopped.
     Closing,
@@ -187,6 +190,7 @@ pub(crate) struct State {
     pub(crate) options: Options,
     pub(crate) closing: AtomicBool,
     pub(crate) bodies_bytes: AtomicUsize,
+    pub(crate) heads_bytes: AtomicUsize,
     pub(crate) mailbox: Arc<Mailbox>,
 }
 
@@ -202,6 +206,7 @@ impl Server {
             options,
             closing: AtomicBool::new(false),
             bodies_bytes: AtomicUsize::new(0),
+            heads_bytes: AtomicUsize::new(0),
             mailbox: Arc::new(Mailbox::new()?),
         });
         let reactor = Reactor::new(listeners, Arc::clone(&state))?;
