@@ -54,6 +54,7 @@ const LAG: Share = Share::new(64, 8 * MIB, Queues::AMPLE.lag_bytes_max as u64);
 const CHANGED: Share = Share::new(32, 16 * MIB, Queues::AMPLE.changed_bytes_max as u64);
 const BODIES: Share = Share::new(64, 8 * MIB, 128 * MIB);
 const HEADS: Share = Share::new(128, 4 * MIB, 64 * MIB);
+const UNPACKED: Share = Share::new(64, 32 * MIB, Queues::AMPLE.unpacked_bytes_max as u64);
 const SPECIFICATIONS: Share = Share::new(64, 8 * MIB, 256 * MIB);
 /// What the allocator keeps besides what was asked for.
 const ALLOCATOR: Share = Share::new(64, 4 * MIB, 256 * MIB);
@@ -120,6 +121,7 @@ impl Memory {
         memory.share("requests that are not answered", queues.requests_bytes_max as u64);
         memory.share("changes that are not durable", queues.undurable_bytes_max as u64);
         memory.share("durable frames that are not folded", queues.lag_bytes_max as u64);
+        memory.share("histories that are unpacked", queues.unpacked_bytes_max as u64);
         memory.share("compiled specifications", SPECIFICATIONS.bytes(bytes));
         memory.share("bodies of requests", config.bodies_bytes());
         memory.share("heads of requests", HEADS.bytes(bytes));
@@ -247,6 +249,7 @@ impl Config {
             undurable_bytes_max: of(UNDURABLE),
             lag_bytes_max: of(LAG),
             changed_bytes_max: of(CHANGED),
+            unpacked_bytes_max: of(UNPACKED),
             specifications_bytes_max: of(SPECIFICATIONS),
         }
     }

@@ -19,6 +19,8 @@ pub struct Queues {
     pub lag_bytes_max: usize,
     /// Rows that changed since the last checkpoint; at a quarter of it one is made.
     pub changed_bytes_max: usize,
+    /// Histories that requests have unpacked, all together.
+    pub unpacked_bytes_max: usize,
     /// Compiled specifications; those that are stored already are loaded whatever they take.
     pub specifications_bytes_max: usize,
 }
@@ -30,6 +32,7 @@ impl Queues {
         undurable_bytes_max: 256 * MIB,
         lag_bytes_max: 256 * MIB,
         changed_bytes_max: 1_024 * MIB,
+        unpacked_bytes_max: 384 * MIB,
         specifications_bytes_max: 256 * MIB,
     };
 

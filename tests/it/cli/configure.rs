@@ -240,6 +240,53 @@ fn a_command_gives_up_when_another_one_holds_the_file_for_ever() {
 }
 
 #[test]
+fn more_memory_than_there_is_is_refused_wherever_it_is_asked_for_and_a_step_down_is_taken() {
+    let home = Home::new("cache_size_mb = 1048576\n");
+    let said = home.run(&["config", "validate"]);
+    assert!(said.starts_with("! error[KN0670]: HOME/knhk.toml:4: the service may come to "), "{said}");
+    assert!(said.contains("cases in memory 1048576 MiB (cache_size_mb), "), "{said}");
+    assert!(said.contains("hint: knhk config set cache_size_mb "), "{said}");
+    assert!(said.ends_with("= 78\n"), "{said}");
+    let said = home.run(&["serve"]);
+    assert!(said.contains("error[KN0670]") && said.ends_with("= 78\n"), "{said}");
+    assert!(!home.path("state").exists(), "nothing was begun");
+    let said = home.run(&["config", "set", "cache_size_mb", "1048575"]);
+    assert!(said.ends_with("= 0\n"), "{said}");
+    let said = home.run(&["config", "set", "cache_size_mb", "64"]);
+    assert!(said.ends_with("= 0\n"), "{said}");
+    let before = home.file();
+    let said = home.run(&["config", "set", "cache_size_mb", "1048576"]);
+    assert!(said.contains("error[KN0670]") && said.ends_with("= 78\n"), "{said}");
+    assert_eq!(home.file(), before);
+}
+
+#[test]
+fn the_parts_of_the_memory_are_shown_with_their_sum() {
+    let home = Home::new("cache_size_mb = 64\n");
+    let shown = home.run(&["config", "show"]);
+    let table: Vec<&str> = shown.lines().skip_while(|line| !line.starts_with("MEMORY ")).collect();
+    assert!(
+        table
+            .iter()
+            .any(|line| line.starts_with("cases in memory ") && line.ends_with("  64 MiB  cache_size_mb")),
+        "{shown}"
+    );
+    assert!(table.iter().any(|line| line.starts_with("together ")), "{shown}");
+    let output = home.command(&["config", "show", "--json"]).output().unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let memory = &document["memory"];
+    let parts = memory["parts"].as_array().unwrap();
+    assert_eq!(
+        parts.len() + 3,
+        table.iter().filter(|line| line.contains(" MiB") || line.starts_with("MEMORY")).count()
+    );
+    let sum: u64 = parts.iter().map(|part| part["bytes_max"].as_u64().unwrap()).sum();
+    assert_eq!(memory["sum_bytes"].as_u64(), Some(sum));
+    assert!(sum <= memory["limit_bytes"].as_u64().unwrap(), "{memory}");
+    assert_eq!(parts[0]["key"], "cache_size_mb");
+}
+
+#[test]
 fn every_default_can_be_set_as_it_is_shown() {
     let home = Home::new("");
     for key in KEYS {
