@@ -62,6 +62,7 @@ const ALLOCATOR: Share = Share::new(64, 4 * MIB, 256 * MIB);
 /// Keys whose default is no more than a share of what there is: the share, and how many bytes one of the key is.
 const SCALED: &[(&str, u64, u64)] = &[
     ("cache_size_mb", 4, MIB),
+    ("answers_bytes_max", 32, 1),
     ("idempotency_keys_max", 40, KEY_BYTES),
     ("remote_connections_max", 32, REMOTE_CONNECTION_BYTES),
 ];
@@ -117,6 +118,7 @@ impl Memory {
         let hot = hot_count(config);
         memory.key("cases in memory", "cache_size_mb", config.cache_size_mb * MIB);
         memory.key("idempotency keys", "idempotency_keys_max", config.idempotency_keys_max * KEY_BYTES);
+        memory.key("answers under way", "answers_bytes_max", config.answers_bytes_max);
         memory.share("rows changed since the last checkpoint", queues.changed_bytes_max as u64);
         memory.share("requests that are not answered", queues.requests_bytes_max as u64);
         memory.share("changes that are not durable", queues.undurable_bytes_max as u64);
@@ -402,7 +404,10 @@ mod tests {
         let lowered: Vec<_> =
             KEYS.iter().zip(&small).filter(|(_, value)| value.1 == Origin::Machine).collect();
         let names: Vec<_> = lowered.iter().map(|(key, _)| key.name).collect();
-        assert_eq!(names, ["cache_size_mb", "remote_connections_max", "idempotency_keys_max"]);
+        assert_eq!(
+            names,
+            ["cache_size_mb", "answers_bytes_max", "remote_connections_max", "idempotency_keys_max"]
+        );
         let mut values = plain;
         set(&mut values, "cache_size_mb", Value::Integer(300));
         scale(&mut values, Some(&bound(24_000 * MIB, Some(512 * MIB))));

@@ -20,8 +20,8 @@ A changed value takes effect with a *reload* of the running service (`knhk confi
 `systemctl reload knhk`: SIGHUP), with its *restart*, or with the *next command*, when the service has no use for it.
 A reload of files with mistakes changes nothing; the log says what is wrong, and what needs a restart.
 
-Where no file sets them, `cache_size_mb`, `idempotency_keys_max` and `remote_connections_max` are lower than here on a machine
-with little memory; `--origin` then says `default for this machine`. After the keys `knhk config show` prints what the service's
+Where no file sets them, `cache_size_mb`, `answers_bytes_max`, `idempotency_keys_max` and `remote_connections_max` are lower
+than here on a machine with little memory; `--origin` then says `default for this machine`. After the keys `knhk config show` prints what the service's
 memory is for, part by part, which key sets each part, their sum, and what there is: three quarters of the machine's memory, or
 the limit of the control group. Parts without a key are shares of that. A service that could come to more does not start
 (KN0670), and `knhk config validate` says so before.
