@@ -18,8 +18,6 @@ use crate::{api, telemetry};
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// Bytes of an idempotency key in memory: its place in a table that is three quarters full after it grew, and in a queue.
-const KEY_BYTES: u64 = 112;
 /// Bytes of a connection from another machine: TLS, and buffers for what is small.
 const REMOTE_CONNECTION_BYTES: u64 = 40 * KIB;
 /// Bytes of a connection of this machine, besides its head.
@@ -63,7 +61,7 @@ const ALLOCATOR: Share = Share::new(64, 4 * MIB, 256 * MIB);
 const SCALED: &[(&str, u64, u64)] = &[
     ("cache_size_mb", 4, MIB),
     ("answers_bytes_max", 32, 1),
-    ("idempotency_keys_max", 40, KEY_BYTES),
+    ("idempotency_keys_max", 40, shard::KEY_BYTES_MAX as u64),
     ("remote_connections_max", 32, REMOTE_CONNECTION_BYTES),
 ];
 
@@ -117,7 +115,7 @@ impl Memory {
         let queues = config.queues();
         let hot = hot_count(config);
         memory.key("cases in memory", "cache_size_mb", config.cache_size_mb * MIB);
-        memory.key("idempotency keys", "idempotency_keys_max", config.idempotency_keys_max * KEY_BYTES);
+        memory.key("idempotency keys", "idempotency_keys_max", keys_bytes(config));
         memory.key("answers under way", "answers_bytes_max", config.answers_bytes_max);
         memory.share("rows changed since the last checkpoint", queues.changed_bytes_max as u64);
         memory.share("requests that are not answered", queues.requests_bytes_max as u64);
@@ -135,8 +133,10 @@ impl Memory {
             memory.key("connections from other machines", "remote_connections_max", connections);
         }
         memory.key("threads of http workers", "http_workers", config.http_workers * WORKER_BYTES);
-        memory.fixed("keys that the service made", hot * shard::SERVICE_KEYS_MAX as u64 * KEY_BYTES);
-        memory.fixed("verdicts on OR-joins", hot * turn::JUDGEMENTS_BYTES_MAX as u64);
+        let keys = hot * shard::SHARD_KEYS_BYTES_MAX as u64;
+        memory.key("keys that the service made, and that come to their end", "hot_path_cores", keys);
+        let verdicts = hot * turn::JUDGEMENTS_BYTES_MAX as u64;
+        memory.key("verdicts on OR-joins", "hot_path_cores", verdicts);
         memory.fixed("spans for the collector", telemetry::BYTES_MAX);
         memory.fixed("history and snapshots at work", DISK_BYTES);
         memory.fixed("the program", PROGRAM_BYTES);
@@ -227,6 +227,12 @@ impl Part {
 /// Returns bytes for people.
 pub fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", bytes.div_ceil(MIB))
+}
+
+/// Returns the bytes of clients' keys.
+fn keys_bytes(config: &Config) -> u64 {
+    let keys_max = usize::try_from(config.idempotency_keys_max).unwrap_or(usize::MAX);
+    u64::try_from(shard::keys_bytes_max(keys_max, 0)).unwrap_or(u64::MAX)
 }
 
 fn hot_count(config: &Config) -> u64 {
@@ -366,10 +372,12 @@ mod tests {
     #[test]
     fn built_in_values_fit_small_machines_and_containers_and_the_smallest_are_told_what_they_need() {
         for (total, group) in
-            [(24_000, None), (2_000, None), (1_000, None), (24_000, Some(512)), (24_000, Some(400))]
+            [(24_000, None), (2_000, None), (1_000, None), (24_000, Some(512)), (24_000, Some(448))]
         {
             let group = group.map(|group| group * MIB);
-            let values = on(total * MIB, group);
+            let mut values = on(total * MIB, group);
+            // As many shards as a machine of this size has, whichever the test runs on.
+            set(&mut values, "hot_path_cores", Value::Text("none".into()));
             let config = config(&values, bound(total * MIB, group));
             assert_eq!(check(&config, &values), None, "{total} MiB, {group:?}");
         }

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::request::{Asked, Move, Request};
+use super::unpacking::UNPACKED_BYTES_TOGETHER_MAX;
 use crate::case::command::Command;
 
 const MIB: usize = 1 << 20;
@@ -19,7 +20,7 @@ pub struct Queues {
     pub lag_bytes_max: usize,
     /// Rows that changed since the last checkpoint; at a quarter of it one is made.
     pub changed_bytes_max: usize,
-    /// Histories that requests have unpacked, all together.
+    /// Histories that requests have unpacked, all together. One that alone takes more is refused for good.
     pub unpacked_bytes_max: usize,
     /// Compiled specifications; those that are stored already are loaded whatever they take.
     pub specifications_bytes_max: usize,
@@ -32,7 +33,7 @@ impl Queues {
         undurable_bytes_max: 256 * MIB,
         lag_bytes_max: 256 * MIB,
         changed_bytes_max: 1_024 * MIB,
-        unpacked_bytes_max: 384 * MIB,
+        unpacked_bytes_max: UNPACKED_BYTES_TOGETHER_MAX,
         specifications_bytes_max: 256 * MIB,
     };
 

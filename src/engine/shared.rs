@@ -22,7 +22,7 @@ use super::room::Answers;
 use super::service::Refusal;
 use super::shard::{Bounds, Held, Progress};
 use super::ticket;
-use super::unpacking::{self, UNPACKED_BYTES_TOGETHER_MAX};
+use super::unpacking;
 use super::writer::JournalState;
 use crate::id::Time;
 use crate::store::{ASIDE_TOLD_US, Disk, DiskFile, Follower, JournalReader, Tables};
@@ -355,7 +355,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
     ) -> Self {
         let folded = Mutex::new(follower.seq());
         let answers = Answers::new(options.answers);
-        let unpacked = Budget::new(UNPACKED_BYTES_TOGETHER_MAX);
+        let unpacked = Budget::new(options.queues.unpacked_bytes_max);
         let reader = reader.within(Arc::new(unpacking::Shared(Arc::clone(&unpacked))));
         Self {
             unpacked,
@@ -396,6 +396,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
         self.answers.set_limits(options.answers);
         self.places.set_limit(options.keys_max);
         self.requests.set_limit(options.queues.requests_bytes_max);
+        self.unpacked.set_limit(options.queues.unpacked_bytes_max);
         for inbox in &self.inboxes {
             inbox.tell(Message::Bounds(Bounds::of(options, self.inboxes.len())));
         }

@@ -13,6 +13,8 @@ pub const UNPACKED_BYTES_MAX: usize = CASE_HISTORY_BYTES_MAX + CASE_HISTORY_BYTE
 pub trait Room: fmt::Debug + Send + Sync {
     /// Begins with no bytes.
     fn begin(&self) -> Box<dyn Held>;
+    /// Returns how many bytes there are for all: what one request needs beyond that is never there.
+    fn limit_bytes(&self) -> usize;
 }
 
 /// Bytes taken from a [`Room`]; given back when this is dropped.
@@ -77,6 +79,7 @@ pub struct Unpacking {
 impl Unpacking {
     /// Returns one that unpacks up to `limit_bytes`, within what `room` has for all.
     pub fn within(limit_bytes: usize, room: &dyn Room) -> Self {
+        let limit_bytes = limit_bytes.min(room.limit_bytes());
         Self { held: Some(room.begin()), bytes: 0, bytes_most: 0, limit_bytes }
     }
 
