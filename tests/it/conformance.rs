@@ -4,6 +4,7 @@
 //! every case here, so that they make no difference; what is left is in [`DIFFERENCES`].
 
 mod cases;
+mod heads;
 mod linger;
 mod reading;
 
@@ -13,9 +14,11 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use knhk::api::Limits;
 use knhk::api::remote::Scope;
 use knhk::api::server::{Options, TIMES, Times};
 
+use crate::api::LIMITS;
 use crate::api::fake::Fake;
 use crate::http;
 use crate::remote::{self, short};
@@ -58,9 +61,14 @@ impl Both {
     }
 
     fn start_with(fake: impl Fn() -> Fake, times: Times, at_once: usize) -> Self {
-        let local =
-            http::start(Arc::new(fake()), Options { times, connections_max: at_once, ..http::options() });
+        Self::start_within(LIMITS, fake, times, at_once)
+    }
+
+    fn start_within(limits: Limits, fake: impl Fn() -> Fake, times: Times, at_once: usize) -> Self {
+        let options = Options { limits, times, connections_max: at_once, ..http::options() };
+        let local = http::start(Arc::new(fake()), options);
         let remote = remote::Running::start(fake(), |options| {
+            options.limits = limits;
             options.requests_max = at_once;
             options.times = short(|of_remote| {
                 of_remote.head = times.head;

@@ -163,6 +163,7 @@ impl Running {
     }
 }
 
+#[track_caller]
 fn wait_for(condition: impl Fn() -> bool) {
     let waited = wait::until(Duration::from_secs(20), || condition().then_some(()));
     assert!(waited.is_some(), "it did not come to be");
@@ -288,7 +289,14 @@ fn beside_a_create_and_a_batch_at_the_step_limit_a_single_command_waits_for_one_
     let answers = std::thread::scope(|scope| {
         let batch = (0..LINES).map(|_| create("line")).collect();
         let batch = scope.spawn(|| service.engine.operate(batch));
-        wait_for(|| service.engine.shared().inboxes.iter().any(|inbox| inbox.open() > LINES / 4));
+        wait_for(|| {
+            service
+                .engine
+                .shared()
+                .inboxes
+                .iter()
+                .any(|inbox| inbox.open() > LINES / 4 && inbox.waiting() == 0)
+        });
         let case = service.create(None).unwrap();
         for number in 0..SINGLES {
             let act = if number % 2 == 0 { CaseAct::Suspend } else { CaseAct::Resume };

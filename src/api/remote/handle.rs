@@ -28,6 +28,7 @@ use super::{Access, Known, Stranger, Times, bearer, needed};
 use crate::api::asking::{Asker, Asking};
 use crate::api::unread::{Within, slow};
 use crate::api::{Error, Limits, Request, Response, refuse_on, route, safety};
+use crate::engine::budget::Budget;
 use crate::engine::clock::Clock;
 use crate::engine::room::Room;
 use crate::engine::service::{Caller, Service};
@@ -48,6 +49,8 @@ pub(super) struct State {
     pub(super) requests: Arc<Shares>,
     /// Bytes of all bodies that are read, and of those whose requests are being answered.
     pub(super) bodies_bytes: Arc<Shares>,
+    /// Bytes of all heads, from their first byte until the answer is written.
+    pub(super) heads_bytes: Arc<Budget>,
     pub(super) audit: Lane,
     pub(super) told: Told,
     pub(super) lingering: Lingering,

@@ -17,14 +17,23 @@ use tiny_http::{LINGER_BYTES_MAX, LINGER_TIME, LINGERING_MAX, Refusal};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
+use super::pace::Pace;
 use crate::api::server::HEAD_BYTES_MAX;
 use crate::api::unread::{self, Within};
 use crate::api::{Error, Limits};
+use crate::engine::budget::{Budget, Taken};
 
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 8 * 1024;
 /// What hyper gets in place of a request that is refused.
 const REFUSED: &[u8] = b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n";
+
+/// A head is held so often at a time: as it was read and as it is written for hyper, or as hyper has it and as the service does.
+const HEAD_COPIES: usize = 2;
+/// Bytes that a header takes besides its text: its places in two lists, and its pieces of memory.
+const HEADER_BYTES: usize = 256;
+/// Of the bytes of all heads one part in so many is left for clients that have shown a token.
+const KNOWN_PART: usize = 2;
 
 /// Why the request was refused that hyper has now, if it was. It is the last of its connection.
 #[derive(Debug, Default)]
@@ -49,11 +58,37 @@ pub(super) fn body_error(error: &hyper::Error, limits: &Limits, within: Within) 
     refused.map_or(Error::BodyBroken, |refused| unread::error(refused.0, limits, within))
 }
 
+/// Bytes of the head that a connection holds, of those of all heads: from its first byte until its answer is being written.
+struct Weight {
+    taken: Taken,
+    budget: Arc<Budget>,
+    pace: Arc<Pace>,
+}
+
+impl Weight {
+    fn new(budget: &Arc<Budget>, pace: Arc<Pace>) -> Self {
+        Self { taken: Taken::none(budget), budget: Arc::clone(budget), pace }
+    }
+
+    /// Counts more bytes of a head, and headers that are whole; returns false when all heads together would be too many.
+    fn add(&mut self, bytes: usize, headers: usize) -> bool {
+        let all = self.taken.bytes() + bytes * HEAD_COPIES + headers * HEADER_BYTES;
+        // Strangers may hold their heads back as long as they have.
+        let left = if self.pace.is_known() { 0 } else { self.budget.limit_bytes() / KNOWN_PART };
+        self.taken.grow_leaving(all, left)
+    }
+
+    fn give_back(&mut self) {
+        self.taken.shrink_to(0);
+    }
+}
+
 /// A stream of accepted requests.
 pub(super) struct Heads<S> {
     stream: S,
     reading: Reading,
     verdict: Arc<Verdict>,
+    weight: Weight,
     /// What has come and was not looked at.
     input: Vec<u8>,
     input_at: usize,
@@ -67,9 +102,17 @@ pub(super) struct Heads<S> {
 }
 
 impl<S> Heads<S> {
-    pub(super) fn new(stream: S, verdict: Arc<Verdict>, body_bytes_max: usize) -> Self {
+    /// Returns the requests of a stream whose client is where `pace` says. Its heads take of the bytes of `all`.
+    pub(super) fn new(
+        stream: S,
+        verdict: Arc<Verdict>,
+        body_bytes_max: usize,
+        all: &Arc<Budget>,
+        pace: Arc<Pace>,
+    ) -> Self {
         Self {
             stream,
+            weight: Weight::new(all, pace),
             reading: Reading::new(HEAD_BYTES_MAX, body_bytes_max),
             verdict,
             input: Vec::new(),
@@ -86,8 +129,18 @@ impl<S> Heads<S> {
         let bytes = &self.input[self.input_at..];
         let is_in_body = self.reading.is_in_body();
         let taken = match self.reading.take(bytes) {
-            Ok(Read::More(taken)) => taken,
+            Ok(Read::More(taken)) => {
+                if !self.weight.add(taken, 0) {
+                    self.refuse(Refusal::Busy);
+                    return Ok(());
+                }
+                taken
+            }
             Ok(Read::Head(taken, head)) => {
+                if !self.weight.add(taken, head.headers.len()) {
+                    self.refuse(Refusal::Busy);
+                    return Ok(());
+                }
                 head.print(&mut self.output);
                 taken
             }
@@ -115,6 +168,7 @@ impl<S> Heads<S> {
 
     fn refuse(&mut self, refusal: Refusal) {
         self.is_over = true;
+        self.weight.give_back();
         // It is the first, because nothing is read after it.
         let _ = self.verdict.0.set(refusal);
         self.output.extend_from_slice(REFUSED);
@@ -174,6 +228,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heads<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        // An answer, and not the word that the body may come: hyper has done with the head.
+        if !self.reading.is_in_body() && !self.reading.is_in_head() {
+            self.weight.give_back();
+        }
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 

@@ -45,6 +45,7 @@ pub use uses::{Day, Days};
 use super::asking::Asker;
 use super::server::{HEAD_BYTES_MAX, HEADER_COUNT_MAX, STOP_TIME_MAX};
 use super::{Error, Limits, Listener};
+use crate::engine::budget::Budget;
 use crate::engine::clock::Clock;
 use crate::engine::service::Service;
 use crate::engine::threads::Threads;
@@ -219,6 +220,7 @@ impl Bound {
             times: options.times,
             requests: Shares::new(options.requests_max),
             bodies_bytes: Shares::new(options.limits.bodies_bytes_max),
+            heads_bytes: Budget::new(options.limits.heads_bytes_max),
             audit: Lane::new(options.audit_lines_per_second_max),
             told: Told::default(),
             lingering: Lingering::default(),
@@ -353,7 +355,8 @@ where
 {
     let verdict = Arc::new(Verdict::default());
     let paced = Paced::new(stream, Arc::clone(&client.pace), state.times, end);
-    let mut heads = Heads::new(paced, Arc::clone(&verdict), state.limits.body_bytes_max);
+    let (limits, pace) = (&state.limits, Arc::clone(&client.pace));
+    let mut heads = Heads::new(paced, Arc::clone(&verdict), limits.body_bytes_max, &state.heads_bytes, pace);
     let service = service_fn(|request| {
         let (state, client, verdict) = (Arc::clone(&state), client.clone(), Arc::clone(&verdict));
         async move {

@@ -36,7 +36,8 @@ impl Pace {
         self.is_known.store(is_known, Ordering::Relaxed);
     }
 
-    fn is_known(&self) -> bool {
+    /// Returns whether the client has shown a good token.
+    pub(super) fn is_known(&self) -> bool {
         self.is_known.load(Ordering::Relaxed)
     }
 

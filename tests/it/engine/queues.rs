@@ -71,10 +71,13 @@ fn the_journal_waits_for_the_follower_and_new_changes_are_refused_meanwhile() {
     // Nobody folds while somebody reads. All are asked while nothing is durable, so that none is refused.
     let reading = shared.read_as_is();
     service.disk.hang(true);
+    // Who begins them waits for all of them: what nobody waits for is not done.
+    let mut waiting = Vec::new();
     for case in cases {
         let cancel = CaseAct::Cancel { reason: "x".repeat(COMMAND_BYTES) };
         let begun = service.engine.begin(vec![(Operation::Case(case, cancel), Once::default())]);
         assert!(matches!(&begun[..], [Begun::Pending(_)]), "{begun:?}");
+        waiting.push(begun);
     }
     service.disk.hang(false);
     wait_for(|| shared.is_follower_full());
@@ -94,6 +97,7 @@ fn the_journal_waits_for_the_follower_and_new_changes_are_refused_meanwhile() {
     // Folded, they are rows that wait for a checkpoint, which is due at a quarter.
     wait_for(|| shared.requests.taken_bytes() == 0 && shared.condition.lag.bytes() == 0);
     wait_for(|| service.create(None).is_ok());
+    drop(waiting);
     assert_eq!(service.count(), COMMANDS + 1);
     service.stop();
 }
