@@ -512,6 +512,30 @@ impl Error {
             }
             Self::BatchKey => "give each line a member \"key\"",
             Self::XmlShape { .. } => "send one root element with one child element for each parameter",
+            Self::Slow { .. } => "send the request without pauses",
+            Self::Http { .. } => "send HTTP/1.1 with lines that end in CR LF",
+            Self::HeaderTwice { .. } => "send it once",
+            Self::Host => "send one header Host with the name or address that you connected to",
+            Self::Expectation => "leave Expect out",
+            Self::ChunksTooSmall => "send chunks of a kilobyte or more, or Content-Length",
+            Self::HeadTooLarge { .. } => "send fewer or shorter headers",
+            Self::TooManyAtOnce => "reuse connections, and ask again in a second",
+            Self::ShareUsed { .. } => "wait for some of the answers, then ask again",
+            Self::AuditFull => "ask again in a second; many changes go by one POST /batch",
+            Self::BodyBroken => "let the HTTP library set Content-Length",
+            Self::AddressInUse { .. } => "stop it, or set listen to another port in the configuration",
+            Self::SocketInUse { .. } => "stop the other service, or set socket in the configuration",
+            Self::NoAnswer => "ask for the case or item before asking again; please report this",
+            Self::ContentEncoding { .. } => "send the body as it is",
+            Self::Data { hint, .. } => hint,
+            _ => return self.access_hint(),
+        };
+        Some(hint.to_owned())
+    }
+
+    /// Returns what to do about an error that concerns who may ask.
+    fn access_hint(&self) -> Option<String> {
+        let hint = match self {
             Self::Origin { .. } => {
                 "send it from a program, or through a proxy that serves both from one address"
             }
@@ -528,21 +552,6 @@ impl Error {
                 "keep the connection open until the answer has come; take the Unix socket, or a token with listen_allow = \
                  \"token\""
             }
-            Self::Slow { .. } => "send the request without pauses",
-            Self::Http { .. } => "send HTTP/1.1 with lines that end in CR LF",
-            Self::HeaderTwice { .. } => "send it once",
-            Self::Host => "send one header Host with the name or address that you connected to",
-            Self::Expectation => "leave Expect out",
-            Self::ChunksTooSmall => "send chunks of a kilobyte or more, or Content-Length",
-            Self::HeadTooLarge { .. } => "send fewer or shorter headers",
-            Self::TooManyAtOnce => "reuse connections, and ask again in a second",
-            Self::ShareUsed { .. } => "wait for some of the answers, then ask again",
-            Self::AuditFull => "ask again in a second; many changes go by one POST /batch",
-            Self::BodyBroken => "let the HTTP library set Content-Length",
-            Self::AddressInUse { .. } => "stop it, or set listen to another port in the configuration",
-            Self::SocketInUse { .. } => "stop the other service, or set socket in the configuration",
-            Self::NoAnswer => "ask for the case or item before asking again; please report this",
-            Self::ContentEncoding { .. } => "send the body as it is",
             Self::NoBearer => "send the header Authorization: Bearer TOKEN; knhk token create makes one",
             Self::UnknownToken => "knhk token list shows which there are; a lost one is made anew",
             Self::ExpiredToken => "revoke it, and make another by knhk token create",
@@ -553,7 +562,7 @@ impl Error {
             Self::TokenExists { .. } => "take another name, or revoke that one first",
             Self::NoToken { .. } => "knhk token list shows them",
             Self::TokensFull { .. } => "revoke those that nobody uses",
-            Self::Data { hint, .. } => hint,
+            _ => return None,
         };
         Some(hint.to_owned())
     }
