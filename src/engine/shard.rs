@@ -218,6 +218,8 @@ pub struct Shard {
     /// Requests that wait for a parked case, or for the answer about a business key.
     parked: HashMap<CaseId, VecDeque<Work>>,
     asked_business: HashMap<Hash16, VecDeque<Request>>,
+    /// Business keys that are asked about, and under which a case was begun since.
+    stale_business: HashSet<Hash16>,
     /// Requests whose key is that of one that waits.
     same_key: VecDeque<Request>,
     waiting_keys: HashSet<Hash16>,
@@ -284,6 +286,7 @@ impl Shard {
             spec_count: start.spec_count,
             parked: HashMap::new(),
             asked_business: HashMap::new(),
+            stale_business: HashSet::new(),
             same_key: VecDeque::new(),
             waiting_keys: HashSet::new(),
             is_expiring: false,
@@ -639,6 +642,9 @@ impl Shard {
         turn.changes(case, self.cases.bytes_of(case));
         let Some(client) = client else { return };
         if let Some(hash) = client.business {
+            if self.asked_business.contains_key(&hash) {
+                self.stale_business.insert(hash);
+            }
             self.business.insert(hash, case);
             turn.undo.business.push(hash);
         }

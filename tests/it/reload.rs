@@ -14,6 +14,8 @@ use super::support::service::{Place, Service, root};
 const SOON: Duration = Duration::from_secs(60);
 /// Cases of one batch: their steps make waves that are large enough for a mean of their own.
 const CASES: usize = 300;
+/// Means over the budget that come of it within some batches, where hardly any did before.
+const OVER_MIN: u64 = 5;
 /// Batches until the service has counted enough steps to warn; two are enough.
 const BATCHES_MAX: usize = 20;
 
@@ -99,17 +101,24 @@ fn hot_path_max_ticks_is_the_budget_that_steps_are_held_against() {
     let line = json!({ "op": "create", "workflow": "count", "data": { "words": "w" } });
     let work = || assert!(batch(&service, &vec![line.clone(); CASES]).iter().all(|it| it["status"] == 201));
     let over = || figure(&service, "knhk_hot_path_over_budget_total");
-    let means = || figure(&service, "knhk_hot_path_ticks_count");
-    // Each mean of ticks a step is counted. Now and then the machine takes a while off in the middle of one.
+    let steps = || figure(&service, "knhk_hot_path_ticks_count");
+    // A mean is of 256 steps or more. Now and then the machine takes a while off in the middle of one.
     work();
-    let (over_4096, means_4096) = (over(), means());
-    assert!(over_4096 < means_4096 / 2, "{over_4096} of {means_4096} means are over 4,096 ticks a step");
+    let (over_4096, means_max) = (over(), steps() / 256);
+    assert!(
+        over_4096 < means_max / 2,
+        "{over_4096} of at most {means_max} means are over 4,096 ticks a step"
+    );
     assert!(!place.log().contains("budget 1 "), "{}", place.log());
 
     assert_eq!(set(&place, "hot_path_max_ticks", 1), "took");
-    work();
-    let (over_1, means_1) = (over() - over_4096, means() - means_4096);
-    assert!(over_1 > means_1 / 2, "{over_1} of {means_1} means are over 1 tick a step");
+    for _ in 0..BATCHES_MAX {
+        work();
+        if over() >= over_4096 + OVER_MIN {
+            break;
+        }
+    }
+    assert!(over() >= over_4096 + OVER_MIN, "{} means are over 1 tick a step", over() - over_4096);
     let is_warned = || {
         let log = place.log();
         log.lines().any(|line| line.contains("slow") && line.contains("budget 1 "))

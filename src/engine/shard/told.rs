@@ -23,6 +23,9 @@ impl Shard {
             }
             Told::Business(partition, hash, found) => {
                 let queue = self.asked_business.remove(&hash).unwrap_or_default();
+                // A case was begun under the key since it was asked about, and may be durable by now: the answer is of
+                // the time before.
+                let is_stale = self.stale_business.remove(&hash);
                 for request in queue {
                     let request = Request { asked_at: None, ..request };
                     self.waiting_keys.remove(&request.key.hash);
@@ -32,6 +35,7 @@ impl Shard {
                             let reply = Reply::Repeat(Box::new(Repeat::Business(*case, request.key.maker)));
                             turn.answer(request, reply);
                         }
+                        Ok(None) if is_stale => self.admit(turn, request),
                         // The first begins it; the others then find it in memory, or ask again if it was refused.
                         Ok(None) if self.business_is_free(turn, hash) => self.begin(turn, request),
                         Ok(None) => self.admit_later(request),

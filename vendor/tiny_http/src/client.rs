@@ -127,13 +127,19 @@ impl Drop for Counted {
     }
 }
 
+/// Returns how many connections are kept at most for their clients to see the last answer: they take files beside those
+/// that are served, so that no more than a quarter of these.
+pub(crate) fn lingering_max(state: &State) -> usize {
+    LINGERING_MAX.min((state.options.connections_max / 4).max(1))
+}
+
 /// Counts one connection that is kept only for its client to see the last answer.
 struct Lingering(Arc<State>);
 
 impl Lingering {
     fn new(state: &Arc<State>) -> Option<Lingering> {
         let counted = Lingering(Arc::clone(state));
-        (state.options.load.lingering.fetch_add(1, SeqCst) < LINGERING_MAX).then_some(counted)
+        (state.options.load.lingering.fetch_add(1, SeqCst) < lingering_max(state)).then_some(counted)
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use crate::client::{Client, Round, LINGERING_MAX};
+use crate::client::{Client, Round, lingering_max};
 use crate::connection::{Connection, Listener};
 use crate::date::Date;
 use crate::head::Version;
@@ -225,7 +225,7 @@ impl Reactor {
             // Those that are only seen off are in nobody's place, and bounded by themselves.
             let lingering = self.state.options.load.lingering();
             let is_full = self.clients.len().saturating_sub(lingering) >= self.state.options.connections_max;
-            if is_full && lingering >= LINGERING_MAX {
+            if is_full && lingering >= lingering_max(&self.state) {
                 self.turn_away(&socket);
                 continue;
             }
