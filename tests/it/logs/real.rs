@@ -18,7 +18,7 @@ const TOLD_MAX: Duration = Duration::from_secs(30);
 const SLOW_SYNC: &str = "inject=fdatasync:delay_exit=300000";
 /// So few files that not even the connections that the service would take fit in; root may not raise that.
 const FEW_FILES: [&str; 5] =
-    ["prlimit", "--nofile=28:28", "setpriv", "--bounding-set=-all", "--inh-caps=-all"];
+    ["prlimit", "--nofile=24:24", "setpriv", "--bounding-set=-all", "--inh-caps=-all"];
 /// Items that fail at once.
 const STORM: u64 = 300;
 /// Requests of the test of data.

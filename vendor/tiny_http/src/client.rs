@@ -127,10 +127,13 @@ impl Drop for Counted {
     }
 }
 
+/// As many are kept also where there may be fewer connections.
+const LINGERING_MIN: usize = 4;
+
 /// Returns how many connections are kept at most for their clients to see the last answer: they take files beside those
 /// that are served, so that no more than a quarter of these.
 pub(crate) fn lingering_max(state: &State) -> usize {
-    LINGERING_MAX.min((state.options.connections_max / 4).max(1))
+    LINGERING_MAX.min((state.options.connections_max / 4).max(LINGERING_MIN))
 }
 
 /// Counts one connection that is kept only for its client to see the last answer.
