@@ -73,6 +73,7 @@ impl Running {
         let mut options = Options {
             read_timeout: PATIENCE,
             write_timeout: PATIENCE,
+            heads_bytes_max: 64 * 1024 * 1024,
             answer_time: PATIENCE,
             idle_time: PATIENCE,
             head_time: PATIENCE,
