@@ -110,7 +110,7 @@ impl Client {
 
     /// Asks for a path.
     pub(crate) fn get(&mut self, path: &str) -> Outcome<Answer> {
-        self.send(format!("GET {path} HTTP/1.1\r\nHost: b\r\n\r\n").as_bytes())?;
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())?;
         self.answer()
     }
 
@@ -128,7 +128,7 @@ pub(crate) fn write_post(out: &mut Vec<u8>, path: &str, body: &[u8]) {
     out.clear();
     out.extend_from_slice(b"POST ");
     out.extend_from_slice(path.as_bytes());
-    out.extend_from_slice(b" HTTP/1.1\r\nHost: b\r\nContent-Length: ");
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: ");
     out.extend_from_slice(body.len().to_string().as_bytes());
     out.extend_from_slice(b"\r\n\r\n");
     out.extend_from_slice(body);

@@ -147,7 +147,7 @@ impl Stepper {
             out.clear();
             out.extend_from_slice(b"POST /workitems/");
             write_item(out, case);
-            out.extend_from_slice(b"/complete HTTP/1.1\r\nHost: b\r\nContent-Length: 0\r\n\r\n");
+            out.extend_from_slice(b"/complete HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
             case.item += 1;
             return;
         }

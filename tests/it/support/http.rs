@@ -117,7 +117,7 @@ impl Client {
 pub(crate) fn get_over_unix(socket: &Path, path: &str) -> io::Result<Answer> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(SILENCE_MAX))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: knhk\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     read_answer(&mut BufReader::new(stream), false)
 }
 
