@@ -8,7 +8,7 @@ use super::{Error, Request, body, data, show};
 use crate::engine::cost;
 use crate::engine::room::Room;
 use crate::engine::service::{
-    Answer, Brief, CaseAct, CaseFilter, CaseSummary, IsNew, Operation, Page, PageOf, Service,
+    Answer, Brief, CaseAct, CaseFilter, CaseSummary, HistoryView, IsNew, Operation, Page, PageOf, Service,
 };
 use crate::error::Kind;
 use crate::id::CaseId;
@@ -146,10 +146,8 @@ pub(super) fn get(
     let case = service.case(id(text)?, room)?;
     Ok(match chosen {
         0 => {
-            let _work = show::work(room, cost::largest_value(&case)).map_err(|full| full.refusal(room))?;
-            let mut document = Vec::with_capacity(show::DOCUMENT_BYTES);
-            show::case(&mut document, &case);
-            Answered::new(200, JSON, document)
+            let write = |out: &mut Vec<u8>| show::case(out, &case);
+            Answered::new(200, JSON, show::document(room, cost::largest_value(&case), write)?)
         }
         _ => Answered::new(200, OFFER_XML.media_type, data::to_xml(&case.root.data)),
     }
@@ -183,6 +181,6 @@ pub(super) fn history(
     let case = id(text)?;
     let page = service.history(case, &query.page()?, room)?;
     let largest = page.items.iter().map(cost::largest_of_event).max().unwrap_or(0);
-    let _work = show::work(room, largest).map_err(|full| full.refusal(room))?;
-    Ok(Answered::new(200, JSON, show::page(&page, |out, event| show::event(out, event, case))))
+    let line = |out: &mut Vec<u8>, event: &HistoryView| show::event(out, event, case);
+    Ok(Answered::new(200, JSON, show::document(room, largest, |out| show::write_page(out, &page, line))?))
 }

@@ -37,8 +37,11 @@ pub(super) fn list(service: &dyn Service, request: &Request, room: &Room) -> Res
     };
     let page = service.items(&filter, &query.page()?, room)?;
     let largest = page.items.iter().map(|item| cost::largest(&item.data)).max().unwrap_or(0);
-    let _work = show::work(room, largest).map_err(|full| full.refusal(room))?;
-    Ok(Answered::new(200, JSON, show::page(&page, show::item)))
+    Ok(Answered::new(
+        200,
+        JSON,
+        show::document(room, largest, |out| show::write_page(out, &page, show::item))?,
+    ))
 }
 
 /// Shows one work item, or its data as XML.
@@ -53,10 +56,8 @@ pub(super) fn get(
     let item = service.item(id(text)?, room)?;
     Ok(match chosen {
         0 => {
-            let _work = show::work(room, cost::largest(&item.data)).map_err(|full| full.refusal(room))?;
-            let mut document = Vec::with_capacity(show::DOCUMENT_BYTES);
-            show::item(&mut document, &item);
-            Answered::new(200, JSON, document)
+            let write = |out: &mut Vec<u8>| show::item(out, &item);
+            Answered::new(200, JSON, show::document(room, cost::largest(&item.data), write)?)
         }
         _ => Answered::new(200, OFFER_XML.media_type, data::to_xml(&item.data)),
     }

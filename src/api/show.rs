@@ -8,7 +8,7 @@ use crate::engine::cost;
 use crate::engine::room::{Full, Room, Work};
 use crate::engine::service::{
     Answer, Brief, CaseState, CaseSummary, CaseView, Detail, HistoryView, IncidentView, ItemView, NetView,
-    Page, SpecificationView, Value,
+    Page, Refusal, SpecificationView, Value,
 };
 use crate::id::{CaseId, ItemId, Time};
 use crate::net::{Net, Task, TaskKind};
@@ -75,19 +75,39 @@ fn array<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, item: impl Fn
 /// Returns a page of a list.
 pub(super) fn page<T>(page: &Page<T>, item: impl Fn(&mut Vec<u8>, &T)) -> Vec<u8> {
     let mut out = Vec::with_capacity(DOCUMENT_BYTES);
-    let mut object = Object::open(&mut out);
+    write_page(&mut out, page, item);
+    out
+}
+
+/// Writes a page of a list.
+pub(super) fn write_page<T>(out: &mut Vec<u8>, page: &Page<T>, item: impl Fn(&mut Vec<u8>, &T)) {
+    let mut object = Object::open(out);
     array(object.name("items"), &page.items, item);
     object.add("next", &page.next);
     object.close();
-    out
 }
 
 /// Takes the memory that writing values takes, of which the largest has so many bytes.
 ///
 /// # Errors
 /// It is not to be had.
-pub(super) fn work(room: &Room, largest_bytes: usize) -> Result<Work, Full> {
+fn work(room: &Room, largest_bytes: usize) -> Result<Work, Full> {
     room.work(largest_bytes.saturating_mul(WRITE_FACTOR)).ok_or(Full::All)
+}
+
+/// Returns a document in which values stand, of which the largest has so many bytes.
+///
+/// # Errors
+/// The memory that writing takes is not to be had.
+pub(super) fn document(
+    room: &Room,
+    largest_bytes: usize,
+    write: impl FnOnce(&mut Vec<u8>),
+) -> Result<Vec<u8>, Refusal> {
+    let _work = work(room, largest_bytes).map_err(|full| full.refusal(room))?;
+    let mut out = Vec::with_capacity(DOCUMENT_BYTES);
+    write(&mut out);
+    Ok(out)
 }
 
 /// Writes values as an object, in their order.

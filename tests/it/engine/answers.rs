@@ -69,6 +69,7 @@ fn a_batch_that_is_sent_again_until_all_of_it_is_done_does_nothing_twice() {
             }
         }
     }
+    assert!(rounds > 1, "all of it was done at once, so that nothing was sent again");
     assert_eq!((made.len(), service.count()), (40, 40), "one case for each line");
     service.stop();
 }
