@@ -3,7 +3,7 @@
 mod build;
 mod history;
 
-pub use build::{case, gone_item, item, item_word, live_item, state};
+pub use build::{case, gone_item, item, item_word, live_item, state, task_and_state};
 pub use history::Historian;
 
 use super::row::Status;

@@ -8,6 +8,7 @@ use super::registry::Registered;
 use super::room::{Full, Room};
 use super::running::EXPIRE_LATE_US;
 use super::service::{Answer, Brief, CaseView, IsNew, ItemView, Nets, Refusal, SpecificationView};
+use crate::case::effort::Effort;
 use crate::case::event::{Event, ItemNumber, PlaceNumber};
 use crate::case::row::ItemRow;
 use crate::case::state::{Case, Instance};
@@ -56,7 +57,8 @@ pub(super) fn answer<M: Fn(&Instance) -> Vec<(PlaceNumber, u16)>>(
         let view = view::case(left.case, left.workflow, left.version, &left.tokens);
         return Some(case_answer(view, (act == Act::Create).then_some(IsNew::Yes), room));
     };
-    let live = view::live_item(left.case, left.workflow, number);
+    // No input is worked out here: what a command leaves was started, or is gone.
+    let live = view::live_item(left.case, left.workflow, number, &Effort::unlimited());
     let item = live.or_else(|| place.map(|place| gone_item(left.case, left.workflow, place, events, now)))?;
     let state = view::state(left.case.existing());
     Some(match room.take(cost::item(&item)) {

@@ -18,11 +18,13 @@ use super::service::{
 };
 use super::tables::{self, ArchivedRow, KeyRow, PartitionRow};
 use super::turn::{self, Rows};
+use crate::case::effort::Effort;
 use crate::case::encode;
 use crate::case::row::{CaseRow, InstanceRow, ItemRow, Link, Status};
 use crate::case::state::{Case, Instance};
 use crate::case::view;
 use crate::error::{Code, Kind};
+use crate::expr::STEPS_MAX;
 use crate::id::{CaseId, ItemId, Partition, SpecNumber, Time};
 use crate::net::orjoin;
 use crate::store::{self, Disk, Follower, JournalReader, NotUnpacked, Table, Tables};
@@ -30,6 +32,9 @@ pub use archived::entries;
 
 /// Most rows that one page of a list looks at; a page that ends there is short and says where to go on.
 pub const PAGE_ROWS_MAX: usize = 20_000;
+/// A page of work items ends early once their inputs took so many evaluation steps: ten times what one mapping may take.
+/// The last of them is worked out whole.
+pub const PAGE_STEPS_MAX: u64 = 10 * STEPS_MAX;
 /// Most entries of one case that are followed back for its history or for a repeated answer.
 pub const HISTORY_ENTRIES_MAX: usize = 1_000_000;
 /// The id of a case says when it was made; where many were made in the same microsecond, or a clock was set back, by so
@@ -192,7 +197,7 @@ pub fn item<T: Tables, F: Deref<Target = Follower<T>>>(
     let rows = rows.ok_or_else(|| answers::refusal(&crate::case::Error::NoItem))?;
     drop(follower);
     let spec = known(registry, rows.case.spec)?;
-    let view = view::live_item(&case_of_rows(id.case, rows), &spec.workflow, id.number)
+    let view = view::live_item(&case_of_rows(id.case, rows), &spec.workflow, id.number, &Effort::unlimited())
         .ok_or_else(|| answers::refusal(&crate::case::Error::NoItem))?;
     room.take(cost::item(&view)).map_err(|full| answers::no_room(full, room))?;
     Ok(view)
@@ -325,7 +330,8 @@ fn summary(registry: &Registry, id: CaseId, row: &CaseRow) -> Result<CaseSummary
 }
 
 /// Lists live items in order of their ids. `read` gives the follower; it is asked for each case and held only while that
-/// case's rows are read, because working out the inputs of items may take long. A page ends early when the room is full.
+/// case's rows are read, because working out the inputs of items may take long. A page ends early when the room is full, or
+/// after [`PAGE_STEPS_MAX`].
 ///
 /// # Errors
 /// A bad token, rows that cannot be read, or no room for the first item.
@@ -343,6 +349,7 @@ pub fn items<T: Tables, F: Deref<Target = Follower<T>>>(
     let specs = filter.workflow.as_deref().map(|text| registry.numbers(text));
     let limit = page.limit as usize;
     let mut views: Vec<ItemView> = Vec::new();
+    let effort = Effort::unlimited();
     let mut visited = 0;
     loop {
         let Some((case, rows)) = next_case_with_items(&*read()?, from, filter.case)? else {
@@ -352,21 +359,32 @@ pub fn items<T: Tables, F: Deref<Target = Follower<T>>>(
         let spec = known(registry, rows.case.spec)?;
         let is_wanted = specs.as_ref().is_none_or(|specs| specs.contains(&rows.case.spec));
         let case_in_memory = case_of_rows(case, rows);
-        for (number, _) in case_in_memory.items.iter().filter(|entry| is_wanted && entry.0 >= first) {
+        for (number, row) in case_in_memory.items.iter().filter(|entry| is_wanted && entry.0 >= first) {
             visited += 1;
-            let Some(view) = view::live_item(&case_in_memory, &spec.workflow, *number) else { continue };
-            if filter.task.as_ref().is_none_or(|task| *task == view.task)
-                && filter.state.as_ref().is_none_or(|state| state == view.state)
+            let Some((task, state)) = view::task_and_state(&case_in_memory, &spec.workflow, row) else {
+                continue;
+            };
+            if filter.task.as_ref().is_some_and(|asked| *asked != task)
+                || filter.state.as_ref().is_some_and(|asked| asked != state)
             {
-                let is_full = views.len() == limit;
-                let taken = if is_full { Err(None) } else { room.take(cost::item(&view)).map_err(Some) };
-                match (taken, views.last()) {
-                    (Ok(()), _) => views.push(view),
-                    (Err(Some(full)), None) => return Err(answers::no_room(full, room)),
-                    (Err(_), last) => {
-                        let next = last.map(|last| last.id.to_string());
-                        return Ok(Page { items: views, next });
-                    }
+                continue;
+            }
+            let is_full = views.len() == limit || effort.used() >= PAGE_STEPS_MAX;
+            let view = if is_full {
+                None
+            } else {
+                view::live_item(&case_in_memory, &spec.workflow, *number, &effort)
+            };
+            let taken = match &view {
+                Some(view) => room.take(cost::item(view)).map_err(Some),
+                None => Err(None),
+            };
+            match (taken, view, views.last()) {
+                (Ok(()), view, _) => views.extend(view),
+                (Err(Some(full)), _, None) => return Err(answers::no_room(full, room)),
+                (Err(_), _, last) => {
+                    let next = last.map(|last| last.id.to_string());
+                    return Ok(Page { items: views, next });
                 }
             }
         }

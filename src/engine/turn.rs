@@ -351,7 +351,7 @@ impl Cases {
     /// Returns what people see of a live work item of a case at work.
     pub fn item(&self, id: CaseId, number: ItemNumber) -> Option<ItemView> {
         let entry = self.memory.get(id)?;
-        view::live_item(&entry.case, &entry.registered.workflow, number)
+        view::live_item(&entry.case, &entry.registered.workflow, number, &Effort::unlimited())
     }
 
     /// Takes a stored case into memory; [`What::Continue`] is to follow before any command.

@@ -3,7 +3,7 @@
 use super::{CaseState, CaseView, IncidentView, ItemView, NetView, Value, ValueKind};
 use crate::case::data;
 use crate::case::duty::is_enabled;
-use crate::case::effort::Effort;
+use crate::case::effort::{Effort, Found};
 use crate::case::event::{End, Event, Finish, IncidentKind, ItemNumber, PlaceNumber};
 use crate::case::row::{CaseRow, InstanceRow, ItemRow, ItemState, Status};
 use crate::case::state::{Case, Instance};
@@ -162,12 +162,13 @@ pub fn item_word(state: ItemState) -> &'static str {
 }
 
 /// Returns a work item, in the state that `word` names: that of its row, or how it went. `instance` is the row of
-/// its net instance, from which the input of an item that is not started yet is made.
+/// its net instance, from which the input of an item that is not started yet is made; what that takes is added to
+/// `effort`.
 pub fn item(
     id: ItemId,
     row: &ItemRow,
     word: &'static str,
-    instance: Option<&InstanceRow>,
+    (instance, effort): (Option<&InstanceRow>, &Effort),
     net: &Net,
     workflow: &str,
 ) -> ItemView {
@@ -176,7 +177,8 @@ pub fn item(
         (Some(data), _) => parameters(&task.inputs, data),
         // What the input would be; a mapping that fails now will say so when the item is started.
         (None, Some(instance)) => {
-            let input = data::input(net, task, instance, &Effort::unlimited());
+            effort.begin(Found::default());
+            let input = data::input(net, task, instance, effort);
             parameters(&task.inputs, &input.unwrap_or_else(|_| Fragment::empty()))
         }
         (None, None) => Vec::new(),
@@ -220,16 +222,25 @@ pub fn gone_item(
             _ => {}
         }
     }
-    item(id, &row, word, None, net, workflow)
+    item(id, &row, word, (None, &Effort::unlimited()), net, workflow)
 }
 
-/// Returns a live work item of a case; `None` when there is none of that number.
-pub fn live_item(case: &Case, workflow: &Workflow, number: ItemNumber) -> Option<ItemView> {
+/// Returns a live work item of a case; `None` when there is none of that number. What working out its input takes is
+/// added to `effort`, which must be an unlimited one.
+pub fn live_item(case: &Case, workflow: &Workflow, number: ItemNumber, effort: &Effort) -> Option<ItemView> {
     let row = case.item(number)?;
     let instance = &case.instance(row.instance)?.row;
     let net = workflow.nets.get(usize::from(instance.net))?;
     let id = ItemId { case: case.id, number };
-    Some(item(id, row, item_word(row.state), Some(instance), net, &workflow.uri))
+    Some(item(id, row, item_word(row.state), (Some(instance), effort), net, &workflow.uri))
+}
+
+/// Returns the task of a live item and the word for its state, without what takes long; `None` when the item belongs to no
+/// net of the case.
+pub fn task_and_state(case: &Case, workflow: &Workflow, row: &ItemRow) -> Option<(String, &'static str)> {
+    let instance = &case.instance(row.instance)?.row;
+    let net = workflow.nets.get(usize::from(instance.net))?;
+    Some((task_id(Some(net), row.task), item_word(row.state)))
 }
 
 /// Returns the id of a task; its number where there is no such task, so that damage can still be looked at.

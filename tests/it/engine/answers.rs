@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 
 use knhk::api::{self, Request, Response, respond};
 use knhk::engine::Options;
+use knhk::engine::queries::PAGE_STEPS_MAX;
 use knhk::engine::room::{self, Room, SHORT_BYTES};
 use knhk::engine::service::{CaseFilter, Once, PageOf, Service};
+use knhk::expr::STEPS_MAX;
 use serde_json::{Value, json};
 
 use super::{LossyTables, Running, options, start};
+use crate::support::heavy;
 
 const ORDER: &[u8] = include_bytes!("../../../examples/order/order.yawl");
 const LIMITS: api::Limits =
@@ -119,5 +122,39 @@ fn lists_end_early_where_their_room_does_and_all_pages_together_have_everything_
         service.engine.cases(&CaseFilter::default(), &page, &Room::default()).unwrap().items.len(),
         30
     );
+    service.stop();
+}
+
+#[test]
+fn a_page_of_items_ends_early_when_their_inputs_take_long_and_what_is_not_asked_for_takes_nothing() {
+    // Each input takes nearly as many steps as two mappings may.
+    const MAPPINGS: u64 = 2;
+    const ITEMS: u64 = 3 * PAGE_STEPS_MAX / (MAPPINGS * STEPS_MAX);
+    let service = start_with(options().answers);
+    let source = heavy::once("heavy", u32::try_from(MAPPINGS).unwrap());
+    service.engine.register(&source, &Once::default()).unwrap();
+    let lines = vec![r#"{"op":"create","workflow":"heavy"}"#; usize::try_from(ITEMS).unwrap()];
+    let made = json_lines(&ask(&service, "POST", "/batch", &lines.join("\n")));
+    assert!(made.iter().all(|line| line["status"] == 201), "{made:?}");
+    let page = |query: &str| -> Value {
+        let response = ask(&service, "GET", &format!("/workitems?limit=1000{query}"), "");
+        assert_eq!(response.status, 200);
+        serde_json::from_slice(&response.body).unwrap()
+    };
+    let (mut sizes, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = page(&after);
+        sizes.push(page["items"].as_array().unwrap().len() as u64);
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(sizes.iter().sum::<u64>(), ITEMS, "{sizes:?}");
+    // Whole items: the last one may go beyond.
+    let largest = PAGE_STEPS_MAX.div_ceil(MAPPINGS * STEPS_MAX / 10 * 9);
+    assert!(sizes.len() >= 3 && sizes.iter().all(|size| (1..=largest).contains(size)), "{sizes:?}");
+    let others = page("&task=other");
+    assert_eq!((others["items"].as_array().unwrap().len(), &others["next"]), (0, &Value::Null));
     service.stop();
 }
