@@ -175,7 +175,7 @@ keys! {
         "Free space below which the service takes no changes until there is more.";
 
     shard_requests_max: u64 = integer(4_096), Rule::Integer(1, 1_048_576), "0.1.0", Reload,
-        "Requests that may wait for one shard; beyond that the answer is busy.";
+        "Single commands that may wait for one shard, and as many lines of batches; beyond that the answer is busy.";
     follower_lag_frames_max: u64 = integer(65_536), Rule::Integer(1, 16_777_216), "0.1.0", Reload,
         "Durable frames that lists may lag behind; beyond that the answer is busy.";
     idempotency_hours: u64 = integer(24), Rule::Integer(1, 8_760), "0.1.0", Reload,

@@ -363,7 +363,7 @@ fn ask<D: Disk, T: Tables>(
     for (inbox, requests) in shared.inboxes.iter().zip(by_shard) {
         if !requests.is_empty() {
             // What is not taken is dropped, and whoever waits hears so.
-            drop(inbox.put(requests, shared.options().shard_requests_max));
+            drop(inbox.put(Class::Bulk, requests, shared.options().shard_requests_max));
         }
     }
     tickets

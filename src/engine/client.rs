@@ -18,7 +18,7 @@ use super::prepare::{self, Prepared};
 use super::proof;
 use super::queries::{self, Repeated};
 use super::record::Maker;
-use super::request::{Class, Repeat, Request};
+use super::request::{CLASSES, Class, Repeat, Request};
 use super::restoring;
 use super::room::{Answers, Room};
 use super::running::Engine;
@@ -28,7 +28,7 @@ use super::service::{
     RestoreOrder, Service, SpecificationView,
 };
 use super::shard::{Held, QUESTIONS_MAX};
-use super::shared::{Inbox, OPEN_REQUESTS_FACTOR};
+use super::shared::OPEN_REQUESTS_FACTOR;
 use super::tables::{CASE_STATES, ITEM_STATES};
 use super::ticket::ticket;
 use super::traced::Traced;
@@ -155,8 +155,8 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         }
         for (shard, requests) in by_shard.into_iter().enumerate().filter(|(_, requests)| !requests.is_empty())
         {
-            if shared.inboxes[shard].put(requests, requests_max).is_err() {
-                shared.metrics.queue_refused.of(Queue::Inbox).increment();
+            if shared.inboxes[shard].put(class, requests, requests_max).is_err() {
+                shared.metrics.queue_refused.of(class.queue()).increment();
                 for (at, _) in shards.iter().enumerate().filter(|(_, of)| **of == Some(shard)) {
                     asked[at] = Err(answers::busy("requests"));
                 }
@@ -249,17 +249,20 @@ impl<D: Disk, T: Tables> Engine<D, T> {
         let shared = self.shared();
         let (metrics, options, condition) = (&shared.metrics, shared.options(), &shared.condition);
         let shards = shared.inboxes.len();
-        let sum = |count: fn(&Inbox) -> usize| shared.inboxes.iter().map(count).sum::<usize>();
         let held = |count: fn(&Held) -> usize| {
             shared.inboxes.iter().map(|inbox| count(&inbox.held())).sum::<usize>() as u64
         };
+        // Of each class.
         let requests = options.shard_requests_max.saturating_mul(shards);
-        let open = requests.saturating_mul(OPEN_REQUESTS_FACTOR) as u64;
+        let open = requests.saturating_mul(OPEN_REQUESTS_FACTOR * CLASSES.len()) as u64;
         let queue = |queue, count, limit| {
             metrics.queue_depth.of(queue).set(count);
             metrics.queue_limit.of(queue).set(limit);
         };
-        queue(Queue::Inbox, sum(Inbox::waiting) as u64, requests as u64);
+        for class in CLASSES {
+            let waiting: usize = shared.inboxes.iter().map(|inbox| inbox.waiting(class)).sum();
+            queue(class.queue(), waiting as u64, requests as u64);
+        }
         queue(Queue::Parked, held(|held| held.parked), open);
         queue(Queue::Journal, condition.staged_count.load(Ordering::Acquire) as u64, open);
         queue(Queue::Follower, shared.lag_frames(), options.follower_lag_max);

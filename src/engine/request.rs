@@ -18,6 +18,7 @@ use crate::expr::Fragment;
 use crate::id::{CaseId, Partition, Time};
 use crate::net::orjoin::Judgement;
 use crate::store::Entry;
+use crate::telemetry::metrics::labels::Queue;
 
 /// Something for a shard to do, and who waits for it.
 #[derive(Debug)]
@@ -48,6 +49,19 @@ pub enum Class {
     Single,
     /// One of many that were asked together; and what a case does by itself.
     Bulk,
+}
+
+/// All classes.
+pub const CLASSES: [Class; 2] = [Class::Single, Class::Bulk];
+
+impl Class {
+    /// Returns the name of the queue in which requests of it wait for a shard.
+    pub fn queue(self) -> Queue {
+        match self {
+            Self::Single => Queue::Inbox,
+            Self::Bulk => Queue::Batches,
+        }
+    }
 }
 
 /// The key a request comes under.

@@ -105,7 +105,7 @@ pub(super) fn restore<D: Disk, T: Tables>(
     let (place, class, asked_at, traced) = (None, Class::Single, None, None);
     let request = Request { act, key, place, class, asked_at, answerer, traced, room };
     let inbox = &shared.inboxes[shard_of(case.partition(), shared.inboxes.len())];
-    if inbox.put(vec![request], shared.options().shard_requests_max).is_err() {
+    if inbox.put(class, vec![request], shared.options().shard_requests_max).is_err() {
         return Err(answers::busy("requests"));
     }
     match waits.wait(deadline_in_us(limit_us)) {

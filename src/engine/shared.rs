@@ -17,7 +17,7 @@ use super::keeping::Asked;
 use super::places::Places;
 use super::queues::Lag;
 use super::registry::Registry;
-use super::request::{Message, Question, Request};
+use super::request::{CLASSES, Class, Message, Question, Request};
 use super::room::Answers;
 use super::service::Refusal;
 use super::shard::{Bounds, Held, Progress};
@@ -33,20 +33,49 @@ use crate::telemetry::words;
 /// For each request that may wait in an inbox, so many may be taken and not be answered yet: parked, or staged while
 /// the disk is slow.
 pub(super) const OPEN_REQUESTS_FACTOR: usize = 16;
+/// Of the bytes for requests, such a part is kept for single commands.
+const SINGLES_PART: usize = 8;
 /// A shard or the journal that has not moved for so many looks, a second apart, is stuck.
 const STUCK_LOOKS: u32 = 5;
 /// No grace was set since the store was opened.
 const AS_OPENED: u64 = u64::MAX;
 
-/// A shard's inbox: requests are counted and bounded, answers to questions always fit.
+/// Requests of one class in an inbox.
+#[derive(Debug, Default)]
+struct Lane {
+    waiting: AtomicUsize,
+    /// Requests that are not answered, those that wait among them.
+    open: Arc<AtomicUsize>,
+}
+
+impl Lane {
+    /// Counts requests that come; returns false, and counts none, when others wait and there would be more than `limit`,
+    /// or when far more are not answered yet.
+    fn take_in(&self, count: usize, limit: usize) -> bool {
+        let before = self.waiting.fetch_add(count, Ordering::AcqRel);
+        let is_full = before > 0 && before + count > limit;
+        let is_taken =
+            !is_full && self.open.load(Ordering::Acquire) < limit.saturating_mul(OPEN_REQUESTS_FACTOR);
+        if !is_taken {
+            self.let_out(count);
+        }
+        is_taken
+    }
+
+    fn let_out(&self, count: usize) {
+        self.waiting.fetch_sub(count, Ordering::AcqRel);
+    }
+}
+
+/// A shard's inbox: requests are counted by class and bounded, so that a batch takes no place of a single command; answers
+/// to questions always fit.
 #[derive(Debug)]
 pub struct Inbox {
     sender: Sender<Message>,
     /// With the shard's signs of life.
     progress: Arc<Progress>,
-    waiting: AtomicUsize,
-    /// Requests that are not answered, those in the inbox among them.
-    open: Arc<AtomicUsize>,
+    singles: Lane,
+    bulk: Lane,
     /// Their bytes, and those of all other inboxes.
     bytes: Arc<Budget>,
     /// Commands that wait for a parked case or for the answer about a business key.
@@ -70,8 +99,8 @@ impl Inbox {
         Self {
             sender,
             progress,
-            waiting: AtomicUsize::new(0),
-            open: Arc::new(AtomicUsize::new(0)),
+            singles: Lane::default(),
+            bulk: Lane::default(),
             bytes,
             parked: AtomicUsize::new(0),
             case_bytes: AtomicUsize::new(0),
@@ -82,33 +111,50 @@ impl Inbox {
         }
     }
 
-    /// Puts requests in, all or none: none when others wait and there would be more than `limit`, when far more are not
-    /// answered yet, or when all that are not answered would take more bytes than they may.
-    pub fn put(&self, mut requests: Vec<Request>, limit: usize) -> Result<(), Vec<Request>> {
-        let count = requests.len();
-        let before = self.waiting.fetch_add(count, Ordering::AcqRel);
-        let is_full = before > 0 && before + count > limit;
-        if is_full || self.open.load(Ordering::Acquire) >= limit.saturating_mul(OPEN_REQUESTS_FACTOR) {
-            self.waiting.fetch_sub(count, Ordering::AcqRel);
+    fn lane(&self, class: Class) -> &Lane {
+        match class {
+            Class::Single => &self.singles,
+            Class::Bulk => &self.bulk,
+        }
+    }
+
+    /// Puts requests of one class in, all or none: none when others of it wait and there would be more than `limit`, when
+    /// far more of it are not answered yet, or when all that are not answered would take more bytes than they may.
+    pub fn put(&self, class: Class, mut requests: Vec<Request>, limit: usize) -> Result<(), Vec<Request>> {
+        debug_assert!(
+            requests.iter().all(|request| request.class == class),
+            "invariant: one class at a time"
+        );
+        let (lane, count) = (self.lane(class), requests.len());
+        if !lane.take_in(count, limit) {
             return Err(requests);
         }
         let taken: Option<Vec<Taken>> =
-            requests.iter().map(|request| self.bytes.take(request.bytes())).collect();
+            requests.iter().map(|request| self.take_bytes(class, request.bytes())).collect();
         let Some(taken) = taken else {
-            self.waiting.fetch_sub(count, Ordering::AcqRel);
+            lane.let_out(count);
             return Err(requests);
         };
         for (request, bytes) in requests.iter_mut().zip(taken) {
-            request.answerer.keep(ticket::Place::take(&self.open, Some(bytes)));
+            request.answerer.keep(ticket::Place::take(&lane.open, Some(bytes)));
             request.asked_at = Some(self.progress.pulse.evaluated());
         }
         self.sender.send(Message::Requests(requests)).map_err(|error| {
-            self.waiting.fetch_sub(count, Ordering::AcqRel);
+            lane.let_out(count);
             match error.0 {
                 Message::Requests(requests) => requests,
                 _ => Vec::new(),
             }
         })
+    }
+
+    fn take_bytes(&self, class: Class, bytes: usize) -> Option<Taken> {
+        let left_bytes = match class {
+            Class::Single => 0,
+            Class::Bulk => self.bytes.limit_bytes() / SINGLES_PART,
+        };
+        let mut taken = Taken::none(&self.bytes);
+        taken.grow_leaving(bytes, left_bytes).then_some(taken)
     }
 
     /// Puts something in that always fits.
@@ -137,24 +183,23 @@ impl Inbox {
 
     /// Hears that the shard took these messages.
     pub fn taken(&self, messages: &[Message]) {
-        let count = messages
-            .iter()
-            .map(|message| match message {
-                Message::Requests(requests) => requests.len(),
-                _ => 0,
-            })
-            .sum();
-        self.waiting.fetch_sub(count, Ordering::AcqRel);
+        for message in messages {
+            if let Message::Requests(requests) = message
+                && let Some(first) = requests.first()
+            {
+                self.lane(first.class).let_out(requests.len());
+            }
+        }
     }
 
-    /// Returns how many requests wait.
-    pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Acquire)
+    /// Returns how many requests of a class wait.
+    pub fn waiting(&self, class: Class) -> usize {
+        self.lane(class).waiting.load(Ordering::Acquire)
     }
 
     /// Returns how many requests are not answered, those that wait among them.
     pub fn open(&self) -> usize {
-        self.open.load(Ordering::Acquire)
+        CLASSES.iter().map(|class| self.lane(*class).open.load(Ordering::Acquire)).sum()
     }
 
     /// Asks the shard to show that it moves; returns whether it has given no sign of life for long. It gives some in the
@@ -561,6 +606,12 @@ impl<D: Disk, T: Tables> Shared<D, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::case::command::Command;
+    use crate::engine::record::Maker;
+    use crate::engine::request::{self, Key, Reply};
+    use crate::engine::room::Room;
+    use crate::engine::service::Caller;
+    use crate::id::CaseId;
 
     #[test]
     fn what_lies_aside_is_told_of_after_thirty_days() {
@@ -592,6 +643,56 @@ mod tests {
             messages.try_iter().filter(|message| matches!(message, Message::Beat)).count(),
             3 * looks + 1
         );
+    }
+
+    /// Returns requests of a class, and who waits for their answers.
+    fn requests(class: Class, count: usize) -> (Vec<Request>, Vec<ticket::Ticket<Reply>>) {
+        let one = || {
+            let (waits, answerer) = ticket::ticket();
+            let act = request::Asked::Case(CaseId(64), Command::Suspend);
+            let key = Key { hash: [0; 16], request: [0; 16], maker: Maker::Client, caller: Caller::Local };
+            let (place, asked_at, traced, room) = (None, None, None, Room::default());
+            (Request { act, key, place, class, asked_at, answerer, traced, room }, waits)
+        };
+        (0..count).map(|_| one()).unzip()
+    }
+
+    #[test]
+    fn lines_of_batches_take_no_place_and_not_all_bytes_of_single_commands() {
+        const LIMIT: usize = 4;
+        const BYTES: usize = 80 * 1024;
+        let (sender, messages) = std::sync::mpsc::channel();
+        let inbox = Inbox::new(sender, Arc::default(), Budget::new(BYTES));
+        let put = |class, count| inbox.put(class, requests(class, count).0, LIMIT).is_ok();
+        // One batch always fits an empty inbox; the next has to wait.
+        assert!(put(Class::Bulk, 10 * LIMIT) && !put(Class::Bulk, 1));
+        assert!(put(Class::Single, 1) && put(Class::Single, LIMIT - 1) && !put(Class::Single, 1));
+        let waiting = || CLASSES.map(|class| inbox.waiting(class));
+        assert_eq!((waiting(), inbox.open()), ([LIMIT, 10 * LIMIT], 11 * LIMIT));
+        // The shard takes them, and they are dropped without an answer.
+        let taken: Vec<Message> = messages.try_iter().collect();
+        inbox.taken(&taken);
+        drop(taken);
+        assert_eq!((waiting(), inbox.open()), ([0, 0], 0));
+        // Far more of batches than may be unanswered: that, too, is theirs alone.
+        let mut held = Vec::new();
+        while put(Class::Bulk, LIMIT) {
+            held.extend(messages.try_iter().inspect(|message| inbox.taken(std::slice::from_ref(message))));
+        }
+        assert_eq!(inbox.open(), LIMIT * OPEN_REQUESTS_FACTOR);
+        assert!(put(Class::Single, 1));
+    }
+
+    #[test]
+    fn a_part_of_the_bytes_is_kept_for_single_commands() {
+        let (sender, messages) = std::sync::mpsc::channel();
+        let (one, _) = requests(Class::Single, 1);
+        let bytes = one[0].bytes();
+        let inbox = Inbox::new(sender, Arc::default(), Budget::new(SINGLES_PART * bytes));
+        let put = |class| inbox.put(class, requests(class, 1).0, usize::MAX).is_ok();
+        let accepted = |class| std::iter::repeat_with(|| put(class)).take_while(|is| *is).count();
+        assert_eq!((accepted(Class::Bulk), accepted(Class::Single)), (SINGLES_PART - 1, 1));
+        drop(messages);
     }
 
     #[test]

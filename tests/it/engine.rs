@@ -12,6 +12,7 @@ use knhk::api::Listener;
 use knhk::api::server::{self, Server};
 use knhk::engine::clock::{Clock, SystemClock, deadline_in_us, until};
 use knhk::engine::queues::Queues;
+use knhk::engine::request::Class;
 use knhk::engine::room::{self, Room};
 use knhk::engine::running::{Engine, open_store};
 use knhk::engine::service::{
@@ -295,7 +296,7 @@ fn beside_a_create_and_a_batch_at_the_step_limit_a_single_command_waits_for_one_
                 .shared()
                 .inboxes
                 .iter()
-                .any(|inbox| inbox.open() > LINES / 4 && inbox.waiting() == 0)
+                .any(|inbox| inbox.open() > LINES / 4 && inbox.waiting(Class::Bulk) == 0)
         });
         let case = service.create(None).unwrap();
         for number in 0..SINGLES {

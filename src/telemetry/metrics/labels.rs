@@ -95,8 +95,10 @@ closed_set! {
 closed_set! {
     /// The bounded queues of the service.
     Queue, "queue":
-    /// Commands on their way to shards.
+    /// Single commands on their way to shards.
     Inbox = "inbox",
+    /// Lines of batches on their way to shards.
+    Batches = "batches",
     /// Commands that wait for their case, all cases together.
     Parked = "parked",
     /// Frames for the journal.
