@@ -116,14 +116,20 @@ impl DiskFile for SwitchFile {
     }
 }
 
-/// Rows in memory that several runs share, whose count can be wrong as if some were lost, and whose scrub can have no end.
+/// Rows in memory that several runs share, whose count can be wrong as if some were lost, whose scrub can have no end, and
+/// whose commits can hang.
 #[derive(Debug, Clone, Default)]
-pub(super) struct LossyTables(Arc<(MemTables, AtomicBool, AtomicBool, AtomicU64)>);
+pub(super) struct LossyTables(Arc<(MemTables, AtomicBool, AtomicBool, AtomicU64)>, Arc<AtomicBool>);
 
 impl LossyTables {
     /// Takes one row away as damage would.
     pub(super) fn remove_unseen(&self, table: Table, key: &[u8]) {
         assert!(self.0.0.remove_unseen(table, key), "there was no such row");
+    }
+
+    /// Holds commits back, or lets them go on.
+    pub(super) fn hold_commits(&self, is_held: bool) {
+        self.1.store(is_held, Ordering::Release);
     }
 
     pub(super) fn scrub_without_end(&self, is_endless: bool) {
@@ -153,6 +159,9 @@ impl Tables for LossyTables {
     }
 
     fn commit(&self, changes: &dyn Changes, meta: &Meta) -> Result<(), Error> {
+        while self.1.load(Ordering::Acquire) {
+            crate::support::wait::pause();
+        }
         self.0.0.commit(changes, meta)
     }
 

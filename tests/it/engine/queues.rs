@@ -55,6 +55,29 @@ fn requests_that_take_more_bytes_than_all_may_are_refused_and_small_ones_go_on()
 }
 
 #[test]
+fn new_changes_are_refused_while_too_many_rows_wait_for_a_checkpoint() {
+    let queues = Queues { changed_bytes_max: 100 * KIB, ..Queues::AMPLE };
+    let tables = LossyTables::default();
+    let options = Options { queues, checkpoint_bytes: u64::MAX, checkpoint_us: u64::MAX, ..options() };
+    let service = start(options, tables.clone());
+    tables.hold_commits(true);
+    let mut made = 0;
+    let refusal = loop {
+        match service.create(None) {
+            Ok(_) => made += 1,
+            Err(refusal) => break refusal,
+        }
+        assert!(made < 100 * KIB, "no bound");
+    };
+    assert_eq!((refusal.kind, refusal.code.0), (Kind::Busy, 300), "{refusal}");
+    assert!(refusal.message.contains("changes that wait for a checkpoint"), "{refusal}");
+    tables.hold_commits(false);
+    wait_for(|| service.create(None).is_ok());
+    wait_for(|| service.count() == made + 1);
+    service.stop();
+}
+
+#[test]
 fn the_journal_waits_for_the_follower_and_new_changes_are_refused_meanwhile() {
     let queues = Queues {
         undurable_bytes_max: 64 * KIB,

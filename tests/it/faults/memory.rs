@@ -38,8 +38,10 @@ const KEYED: usize = 5_000;
 const BOMBS: usize = 4;
 /// Bytes that a bomb unpacks to.
 const BOMB_BYTES: usize = 256 * MIB;
-/// Answers that the small client must have had, of all that it asked.
-const ANSWERED_LEAST: usize = 50;
+/// Answers that the small client must have had, so that it was there at all; how many it comes to is the machine's.
+const ANSWERED_LEAST: usize = 5;
+/// Of so many that the small client asked, one may have been refused or lost.
+const REFUSED_PART: usize = 10;
 /// Longest time that a client of this test waits for a byte.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -344,8 +346,15 @@ fn the_worst_mixture_of_all_inputs_stays_within_the_memory_there_is() {
     writeln!(out, "at most {} MiB of {} MiB: {statuses:?}", group.peak_bytes() >> 20, MEMORY_BYTES >> 20)
         .unwrap();
     assert_eq!(group.killed(), 0, "it took more than it has: {statuses:?}\n{}", place.log());
-    let of = |who| statuses.get(&(who, 201)).or(statuses.get(&(who, 200))).copied().unwrap_or(0);
-    assert!(of("small") >= ANSWERED_LEAST && of("health") >= ANSWERED_LEAST, "{statuses:?}");
+    for who in ["small", "health"] {
+        let of = |is_good: fn(u16) -> bool| -> usize {
+            let counts = statuses.iter().filter(|((asked, status), _)| *asked == who && is_good(*status));
+            counts.map(|(_, count)| count).sum()
+        };
+        let (good, asked) = (of(|status| status == 200 || status == 201), of(|_| true));
+        let is_served = good >= ANSWERED_LEAST && (asked - good) * REFUSED_PART <= asked;
+        assert!(is_served, "{who}: {good} of {asked}: {statuses:?}");
+    }
     // None of what was to weigh was left out: each had an answer, if only that there is no room.
     for (who, ..) in ingredients {
         let answered = statuses.iter().filter(|((asked, status), _)| *asked == who && *status != 0).count();
