@@ -1,4 +1,4 @@
-//! The audit trail: a line for each request from another machine that may change something.
+//! The audit trail: a line for each request with a token that may change something, by the remote side or by the port.
 //!
 //! Room for the line is taken before the request is begun, so no change goes without its line because too many came.
 //! These lines have a lane of their own in the log ([`AUDIT`](crate::telemetry::logs::AUDIT)), which others cannot fill.
@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Access;
+use super::remote::Access;
 use super::shares::{Held, Lack};
 use crate::telemetry::logs::AUDIT;
 use crate::telemetry::metrics::labels::{Label, Route};
@@ -16,9 +16,9 @@ use crate::telemetry::words;
 /// thread of the remote side answers; many changes at a time are one request, `POST /batch`, and one line.
 pub const AUDIT_LINES_PER_SECOND_MAX: usize = 20_000;
 
-/// Room for lines, second by second, shared by token.
+/// Room for lines, second by second, shared by token: one for all servers of a service.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub struct Lane {
     lines_per_second_max: usize,
     window: Mutex<Window>,
 }
@@ -30,7 +30,8 @@ struct Window {
 }
 
 impl Lane {
-    pub(super) fn new(lines_per_second_max: usize) -> Self {
+    /// Returns one with room for so many lines in a second.
+    pub fn new(lines_per_second_max: usize) -> Self {
         Self { lines_per_second_max, window: Mutex::default() }
     }
 

@@ -7,6 +7,7 @@
 mod answer;
 mod archives;
 mod asking;
+pub mod audit;
 mod batch;
 mod body;
 mod cases;
@@ -25,6 +26,7 @@ mod route;
 mod safety;
 pub mod server;
 mod service_routes;
+mod shares;
 mod show;
 mod traced;
 mod unread;

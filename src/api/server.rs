@@ -4,27 +4,24 @@
 //! below, hands those that came together to [`Asker::ask`], and writes each answer when it comes. Nothing in that thread
 //! waits, so a client that is slow, silent or does not read holds nothing but its own connection.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{self, Context, Poll};
 use std::time::{Duration, Instant};
 
 use tiny_http::head::{HEADERS_MAX, Head};
 
 use super::asking::{Asker, Asking};
+use super::audit;
 use super::gate::{Admitted, Gate, Peer};
 use super::listen::Listener;
-use super::remote::Access;
 use super::unread::{self, Within};
-use super::{Error, Limits, Request, Response, refuse, refuse_on, respond_late, route, safety};
+use super::{Error, Limits, Request, Response, refuse, refuse_on, respond_late, safety};
 use crate::engine::service::{Caller, Service};
 use crate::engine::threads::give_own_memory_back;
-use crate::telemetry::logs::AUDIT;
-use crate::telemetry::metrics::labels::{Label, Queue, Route, Status};
-use crate::telemetry::words;
+use crate::telemetry::metrics::labels::{Queue, Route, Status};
 
 /// How long a client may take for what.
 #[derive(Debug, Clone, Copy)]
@@ -61,8 +58,6 @@ pub const HEADER_COUNT_MAX: usize = HEADERS_MAX;
 pub const CONNECTIONS_MAX: usize = 8_192;
 /// Requests that are answered at a time; more wait their turn. A shard takes more than that.
 const AT_ONCE_MAX: usize = 1_024;
-/// Status in the log's line of a change whose client did not wait for the answer.
-const OUTCOME_UNKNOWN: u16 = 504;
 /// Longest time that a stop waits for answers on their way out.
 pub(super) const STOP_TIME_MAX: Duration = Duration::from_secs(2);
 /// Pause between two looks at whether they are out.
@@ -213,7 +208,7 @@ struct State {
 struct Counted {
     asking: Asking,
     received: Instant,
-    change: Option<Change>,
+    line: Option<audit::Line>,
     state: Arc<State>,
 }
 
@@ -221,61 +216,49 @@ impl Future for Counted {
     type Output = tiny_http::Response;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = ready!(Pin::new(&mut self.asking).poll(context));
+        let response = task::ready!(Pin::new(&mut self.asking).poll(context));
         let elapsed_us = u64::try_from(self.received.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.state.count(&response, elapsed_us);
-        if let Some(change) = self.change.take() {
-            change.tell(response.route, response.status);
+        if let Some(line) = self.line.take() {
+            line.end(response.status);
         }
         Poll::Ready(tiny_of(response))
     }
 }
 
-/// A request with a token that may change something, until the log was told of it.
-struct Change {
-    access: Access,
-    from: IpAddr,
-    route: Route,
-    is_told: bool,
-}
-
-impl Change {
-    fn of(incoming: &tiny_http::Request) -> Option<Self> {
-        let (access, from) = incoming.mark.downcast_ref::<Admitted>()?.token.clone()?;
-        let method = incoming.head.method.as_str();
-        let route = route::find(method, &incoming.head.path).map_or(Route::Other, |found| found.route);
-        (method != "GET" && method != "HEAD").then_some(Self { access, from, route, is_told: false })
-    }
-
-    fn tell(mut self, route: Route, status: u16) {
-        self.is_told = true;
-        tell(&self.access, route, status, self.from);
-    }
-}
-
-impl Drop for Change {
-    /// Tells also of what its client did not wait for, the outcome of which is then unknown.
-    fn drop(&mut self) {
-        if !self.is_told {
-            tell(&self.access, self.route, OUTCOME_UNKNOWN, self.from);
-        }
-    }
-}
-
-fn tell(access: &Access, route: Route, status: u16, from: IpAddr) {
-    tracing::info!(target: AUDIT, token = %access.name, route = route.value(), status, peer = %from, "{}", words::REMOTE_CHANGE);
-}
-
 impl State {
     fn answer(self: &Arc<Self>, incoming: Vec<tiny_http::Request>) -> Vec<tiny_http::Answering> {
-        let kept: Vec<_> = incoming.iter().map(|request| (request.received, Change::of(request))).collect();
-        let asked = self.asker.ask(incoming.into_iter().map(request_of).collect());
-        let counted = kept.into_iter().zip(asked).map(|((received, change), asking)| {
-            let is_soon = asking.is_soon();
-            let coming = Box::pin(Counted { asking, received, change, state: Arc::clone(self) });
-            tiny_http::Answering { coming, is_soon }
-        });
-        counted.collect()
+        let mut begun = Vec::with_capacity(incoming.len());
+        let mut requests = Vec::with_capacity(incoming.len());
+        for request in incoming {
+            let line = self.line(&request);
+            begun.push((request.received, line));
+            if begun.last().is_some_and(|(_, line)| line.is_ok()) {
+                requests.push(request_of(request));
+            }
+        }
+        let mut asked = self.asker.ask(requests).into_iter();
+        let answering = |(received, line): (Instant, Result<Option<audit::Line>, (Route, Error)>)| match line
+        {
+            Ok(line) => {
+                let asking = asked.next().expect("invariant: each request that is asked has its answer");
+                let is_soon = asking.is_soon();
+                let coming = Box::pin(Counted { asking, received, line, state: Arc::clone(self) });
+                tiny_http::Answering { coming, is_soon }
+            }
+            Err((route, error)) => {
+                let response = refuse_on(route, error);
+                self.count(&response, 0);
+                tiny_http::Answering { coming: Box::pin(ready(tiny_of(response))), is_soon: false }
+            }
+        };
+        begun.into_iter().map(answering).collect()
+    }
+
+    /// Takes room for the line of the audit trail about a request, if it leaves one.
+    fn line(&self, request: &tiny_http::Request) -> Result<Option<audit::Line>, (Route, Error)> {
+        let Some(admitted) = request.mark.downcast_ref::<Admitted>() else { return Ok(None) };
+        self.gate.line(admitted, &request.head.method, &request.head.path)
     }
 
     fn meet(&self, ends: tiny_http::Ends<'_>) -> Peer {

@@ -13,6 +13,7 @@ use super::backup_look::BackupLook;
 use super::owner::{self, Serves};
 use super::reload::Reloader;
 use super::{Context, Error};
+use crate::api::audit::{AUDIT_LINES_PER_SECOND_MAX, Lane};
 use crate::api::remote::{self, Bound, InUse, Remote};
 use crate::api::server::{self, CONNECTIONS_MAX};
 use crate::api::{Gate, Listener, Server};
@@ -172,10 +173,11 @@ fn start(
     metrics.start_time_seconds.set(clock.now().0 / 1_000_000);
     let connections_max = connections_for("listen", files, sides, CONNECTIONS_MAX);
     let options = server::Options { connections_max, ..config.server() };
-    let gate = Gate::open(config.gate(), Arc::clone(clock))?;
+    let audit = Arc::new(Lane::new(AUDIT_LINES_PER_SECOND_MAX));
+    let gate = Gate::open(config.gate(), Arc::clone(clock), Arc::clone(&audit))?;
     let server = off_hot_cores(config, || Server::start_early(listeners, gate, &options))?;
     let started = start_engine(config, clock, metrics).and_then(|engine| {
-        let beside = Beside::start(config, clock, &engine, bound);
+        let beside = Beside::start(config, clock, &engine, bound.map(|bound| (bound, audit)));
         // What has started ends in order, so that nothing is held against the working environment.
         if beside.is_err() {
             engine.stop();
@@ -226,12 +228,14 @@ impl Beside {
         config: &Config,
         clock: &Arc<dyn Clock>,
         engine: &Arc<Node>,
-        bound: Option<Bound>,
+        bound: Option<(Bound, Arc<Lane>)>,
     ) -> Result<Self, Error> {
         // Before the first request, so that the first is traced too.
         let traces = start_traces(config, clock, engine)?;
         let service: Arc<dyn Service> = Arc::clone(engine) as Arc<dyn Service>;
-        let start = |bound: Bound| off_hot_cores(config, || bound.start(service, Arc::clone(clock)));
+        let start = |(bound, audit): (Bound, Arc<Lane>)| {
+            off_hot_cores(config, || bound.start(service, Arc::clone(clock), audit))
+        };
         match bound.map(start).transpose() {
             Ok(remote) => Ok(Self { traces, remote }),
             Err(error) => {

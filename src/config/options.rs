@@ -93,7 +93,6 @@ impl Config {
             address_connections_max: number(self.remote_address_connections_max),
             proxies: networks(&self.remote_proxies),
             requests_max: number(self.remote_requests_max),
-            audit_lines_per_second_max: remote::AUDIT_LINES_PER_SECOND_MAX,
             http_workers: server.http_workers,
             times: remote::TIMES,
             limits: server.limits,

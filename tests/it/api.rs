@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use expect_test::expect;
+use knhk::api::audit::{AUDIT_LINES_PER_SECOND_MAX, Lane};
 use knhk::api::{Gate, Limits, Request, Response, gate, respond};
 use knhk::engine::clock::SystemClock;
 use knhk::engine::service::Caller;
@@ -26,6 +27,11 @@ pub(crate) const LIMITS: Limits = Limits {
     heads_bytes_max: 4 << 20,
 };
 
+/// Returns room for as many lines of the audit trail as a service has.
+pub(crate) fn lane() -> Arc<Lane> {
+    Arc::new(Lane::new(AUDIT_LINES_PER_SECOND_MAX))
+}
+
 /// Returns the gate of a service that nobody has configured.
 pub(crate) fn gate() -> Gate {
     let options = gate::Options {
@@ -34,7 +40,7 @@ pub(crate) fn gate() -> Gate {
         folder: PathBuf::new(),
         secrets_dir: None,
     };
-    Gate::open(options, Arc::new(SystemClock::new())).unwrap()
+    Gate::open(options, Arc::new(SystemClock::new()), lane()).unwrap()
 }
 
 /// Returns a request; `target` is path and query, `headers` are `name: value` lines.

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use knhk::api::audit::Lane;
 use knhk::api::gate::{Allow, Hosts, Options};
 use knhk::api::server::{self, Server, TIMES};
 use knhk::api::{Gate, Listener};
@@ -46,10 +47,10 @@ impl Running {
         let Ok(Listener::Tcp(listener)) = Listener::tcp(address.parse().unwrap()) else {
             panic!("{address}")
         };
-        Self::start_on(listener, allow, hosts)
+        Self::start_on(listener, allow, hosts, crate::api::lane())
     }
 
-    fn start_on(listener: TcpListener, allow: Allow, hosts: &str) -> Self {
+    fn start_on(listener: TcpListener, allow: Allow, hosts: &str, lane: Arc<Lane>) -> Self {
         let address = listener.local_addr().unwrap();
         let fake = Arc::new(Fake::new());
         let folder = tempfile::tempdir().unwrap();
@@ -59,7 +60,7 @@ impl Running {
             folder: folder.path().to_owned(),
             secrets_dir: None,
         };
-        let gate = Gate::open(options, Arc::new(SystemClock::new())).unwrap();
+        let gate = Gate::open(options, Arc::new(SystemClock::new()), lane).unwrap();
         let listeners = vec![Listener::Tcp(listener)];
         let server = Server::start(listeners, gate, &server_options(), Arc::clone(&fake) as _).unwrap();
         Self { server, address, fake, folder }

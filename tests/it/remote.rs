@@ -12,9 +12,9 @@ mod tokens;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use knhk::api::audit::{AUDIT_LINES_PER_SECOND_MAX, Lane};
 use knhk::api::remote::{
-    AUDIT_LINES_PER_SECOND_MAX, Certificate, Folder, Options, Remote, STRANGERS_PART, Scope, Security, TIMES,
-    Times, scopes,
+    Certificate, Folder, Options, Remote, STRANGERS_PART, Scope, Security, TIMES, Times, scopes,
 };
 use knhk::engine::clock::{Clock, SystemClock};
 use knhk::id::Time;
@@ -34,6 +34,11 @@ pub(crate) struct Running {
 impl Running {
     /// Starts one; `change` may have other options.
     pub(crate) fn start(fake: Fake, change: impl FnOnce(&mut Options)) -> Self {
+        Self::start_with(fake, crate::api::lane(), change)
+    }
+
+    /// Starts one with this room for lines of the audit trail.
+    fn start_with(fake: Fake, audit: Arc<Lane>, change: impl FnOnce(&mut Options)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut options = Options {
             address: "127.0.0.1:0".parse().unwrap(),
@@ -44,7 +49,6 @@ impl Running {
             address_connections_max: 100,
             proxies: Vec::new(),
             requests_max: 100,
-            audit_lines_per_second_max: 1_000,
             http_workers: 4,
             times: TIMES,
             limits: LIMITS,
@@ -52,7 +56,7 @@ impl Running {
         change(&mut options);
         let fake = Arc::new(fake);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let remote = Remote::bind(options).unwrap().start(Arc::clone(&fake) as _, clock).unwrap();
+        let remote = Remote::bind(options).unwrap().start(Arc::clone(&fake) as _, clock, audit).unwrap();
         Self { remote: Some(remote), folder, fake }
     }
 

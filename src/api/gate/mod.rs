@@ -23,6 +23,7 @@ pub use hosts::Hosts;
 use members::Members;
 use peer::Lookup;
 
+use super::audit::{self, Lane};
 use super::remote::{Access, Folder, Known, Stranger, bearer, needed};
 use super::{Error, route};
 use crate::engine::clock::Clock;
@@ -104,6 +105,8 @@ pub struct Gate {
     lookup: Lookup,
     /// Read only where tokens are asked for.
     tokens: Option<Known>,
+    /// Room for the lines about what they change.
+    audit: Arc<Lane>,
     clock: Arc<dyn Clock>,
 }
 
@@ -112,7 +115,7 @@ impl Gate {
     ///
     /// # Errors
     /// Tokens are asked for, and their files cannot be read or do not hold what they should.
-    pub fn open(options: Options, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+    pub fn open(options: Options, clock: Arc<dyn Clock>, audit: Arc<Lane>) -> Result<Self, Error> {
         let Options { allow, hosts, folder, secrets_dir } = options;
         let tokens = (allow == Allow::Token)
             .then(|| Known::open(&Folder::at(&folder), secrets_dir.as_deref()))
@@ -124,6 +127,7 @@ impl Gate {
             allow,
             hosts,
             tokens,
+            audit,
             clock,
             user: geteuid().as_raw(),
             members: Members::of_system(getegid().as_raw()),
@@ -193,6 +197,25 @@ impl Gate {
         Err((route, refused))
     }
 
+    /// Takes room for the line of the audit trail about a request that is to begin now; `None` when it leaves none: it came
+    /// without a token, or changes nothing.
+    ///
+    /// # Errors
+    /// There is no room; the request is not to begin.
+    pub(super) fn line(
+        &self,
+        admitted: &Admitted,
+        method: &str,
+        path: &str,
+    ) -> Result<Option<audit::Line>, (Route, Error)> {
+        let Some((access, peer)) = admitted.token.clone().filter(|_| !is_read(method)) else {
+            return Ok(None);
+        };
+        let route = route::find(method, path).map_or(Route::Other, |found| found.route);
+        let line = self.audit.begin(access, route, peer, self.clock.monotonic_us());
+        line.map(Some).map_err(|_| (route, Error::AuditFull))
+    }
+
     /// Returns whose token this is, if it may do what the route does.
     fn access(&self, known: &Known, route: Route, shown: Option<&str>) -> Result<Access, Error> {
         let access =
@@ -215,6 +238,10 @@ impl Admitted {
     fn user(user: Option<u32>) -> Self {
         Self { caller: user.map_or(Caller::Local, Caller::User), token: None }
     }
+}
+
+fn is_read(method: &str) -> bool {
+    method == "GET" || method == "HEAD"
 }
 
 /// Returns whether everyone may ask for this: what monitoring needs, and what shows nothing of a case.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::network::Network;
-use super::shares::{Share, Shares};
+use crate::api::shares::{Share, Shares};
 use crate::engine::service::Caller;
 
 /// One of so many places is for strangers; at least one is.

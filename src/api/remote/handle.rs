@@ -17,15 +17,15 @@ use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use tokio::time::Instant;
 
-use super::audit::{self, Lane};
 use super::connections::Seat;
 use super::heads::{self, Lingering};
 use super::network::Network;
 use super::pace::Pace;
-use super::shares::{Lack, Share, Shares};
 use super::told::{self, Told};
 use super::{Access, Known, Stranger, Times, bearer, needed};
 use crate::api::asking::{Asker, Asking};
+use crate::api::audit::{self, Lane};
+use crate::api::shares::{Lack, Share, Shares};
 use crate::api::unread::{Within, slow};
 use crate::api::{Error, Limits, Request, Response, refuse_on, route, safety};
 use crate::engine::budget::Budget;
@@ -51,7 +51,7 @@ pub(super) struct State {
     pub(super) bodies_bytes: Arc<Shares>,
     /// Bytes of all heads, from their first byte until the answer is written.
     pub(super) heads_bytes: Arc<Budget>,
-    pub(super) audit: Lane,
+    pub(super) audit: Arc<Lane>,
     pub(super) told: Told,
     pub(super) lingering: Lingering,
 }

@@ -5,14 +5,12 @@
 //! second set of limits to get right, and what it is good for, many small requests, `POST /batch` does better.
 //! Start at [`Remote::bind`]; `handle` has the way of a request, `scope` what each route takes.
 
-mod audit;
 mod connections;
 mod handle;
 mod heads;
 mod network;
 mod pace;
 mod scope;
-mod shares;
 mod tls;
 mod tokens;
 mod told;
@@ -32,7 +30,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-pub use audit::AUDIT_LINES_PER_SECOND_MAX;
 pub use connections::STRANGERS_PART;
 pub use network::Network;
 pub(in crate::api) use scope::needed;
@@ -43,7 +40,9 @@ pub use tokens::{Folder, NAME_LEN_MAX, SECRET_LEN_MAX, SECRET_LEN_MIN, SECRETS, 
 pub use uses::{Day, Days};
 
 use super::asking::Asker;
+use super::audit::Lane;
 use super::server::{HEAD_BYTES_MAX, HEADER_COUNT_MAX, STOP_TIME_MAX};
+use super::shares::Shares;
 use super::{Error, Limits, Listener};
 use crate::engine::budget::Budget;
 use crate::engine::clock::Clock;
@@ -51,12 +50,10 @@ use crate::engine::service::Service;
 use crate::engine::threads::Threads;
 use crate::telemetry::metrics::labels::Remote as Refused;
 use crate::telemetry::words;
-use audit::Lane;
 use connections::{Bounds, Connections, Room, Seat};
 use handle::{Client, State};
 use heads::{Heads, Lingering, Verdict};
 use pace::Paced;
-use shares::Shares;
 use told::Told;
 
 /// How long a client may take for what.
@@ -129,8 +126,6 @@ pub struct Options {
     pub proxies: Vec<Network>,
     /// Most requests that are answered at a time, shared by token; more are refused with 503.
     pub requests_max: usize,
-    /// Most lines of the audit trail in a second, shared by token; requests that would need more are refused with 503.
-    pub audit_lines_per_second_max: usize,
     /// Most threads for requests that wait for something else than their shard.
     pub http_workers: usize,
     /// How long clients may take.
@@ -200,7 +195,12 @@ impl Bound {
     ///
     /// # Errors
     /// The system has no room for the thread or what it needs.
-    pub fn start(self, service: Arc<dyn Service>, clock: Arc<dyn Clock>) -> Result<Remote, Error> {
+    pub fn start(
+        self,
+        service: Arc<dyn Service>,
+        clock: Arc<dyn Clock>,
+        audit: Arc<Lane>,
+    ) -> Result<Remote, Error> {
         let failed = |error: std::io::Error| Error::Start { message: error.to_string() };
         let Self { options, listener, in_use, known } = self;
         let address = listener.local_addr().map_err(failed)?;
@@ -221,7 +221,7 @@ impl Bound {
             requests: Shares::new(options.requests_max),
             bodies_bytes: Shares::new(options.limits.bodies_bytes_max),
             heads_bytes: Budget::new(options.limits.heads_bytes_max),
-            audit: Lane::new(options.audit_lines_per_second_max),
+            audit,
             told: Told::default(),
             lingering: Lingering::default(),
         });

@@ -55,7 +55,7 @@ fn the_release_before_serves() {
     let config = load_config(&environment, &Layers::system()).unwrap().config;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let metrics = Arc::new(Metrics::new());
-    let gate = Gate::open(config.gate(), Arc::clone(&clock)).unwrap();
+    let gate = Gate::open(config.gate(), Arc::clone(&clock), crate::api::lane()).unwrap();
     let listeners = vec![Listener::tcp(config.listen).unwrap(), Listener::unix(&config.socket).unwrap()];
     let disk = Arc::new(RealDisk);
     let options = Options { format_max: FORMAT_OLDEST, ..config.store() };

@@ -79,3 +79,29 @@ fn a_good_token_does_not_make_another_host_good() {
     assert_eq!(ask(running.connect(), &request).status, 421);
     running.server.stop();
 }
+
+#[test]
+fn a_change_begins_only_with_room_for_its_line() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let running = Running::start_on(listener, Allow::Token, "", Arc::new(Lane::new(4)));
+    let folder = Folder::at(running.folder.path());
+    let [one, other] = ["one", "other"].map(|name| folder.create(name, Scope::Work, now(), None).unwrap());
+    let path = format!("/cases/{}/cancel", case_id());
+    let change = |token: &str| ask(running.connect(), &with(&format!("POST {path}"), &bearer(token)));
+    let mut begun = 0;
+    let refused = (0..10_000).find_map(|_| {
+        let answer = change(&one);
+        begun += usize::from(answer.status == 200);
+        (answer.status != 200).then_some(answer)
+    });
+    let refused = refused.expect("more than its share in a second");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(refused.expect(503)["code"], "KN0376");
+    assert_eq!(change(&other).status, 200, "another token has a share of its own");
+    assert_eq!(running.fake.calls().len(), begun + 1, "one without room reached the service");
+    // What changes nothing leaves no line.
+    for _ in 0..10 {
+        assert_eq!(ask(running.connect(), &with("GET /cases", &bearer(&one))).status, 200);
+    }
+    running.server.stop();
+}

@@ -73,7 +73,7 @@ fn who_has_closed_before_it_was_let_in_is_nobody() {
         gone.write_all(create().as_bytes()).unwrap();
         drop(gone);
         // Only now does anybody accept. The kernel gives such a sender the number of root.
-        let running = Running::start_on(listener, Allow::Group, "");
+        let running = Running::start_on(listener, Allow::Group, "", crate::api::lane());
         // Who comes later is accepted later; then the first has been judged.
         assert_eq!(ask(running.connect(), &create()).status, 201);
         assert_eq!(running.fake.callers(), [us()], "{address}: only the second");

@@ -131,8 +131,8 @@ A service that cannot start says why in a line `error[KN0000]: ` with the code o
 At most `log_lines_per_second_max` lines go out in a second. With `log_level` info and above no line has data of a case, a
 reason that somebody gave, a business key or an idempotency key.
 
-The audit trail, a line `remote change` for each request from another machine that may change something, has a lane of its
-own. It is written whatever `log_level` says, is not counted in `log_lines_per_second_max`, and takes nothing from other
+The audit trail, a line `remote change` for each request that may change something and comes from another machine or with a
+token by the port (`listen_allow = \"token\"`), has a lane of its own. It is written whatever `log_level` says, is not counted in `log_lines_per_second_max`, and takes nothing from other
 lines. Room for its line is taken before such a request is begun, up to 20000 in a second, shared by token; without room the
 answer is 503 ([KN0376](../errors/KN0376.md)) and nothing is done. The line is written when the request has been answered,
 also when its client has gone; `status=unknown` when the service stopped before. Only a crash of the process or the machine

@@ -138,6 +138,6 @@ pub(crate) fn request(method: &str, path: &str, token: Option<&str>, body: &[u8]
     } else {
         String::new()
     };
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{token}{length}\r\n");
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{token}{length}\r\n");
     [head.as_bytes(), body].concat()
 }

@@ -33,6 +33,25 @@ fn wait_for_line(place: &Place, words: &str) -> String {
 }
 
 #[test]
+fn a_change_with_a_token_by_the_port_leaves_its_line_too() {
+    let mut place = Place::new();
+    let folder = format!("{:?}", place.path("remote").display().to_string());
+    place.set(&[("listen_allow", "\"token\""), ("remote_dir", &folder)]);
+    let mut service = place.start();
+    let admin = said(&place, &["token", "create", "--name", "boss", "--scope", "admin"]).trim().to_owned();
+    let mut client = Client::plain(service.address);
+    client.ask("GET", "/cases", Some(&admin), b"").expect(200);
+    let source = fs::read(root().join("examples/order/order.yawl")).unwrap();
+    client.ask("POST", "/workflows", Some(&admin), &source).expect(201);
+    let line = wait_for_line(&place, "remote change");
+    for part in ["token=boss", "route=\"POST /workflows\"", "status=201", "peer=127.0.0.1"] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+    assert!(service.stop().success(), "{}", place.log());
+    assert_eq!(place.log().matches("remote change").count(), 1, "{}", place.log());
+}
+
+#[test]
 fn a_case_is_worked_from_another_machine_and_the_log_says_by_whom() {
     let (mut place, address) = place();
     let mut service = place.start();

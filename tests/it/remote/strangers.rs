@@ -1,8 +1,10 @@
 //! Strangers in numbers, and holders of tokens who take much: what each leaves for the others.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use knhk::api::audit::Lane;
 use knhk::api::remote::{Folder, Network, STRANGERS_PART, Scope};
 
 use super::client::{Client, PATIENCE, request};
@@ -243,7 +245,7 @@ fn bytes_of_bodies_are_shared_by_token() {
 
 #[test]
 fn a_change_begins_only_with_room_for_its_line() {
-    let running = Running::start(Fake::new(), |options| options.audit_lines_per_second_max = 4);
+    let running = Running::start_with(Fake::new(), Arc::new(Lane::new(4)), |_| {});
     let (one, other) = (running.token("one", Scope::Work), running.token("other", Scope::Work));
     let mut client = running.connect();
     let path = format!("/cases/{}/cancel", case_id());

@@ -106,7 +106,6 @@ fn the_administrators_certificate_is_used_or_said_to_be_wrong() {
             address_connections_max: 1,
             proxies: Vec::new(),
             requests_max: 1,
-            audit_lines_per_second_max: 1,
             http_workers: 1,
             times: knhk::api::remote::TIMES,
             limits: crate::api::LIMITS,
