@@ -15,7 +15,7 @@ use std::time::Duration;
 use knhk::api::audit::Lane;
 use knhk::api::gate::{Allow, Hosts, Options};
 use knhk::api::server::{self, Server, TIMES};
-use knhk::api::{Gate, Listener};
+use knhk::api::{Gate, Limits, Listener};
 use knhk::engine::clock::SystemClock;
 use knhk::engine::service::Caller;
 use nix::unistd::{Uid, geteuid, setfsuid};
@@ -72,7 +72,9 @@ impl Running {
 }
 
 fn server_options() -> server::Options {
-    server::Options { http_workers: 2, connections_max: 100, times: TIMES, limits: LIMITS }
+    // A body that is too large has another answer.
+    let limits = Limits { body_bytes_max: 2 << 20, ..LIMITS };
+    server::Options { http_workers: 2, connections_max: 100, times: TIMES, limits }
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
@@ -92,6 +94,19 @@ fn head(route: &str, host: Option<&str>, length: usize) -> String {
 fn ask(mut stream: TcpStream, request: &str) -> Answer {
     stream.write_all(request.as_bytes()).unwrap();
     read_answer(&mut BufReader::new(stream), request.starts_with("HEAD")).unwrap()
+}
+
+/// Sends a head and all of a body of 2 MiB, and only then looks for the answer.
+fn ask_with_large_body(mut stream: TcpStream, route: &str, lines: &str) -> Answer {
+    const BODY_BYTES: usize = 2 << 20;
+    let request = head(route, Some("localhost"), BODY_BYTES).replacen("\r\n", &format!("\r\n{lines}"), 1);
+    stream.write_all(request.as_bytes()).unwrap();
+    // It may be refused and closed before all of it is sent.
+    let _ = stream.write_all(&vec![b' '; BODY_BYTES]);
+    let mut reader = BufReader::new(stream);
+    let answer = read_answer(&mut reader, false).unwrap();
+    assert!(matches!(reader.read(&mut [0]), Ok(0)), "after the answer comes the end, and no reset");
+    answer
 }
 
 /// Asks over the Unix socket.

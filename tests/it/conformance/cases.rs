@@ -210,6 +210,17 @@ fn hosts(table: &mut Table) {
     table.taken(rule, "the page's own", from("http://localhost", "127.0.0.1"));
     let origin = (403, "KN0528");
     table.add(rule, "another's", from("http://127.0.0.1", "localhost"), &[origin], GoesOn);
+    let rule = "origin";
+    for own in ["http://localhost", "https://localhost", "HTTP://localhost"] {
+        table.taken(rule, own, sized(&format!("Origin: {own}\r\n")));
+    }
+    for other in
+        ["https://evil.example", "null", "", "localhost", "file://", "http://localhost:1", "http://127.0.0.1"]
+    {
+        let name = format!("{other:?}");
+        table.add(rule, &name, sized(&format!("Origin: {other}\r\n")), &[origin], GoesOn);
+    }
+    table.taken(rule, "of another site, to read", health("Origin: https://evil.example\r\n"));
 }
 
 fn lines(table: &mut Table) {

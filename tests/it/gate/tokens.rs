@@ -71,6 +71,22 @@ fn a_token_says_who_asks_whichever_user_shows_it() {
 }
 
 #[test]
+fn a_refusal_reaches_a_client_that_is_still_sending() {
+    let running = Running::start(Allow::Token, "", "127.0.0.1:0");
+    let reader = Folder::at(running.folder.path()).create("t", Scope::Read, now(), None).unwrap();
+    for (lines, status, code) in [
+        (String::new(), 401, "KN0551"),
+        (bearer("knhk_wrong"), 401, "KN0552"),
+        (bearer(&reader), 403, "KN0554"),
+    ] {
+        let answer = ask_with_large_body(running.connect(), "POST /workflows", &lines);
+        assert_eq!(answer.expect(status)["code"], code);
+    }
+    assert_eq!(running.fake.calls(), Vec::<String>::new());
+    running.server.stop();
+}
+
+#[test]
 fn a_good_token_does_not_make_another_host_good() {
     let running = Running::start(Allow::Token, "", "127.0.0.1:0");
     let token = Folder::at(running.folder.path()).create("t", Scope::Admin, now(), None).unwrap();

@@ -91,5 +91,7 @@ fn a_stranger_is_refused_before_the_body_is_read() {
     let request =
         "POST /cases HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n";
     assert_eq!(ask(stream, request).status, 403, "in place of 100");
+    let Some(stream) = connect_as(STRANGER, running.address) else { return };
+    ask_with_large_body(stream, "POST /cases", "").expect(403);
     running.server.stop();
 }
