@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use super::traced::Traced;
 use super::workers::{Job, Workers};
 use super::{
-    Asks, Error, Limits, Request, Response, finish, operated, read, refuse, respond_early, serve, traced,
+    Asks, Error, Limits, Request, Response, begin, finish, operated, read, refuse, respond_early, serve,
+    traced,
 };
 use crate::engine::pending::{Pending, Settled};
 use crate::engine::room::{Room, SMALL_BYTES};
@@ -57,10 +58,15 @@ impl Asker {
                 Asks::Wrong(problem) => Stage::answered(finish(&request.method, route, Err(problem))),
                 Asks::Operation(operation, once) => {
                     let room = service.answers().room(request.caller);
-                    rooms.push(room.clone());
-                    operations.push((operation, Once { trace, room, ..once }));
-                    places.push(at);
-                    Stage::Taken
+                    match begin(&room) {
+                        Ok(()) => {
+                            rooms.push(room.clone());
+                            operations.push((operation, Once { trace, room, ..once }));
+                            places.push(at);
+                            Stage::Taken
+                        }
+                        Err(refusal) => Stage::answered(answer(route, Some(Err(refusal)), &room)),
+                    }
                 }
                 // Whether the service is well must be told also when all threads wait.
                 Asks::Other(id) if matches!(route, Route::Health | Route::HealthLive) => {

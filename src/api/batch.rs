@@ -6,7 +6,7 @@ use super::header::{self, Media};
 use super::problem::Problem;
 use super::query::{Query, shorten};
 use super::{Error, Limits, Request, cases, fingerprint, items, nearest, show, traced};
-use crate::engine::room::Room;
+use crate::engine::room::{NOT_BEGUN_BYTES, Room};
 use crate::engine::service::{Answer, Caller, CaseAct, ItemAct, Once, Operation, Refusal, Service};
 use crate::telemetry::metrics::labels::Queue;
 use crate::telemetry::traces::Context;
@@ -37,7 +37,7 @@ pub(super) fn run(
     }
 
     // A line for whose answer there is no room is not begun.
-    let begun = room.take_lines(lines.len());
+    let begun = room.take_lines(lines.len()).map_err(|full| full.refusal(room))?;
     let mut operations = Vec::with_capacity(begun);
     let mut add = |(operation, once): (Operation, Once)| {
         let trace = traced::of_many(service, trace);
@@ -63,7 +63,7 @@ fn written(
     (not_begun, room): (usize, &Room),
 ) -> Vec<u8> {
     let mut answers = answers.into_iter();
-    let mut out = Vec::with_capacity((read.len() + not_begun) * show::DOCUMENT_BYTES);
+    let mut out = Vec::with_capacity(read.len() * show::DOCUMENT_BYTES + not_begun * NOT_BEGUN_BYTES);
     for line in read {
         let answer = line.map_err(Problem::from).and_then(|()| match answers.next() {
             None => Err(Error::NoAnswer.into()),

@@ -113,8 +113,8 @@ pub struct Response {
 }
 
 impl Response {
-    /// Holds the room that the body takes. An answer for which there is none becomes a refusal; those to what was done
-    /// took theirs before.
+    /// Holds the room that the body takes. Without room the answer becomes a refusal; a command took its room before it was
+    /// begun.
     fn held_in(mut self, room: Room) -> Self {
         if let Err(full) = room.made(self.body.len()) {
             let refusal = full.refusal(&room);
@@ -145,7 +145,10 @@ pub fn respond(service: &dyn Service, request: &Request, limits: &Limits) -> Res
         Asks::Operation(operation, once) => {
             let room = service.answers().room(request.caller);
             let once = Once { trace, room: room.clone(), ..once };
-            let answer = service.operate(vec![(operation, once)]).pop();
+            let answer = match begin(&room) {
+                Ok(()) => service.operate(vec![(operation, once)]).pop(),
+                Err(refusal) => Some(Err(refusal)),
+            };
             finish(&request.method, route, operated(answer, &room)).held_in(room)
         }
         Asks::Other(id) => serve(service, request, limits, (route, trace), &id),
@@ -154,6 +157,17 @@ pub fn respond(service: &dyn Service, request: &Request, limits: &Limits) -> Res
         traced.end(service, &mut response);
     }
     response
+}
+
+/// Takes room for a short answer to a command that is to be begun.
+///
+/// # Errors
+/// There is none: the command is not to be begun.
+fn begin(room: &Room) -> Result<(), Refusal> {
+    match room.take_lines(1) {
+        Ok(1) => Ok(()),
+        Ok(_) | Err(_) => Err(Refusal::no_room_for_line()),
+    }
 }
 
 /// Answers a request that comes before there is a service: that the process lives, and to all else that it is starting.
@@ -261,6 +275,13 @@ fn serve(
     id: &str,
 ) -> Response {
     let room = &service.answers().room(request.caller);
+    // A batch takes room for each of its lines.
+    if request.method == "POST"
+        && route != Route::Batch
+        && let Err(refusal) = begin(room)
+    {
+        return finish(&request.method, route, Err(refusal.into())).held_in(room.clone());
+    }
     let answered = match route {
         Route::Health => service_routes::health(service, request),
         Route::HealthLive => service_routes::live(request),

@@ -166,9 +166,9 @@ pub(super) fn no_room(full: Full, room: &Room) -> Refusal {
     }
 }
 
-/// Returns that a line of a batch was not begun, because there was no room for its answer.
+/// Returns that a command was not begun, because there was no room for its answer.
 pub(super) fn not_begun() -> Refusal {
-    let message = "not done: there was no room for the answer to this line".to_owned();
+    let message = "not done: there was no room for the answer".to_owned();
     refuse(
         313,
         Kind::Busy,

@@ -1,8 +1,9 @@
 //! Room for answers: how many bytes one may take, and all that are under way together.
 //!
-//! A request gets a [`Room`] before anything is done for it. Whatever its answer is made of takes room first: items of a
-//! list, so that the list ends early; a case or work item after a command, so that the answer is short instead; a line of
-//! a batch, so that it is not begun. The room is held until the answer is sent.
+//! A request gets a [`Room`] before anything is done for it. A command takes room for a short answer before it is begun;
+//! without it is not begun. What the answer shows takes room when it is made: items of a list, so that the list ends early;
+//! a case or work item after a command, so that the answer is short instead. The room is held until the answer is sent, and
+//! as long as the answer waits for the journal, also when nobody waits for it any more.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,15 +14,19 @@ use super::answers;
 use super::budget::{Budget, Taken};
 use super::service::{Caller, Refusal};
 
-/// Answers up to so many bytes are small: for them an eighth of all room is kept, and no caller's share is counted.
+/// Answers up to this many bytes are small: a part of all room is kept for them.
 pub const SMALL_BYTES: usize = 64 * 1024;
-/// The part of all room that only small answers may take: one of so many.
+/// One part in this many of all room is kept for small answers.
 const KEPT_SHARE: usize = 8;
-/// A caller's large answers may take so many times what they leave free: one caller alone three quarters of it.
+/// A caller's small answers may take at most this many times the bytes still free, and so may its large ones of what is
+/// not kept for small ones: one caller alone has three quarters of either.
 const SHARE_FACTOR: usize = 3;
-/// Bytes of a short answer in a batch: status, ids, state, or the code of a refusal.
+/// Bytes of a short answer: status, ids, state, or the code of a refusal.
 pub const SHORT_BYTES: usize = 512;
-/// Bytes of memory that a line of a batch takes until it is answered, its short answer and a refusal's text included.
+/// Bytes of the answer to a line of a batch that was not begun; the test
+/// `a_line_that_was_not_begun_takes_no_more_than_is_reserved_for_it` holds it.
+pub const NOT_BEGUN_BYTES: usize = 128;
+/// Bytes of memory that a command takes until it is answered, its short answer and a refusal's text included.
 pub const LINE_BYTES: usize = 3 * 1024;
 
 /// Bounds on answers.
@@ -38,17 +43,38 @@ pub struct Limits {
 pub struct Answers {
     budget: Arc<Budget>,
     one_bytes_max: AtomicUsize,
-    /// Bytes of large answers by caller; who has none is not in it.
-    large: Mutex<HashMap<Caller, usize>>,
+    /// Callers without answers have no entry.
+    shares: Mutex<HashMap<Caller, Share>>,
+}
+
+/// Bytes of a caller's answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Share {
+    small: usize,
+    large: usize,
+}
+
+impl Share {
+    /// Returns the part in which an answer of so many bytes counts.
+    fn part(&mut self, bytes: usize) -> &mut usize {
+        if bytes > SMALL_BYTES { &mut self.large } else { &mut self.small }
+    }
+
+    /// Counts that an answer has so many bytes now.
+    fn change(&mut self, before: usize, after: usize) {
+        let part = self.part(before);
+        *part = part.checked_sub(before).expect("invariant: a share counts all answers of its caller");
+        *self.part(after) += after;
+    }
 }
 
 impl Answers {
-    /// Returns room of which nothing is taken.
+    /// Returns the room, all of it free.
     pub fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self {
             budget: Budget::new(limits.answers_bytes_max),
             one_bytes_max: AtomicUsize::new(limits.answer_bytes_max),
-            large: Mutex::new(HashMap::new()),
+            shares: Mutex::new(HashMap::new()),
         })
     }
 
@@ -77,8 +103,8 @@ impl Answers {
         })))
     }
 
-    fn large(&self) -> MutexGuard<'_, HashMap<Caller, usize>> {
-        self.large.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shares(&self) -> MutexGuard<'_, HashMap<Caller, Share>> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -87,7 +113,7 @@ impl Answers {
 #[derive(Debug, Clone, Default)]
 pub struct Room(Option<Arc<Inner>>);
 
-/// Two rooms are never told apart: they are no part of what is asked or answered.
+/// All rooms compare equal: a room is not part of a request's or an answer's content.
 impl PartialEq for Room {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -153,21 +179,31 @@ impl Room {
         Ok(())
     }
 
-    /// Takes room for short answers of at most so many lines, and returns for how many.
-    pub fn take_lines(&self, count: usize) -> usize {
-        let Some(inner) = &self.0 else { return count };
+    /// Takes room for an answer to each of so many commands, and returns how many of them, the first ones, may be begun:
+    /// there is room for a short answer to each, and for the others to say that they were not begun.
+    ///
+    /// # Errors
+    /// There is not even room to say that none was begun; nothing is taken.
+    pub fn take_lines(&self, count: usize) -> Result<usize, Full> {
+        let Some(inner) = &self.0 else { return Ok(count) };
         let mut held = inner.held();
-        let in_one = inner.answers.one_bytes_max().saturating_sub(held.text_bytes) / SHORT_BYTES;
-        // Halved until it fits: a few tries, and at least half of what there is room for.
-        let mut count = count.min(in_one);
-        while count > 0 && inner.grow(&mut held, count.saturating_mul(LINE_BYTES)).is_err() {
-            count /= 2;
+        let one_bytes_max = inner.answers.one_bytes_max();
+        let not_begun_bytes = count.saturating_mul(NOT_BEGUN_BYTES);
+        let text_bytes = held.text_bytes.saturating_add(not_begun_bytes);
+        if text_bytes > one_bytes_max {
+            return Err(Full::One);
         }
-        held.text_bytes += count * SHORT_BYTES;
-        count
+        inner.grow(&mut held, not_begun_bytes)?;
+        // Halved until it fits: a few tries, and at least half of what there is room for.
+        let mut begun = count.min((one_bytes_max - text_bytes) / (SHORT_BYTES - NOT_BEGUN_BYTES));
+        while begun > 0 && inner.grow(&mut held, begun * (LINE_BYTES - NOT_BEGUN_BYTES)).is_err() {
+            begun /= 2;
+        }
+        held.text_bytes = text_bytes + begun * (SHORT_BYTES - NOT_BEGUN_BYTES);
+        Ok(begun)
     }
 
-    /// Takes bytes for as long as something is worked out; `None` when they are not to be had.
+    /// Takes bytes for as long as something is worked out; `None` when there are not enough.
     pub fn work(&self, bytes: usize) -> Option<Work> {
         let Some(inner) = &self.0 else { return Some(Work { room: Self(None), bytes: 0 }) };
         inner.grow(&mut inner.held(), bytes).ok()?;
@@ -212,43 +248,31 @@ impl Inner {
 
     fn grow(&self, held: &mut Held, more: usize) -> Result<(), Full> {
         let budget = &self.answers.budget;
-        let before = held.taken.as_ref().map_or(0, Taken::bytes);
-        let after = before.saturating_add(more);
         let taken = held.taken.get_or_insert_with(|| Taken::none(budget));
-        if after <= SMALL_BYTES {
-            return if taken.grow_to(after) { Ok(()) } else { Err(Full::All) };
-        }
-        // It becomes large, or was: all of it counts in its caller's share.
-        let counted = if before > SMALL_BYTES { before } else { 0 };
-        let kept = budget.limit_bytes() / KEPT_SHARE;
-        let mut large = self.answers.large();
-        let own = large.get(&self.caller).copied().unwrap_or(0) - counted + after;
-        let free = budget.limit_bytes().saturating_sub(kept).saturating_sub(budget.taken_bytes());
-        let left = free.saturating_sub(after - before);
-        if own > left.saturating_mul(SHARE_FACTOR) || !taken.grow_leaving(after, kept) {
+        let before = taken.bytes();
+        let after = before.saturating_add(more);
+        let kept = if after > SMALL_BYTES { budget.limit_bytes() / KEPT_SHARE } else { 0 };
+        let mut shares = self.answers.shares();
+        let mut share = shares.get(&self.caller).copied().unwrap_or_default();
+        share.change(before, after);
+        // Bytes are taken and given back while the shares are locked, so that this is what is free.
+        let left = budget.limit_bytes().saturating_sub(kept + budget.taken_bytes()).saturating_sub(more);
+        if *share.part(after) > left.saturating_mul(SHARE_FACTOR) || !taken.grow_leaving(after, kept) {
             return Err(Full::All);
         }
-        large.insert(self.caller, own);
+        shares.insert(self.caller, share);
         Ok(())
     }
 
     fn shrink(&self, held: &mut Held, less: usize) {
         let Some(taken) = &mut held.taken else { return };
         let before = taken.bytes();
-        let after = before.saturating_sub(less);
-        taken.shrink_to(after);
-        if before <= SMALL_BYTES {
-            return;
-        }
-        let mut large = self.answers.large();
-        let counted = if after > SMALL_BYTES { after } else { 0 };
-        let own = large.get(&self.caller).copied().unwrap_or(0) + counted;
-        let own =
-            own.checked_sub(before).expect("invariant: a caller's share counts all of its large answers");
-        if own == 0 {
-            large.remove(&self.caller);
-        } else {
-            large.insert(self.caller, own);
+        let mut shares = self.answers.shares();
+        taken.shrink_to(before.saturating_sub(less));
+        let Some(share) = shares.get_mut(&self.caller) else { return };
+        share.change(before, taken.bytes());
+        if *share == Share::default() {
+            shares.remove(&self.caller);
         }
     }
 }
@@ -320,21 +344,49 @@ mod tests {
         let small = answers.room(Caller::User(1));
         assert_eq!(small.take(text(SMALL_BYTES)), Ok(()));
         drop((held, others, last, small));
-        assert_eq!((answers.budget().taken_bytes(), answers.large().len()), (0, 0));
+        assert_eq!((answers.budget().taken_bytes(), answers.shares().len()), (0, 0));
     }
 
     #[test]
     fn lines_get_short_answers_as_far_as_there_is_room() {
         let answers = Answers::new(LIMITS);
         let room = answers.room(Caller::Local);
-        // As many as one answer has room for are 8,192; a caller's share of all room has it for a quarter of them.
-        assert_eq!(room.take_lines(1_000_000), 2_048);
-        assert_eq!(answers.room(Caller::Local).take_lines(2_048), 1_024);
+        // One answer has no room to say of so many that they were not begun.
+        assert_eq!(room.take_lines(4 * MIB / NOT_BEGUN_BYTES + 1), Err(Full::One));
+        assert_eq!(room.taken_bytes(), 0);
+        // It has room to say so of 30,000, and for short answers to some.
+        let some = (4 * MIB - 30_000 * NOT_BEGUN_BYTES) / (SHORT_BYTES - NOT_BEGUN_BYTES);
+        assert_eq!(room.take_lines(30_000), Ok(some));
+        drop(room);
+        // A caller's share of all room has it for a quarter of these.
+        let room = answers.room(Caller::Local);
+        assert_eq!(room.take_lines(8_000), Ok(2_000));
         drop(room);
         let room = answers.room(Caller::Local);
-        assert_eq!(room.take_lines(100), 100);
+        assert_eq!(room.take_lines(100), Ok(100));
         assert_eq!(room.take(text(4 * MIB - 100 * SHORT_BYTES + 1)), Err(Full::One));
         assert_eq!(room.take(text(4 * MIB - 100 * SHORT_BYTES)), Ok(()));
+    }
+
+    #[test]
+    fn small_answers_of_one_caller_leave_room_for_others_too() {
+        let answers = Answers::new(LIMITS);
+        let small = |caller| {
+            let room = answers.room(caller);
+            room.take(text(SMALL_BYTES)).is_ok().then_some(room)
+        };
+        let held: Vec<Room> = std::iter::from_fn(|| small(Caller::User(1))).collect();
+        assert_eq!(held.len() * SMALL_BYTES, 12 * MIB);
+        assert!(small(Caller::User(2)).is_some());
+        // One that grows large counts as such, and no longer as small.
+        let growing = held.last().unwrap();
+        let share = |caller| answers.shares()[&caller];
+        let before = share(Caller::User(1));
+        growing.take(text(1)).expect("there is room among the large ones");
+        let after = share(Caller::User(1));
+        assert_eq!((before.small - after.small, after.large), (SMALL_BYTES, SMALL_BYTES + 1));
+        drop(held);
+        assert_eq!((answers.budget().taken_bytes(), answers.shares().len()), (0, 0));
     }
 
     #[test]
@@ -344,13 +396,13 @@ mod tests {
         let work = room.work(8 * MIB).expect("there is room");
         assert!(room.work(8 * MIB).is_none());
         drop(work);
-        assert_eq!((room.taken_bytes(), answers.large().len()), (0, 0));
+        assert_eq!((room.taken_bytes(), answers.shares().len()), (0, 0));
     }
 
     #[test]
     fn room_without_bounds_takes_everything() {
         let room = Room::default();
         assert_eq!(room.take(text(usize::MAX)), Ok(()));
-        assert_eq!((room.take_lines(7), room.made(usize::MAX), room.taken_bytes()), (7, Ok(()), 0));
+        assert_eq!((room.take_lines(7), room.made(usize::MAX), room.taken_bytes()), (Ok(7), Ok(()), 0));
     }
 }

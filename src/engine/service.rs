@@ -40,7 +40,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Returns that a line of a batch was not begun, because there was no room for its answer.
+    /// Returns that a command was not begun, because there was no room for its answer.
     pub fn no_room_for_line() -> Self {
         super::answers::not_begun()
     }
@@ -49,7 +49,7 @@ impl Refusal {
 /// Who asks. Shares of what is bounded are counted by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Caller {
-    /// A client on this machine of which no more is known, or the service itself.
+    /// A local client whose user is unknown, or the service itself.
     #[default]
     Local,
     /// A user of this machine, by number.

@@ -52,14 +52,11 @@ impl Lane {
     /// Counts requests that come; returns false, and counts none, when others wait and there would be more than `limit`,
     /// or when far more are not answered yet.
     fn take_in(&self, count: usize, limit: usize) -> bool {
-        let before = self.waiting.fetch_add(count, Ordering::AcqRel);
-        let is_full = before > 0 && before + count > limit;
-        let is_taken =
-            !is_full && self.open.load(Ordering::Acquire) < limit.saturating_mul(OPEN_REQUESTS_FACTOR);
-        if !is_taken {
-            self.let_out(count);
+        if self.open.load(Ordering::Acquire) >= limit.saturating_mul(OPEN_REQUESTS_FACTOR) {
+            return false;
         }
-        is_taken
+        let more = |before: usize| (before == 0 || before + count <= limit).then_some(before + count);
+        self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
     }
 
     fn let_out(&self, count: usize) {
@@ -136,7 +133,7 @@ impl Inbox {
             return Err(requests);
         };
         for (request, bytes) in requests.iter_mut().zip(taken) {
-            request.answerer.keep(ticket::Place::take(&lane.open, Some(bytes)));
+            request.answerer.keep(ticket::Place::take(&lane.open, Some(bytes), request.room.clone()));
             request.asked_at = Some(self.progress.pulse.evaluated());
         }
         self.sender.send(Message::Requests(requests)).map_err(|error| {

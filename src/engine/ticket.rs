@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::budget::Taken;
 use super::clock::until;
+use super::room::Room;
 
 #[derive(Debug)]
 enum State<T> {
@@ -53,18 +54,20 @@ pub struct Answerer<T> {
     place: Option<Place>,
 }
 
-/// One of a bounded number of places, and bytes of a budget; free again when it is dropped.
+/// One of a bounded number of places, bytes of a budget, and room for the answer; free again when it is dropped. The room
+/// is here too, because an answer may lie with the answerer long after the asker has given up.
 #[derive(Debug)]
 pub struct Place {
     count: Arc<AtomicUsize>,
     _bytes: Option<Taken>,
+    _room: Room,
 }
 
 impl Place {
-    /// Takes a place: one more in `count`. The bytes are given back with it.
-    pub fn take(count: &Arc<AtomicUsize>, bytes: Option<Taken>) -> Self {
+    /// Takes a place: one more in `count`. Bytes and room are given back with it.
+    pub fn take(count: &Arc<AtomicUsize>, bytes: Option<Taken>, room: Room) -> Self {
         count.fetch_add(1, Ordering::AcqRel);
-        Self { count: Arc::clone(count), _bytes: bytes }
+        Self { count: Arc::clone(count), _bytes: bytes, _room: room }
     }
 }
 
@@ -158,7 +161,7 @@ mod tests {
     fn an_answerer_that_is_dropped_leaves_nobody_waiting_and_frees_its_place() {
         let count = Arc::new(AtomicUsize::new(0));
         let (waits, mut answerer) = ticket::<u8>();
-        answerer.keep(Place::take(&count, None));
+        answerer.keep(Place::take(&count, None, Room::default()));
         assert_eq!(count.load(Ordering::Acquire), 1);
         drop(answerer);
         assert_eq!(count.load(Ordering::Acquire), 0);

@@ -2,7 +2,7 @@
 
 use knhk::api::{Limits, Response, respond};
 use knhk::engine::cost;
-use knhk::engine::room::{self, Answers, SHORT_BYTES};
+use knhk::engine::room::{self, Answers, NOT_BEGUN_BYTES, Room, SHORT_BYTES};
 use knhk::engine::service::Caller;
 use knhk::id::ItemId;
 use proptest::prelude::*;
@@ -78,13 +78,65 @@ fn an_answer_holds_its_room_until_it_is_sent_and_no_longer() {
 
 #[test]
 fn a_line_is_not_begun_before_there_is_room_for_its_short_answer() {
+    // Room for a short answer to three of five, or of fifty, and to say of the others that they were not begun.
+    for count in [5, 50] {
+        let limit = 3 * SHORT_BYTES + (count - 3) * NOT_BEGUN_BYTES;
+        let fake = fake(limit, 1024 * KIB);
+        let line = format!(r#"{{"op":"suspend","case":"{}"}}"#, case_id());
+        let response = ask(&fake, "POST", "/batch", &vec![line.as_str(); count].join("\n"));
+        let expected: Vec<u64> = (0..count).map(|at| if at < 3 { 200 } else { 503 }).collect();
+        assert_eq!((response.status, statuses(&response)), (200, expected));
+        assert_eq!(fake.calls().len(), 3, "the others were not begun");
+        assert_eq!(lines(&response)[4]["body"]["code"], "KN0313");
+        assert!(response.body.len() <= limit, "{} bytes", response.body.len());
+    }
+}
+
+#[test]
+fn a_line_that_was_not_begun_takes_no_more_than_is_reserved_for_it() {
+    let fake = fake(SHORT_BYTES - 1 + NOT_BEGUN_BYTES, 1024 * KIB);
+    let line = format!(r#"{{"op":"suspend","case":"{}"}}"#, case_id());
+    let response = ask(&fake, "POST", "/batch", &[line.as_str(); 2].join("\n"));
+    assert_eq!(statuses(&response), [503, 503]);
+    assert!(response.body.len() <= 2 * NOT_BEGUN_BYTES, "{} bytes", response.body.len());
+    assert!(response.body.len() > NOT_BEGUN_BYTES, "{} bytes: far more is reserved", response.body.len());
+}
+
+#[test]
+fn a_batch_of_which_not_even_all_lines_can_be_refused_is_not_begun() {
     let fake = fake(3 * SHORT_BYTES, 1024 * KIB);
     let line = format!(r#"{{"op":"suspend","case":"{}"}}"#, case_id());
-    let response = ask(&fake, "POST", "/batch", &[line.as_str(); 5].join("\n"));
-    assert_eq!((response.status, statuses(&response)), (200, vec![200, 200, 200, 503, 503]));
-    assert_eq!(fake.calls().len(), 3, "the others were not begun");
-    assert_eq!(lines(&response)[4]["body"]["code"], "KN0313");
-    assert!(response.body.len() <= 3 * SHORT_BYTES + 2 * SHORT_BYTES);
+    let response = ask(&fake, "POST", "/batch", &vec![line.as_str(); 50].join("\n"));
+    let told = refused(&response);
+    assert!(told.starts_with("413 KN0309"), "{told}");
+    assert!(fake.calls().is_empty());
+}
+
+#[test]
+fn a_command_is_not_begun_before_there_is_room_for_its_short_answer() {
+    let fake = fake(64 * KIB, 256 * KIB);
+    let held = std::iter::from_fn(|| {
+        let room = fake.answers.room(Caller::User(7));
+        room.take_lines(1).is_ok_and(|begun| begun == 1).then_some(room)
+    });
+    // Many clients that wait for little, and large answers of others.
+    let mut held: Vec<Room> = held.collect();
+    for user in 8..100 {
+        let room = fake.answers.room(Caller::User(user));
+        while room.take_lines(1) == Ok(1) {}
+        held.push(room);
+    }
+    let calls = |method: &str, target: &str| {
+        let response = ask(&fake, method, target, "");
+        (refused(&response), fake.calls().len())
+    };
+    for target in ["/cases/CASE/suspend", "/cases/CASE/cancel", "/workitems/CASE-1/start"] {
+        let (told, calls) = calls("POST", target);
+        assert!(told.starts_with("503 KN0300") || told.starts_with("503 KN0313"), "{told}");
+        assert_eq!(calls, 0, "{target} was begun");
+    }
+    drop(held);
+    assert_eq!(ask(&fake, "POST", "/cases/CASE/suspend", "").status, 200);
 }
 
 #[test]

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use knhk::api::{self, Request, Response, respond};
 use knhk::engine::Options;
 use knhk::engine::queries::PAGE_STEPS_MAX;
-use knhk::engine::room::{self, Room, SHORT_BYTES};
-use knhk::engine::service::{CaseFilter, Once, PageOf, Service};
+use knhk::engine::room::{self, NOT_BEGUN_BYTES, Room, SHORT_BYTES};
+use knhk::engine::service::{Begun, Caller, CaseAct, CaseFilter, Once, Operation, PageOf, Service};
 use knhk::expr::STEPS_MAX;
+use knhk::id::CaseId;
 use serde_json::{Value, json};
 
-use super::{LossyTables, Running, options, start};
+use super::{LossyTables, Running, options, start, wait_for};
 use crate::support::heavy;
 
 const ORDER: &[u8] = include_bytes!("../../../examples/order/order.yawl");
@@ -42,8 +43,9 @@ fn json_lines(response: &Response) -> Vec<Value> {
 
 #[test]
 fn a_batch_that_is_sent_again_until_all_of_it_is_done_does_nothing_twice() {
-    let service =
-        start_with(room::Limits { answer_bytes_max: 16 * SHORT_BYTES, answers_bytes_max: 16 << 20 });
+    // Room for a short answer to sixteen of forty, and to say of the others that they were not begun.
+    let limit = 16 * SHORT_BYTES + 24 * NOT_BEGUN_BYTES;
+    let service = start_with(room::Limits { answer_bytes_max: limit, answers_bytes_max: 16 << 20 });
     let line = |number: usize| {
         let data = json!({ "customer": "x".repeat(2_000) });
         json!({ "op": "create", "workflow": "order", "data": data, "key": format!("k-{number}") }).to_string()
@@ -57,7 +59,7 @@ fn a_batch_that_is_sent_again_until_all_of_it_is_done_does_nothing_twice() {
         // All of it, also what was done already, as a client does that lost the answer.
         let lines: Vec<String> = (0..40).map(|at| line((at + 16 * (rounds - 1)) % 40)).collect();
         let response = ask(&service, "POST", "/batch", &lines.join("\n"));
-        assert!(response.body.len() <= 40 * SHORT_BYTES, "{} bytes", response.body.len());
+        assert!(response.body.len() <= limit, "{} bytes", response.body.len());
         let answers = json_lines(&response);
         assert_eq!(answers.len(), 40, "each line has its answer");
         for (at, answer) in answers.iter().enumerate() {
@@ -74,6 +76,29 @@ fn a_batch_that_is_sent_again_until_all_of_it_is_done_does_nothing_twice() {
     }
     assert!(rounds > 1, "all of it was done at once, so that nothing was sent again");
     assert_eq!((made.len(), service.count()), (40, 40), "one case for each line");
+    service.stop();
+}
+
+#[test]
+fn an_answer_that_waits_for_the_journal_keeps_its_room_though_nobody_waits_for_it() {
+    let service = start_with(options().answers);
+    let data = json!({ "customer": "x".repeat(200_000) });
+    let body = json!({ "workflow": "order", "data": data }).to_string();
+    let created: Value = serde_json::from_slice(&ask(&service, "POST", "/cases", &body).body).unwrap();
+    let case = CaseId::parse(created["id"].as_str().unwrap()).unwrap();
+    let taken = || service.engine.shared().answers.budget().taken_bytes();
+    wait_for(|| taken() == 0);
+    service.disk.hang(true);
+    let room = service.engine.shared().answers.room(Caller::User(1));
+    let suspend = Operation::Case(case, CaseAct::Suspend);
+    let begun = service.engine.begin(vec![(suspend, Once { room, ..Once::default() })]);
+    assert!(matches!(begun[..], [Begun::Pending(_)]), "{begun:?}");
+    wait_for(|| taken() > 200_000);
+    // The client gives up, the answer stays.
+    drop(begun);
+    assert!(taken() > 200_000, "{} bytes are counted", taken());
+    service.disk.hang(false);
+    wait_for(|| taken() == 0);
     service.stop();
 }
 
