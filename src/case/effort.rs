@@ -1,8 +1,8 @@
 //! What deciding takes, in evaluation steps, and where it breaks off until a later turn.
 //!
 //! A decision ([`plan`](super::plan::plan) or [`duty`](super::duty::duty)) evaluates expressions one after the other.
-//! Whoever shares a thread among cases gives it an [`Effort`]: once that is used up, no further expression is begun
-//! and the decision is void ([`Effort::is_broken_off`]). Nothing has changed then. The same decision is made again
+//! A thread that serves many cases passes an [`Effort`] to each decision: once that is used up, no further expression is
+//! begun and the decision is void ([`Effort::is_broken_off`]). Nothing has changed then. The same decision is made again
 //! later, and does not evaluate again what took long: [`Effort::found`] is handed in with the next
 //! [`Effort::begin`].
 
@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 
 use crate::expr::{Cost, Document, Error, Expression, Fragment};
 
-/// What a decision evaluated is kept once it took so many steps: to evaluate it again would take less than to keep it.
+/// From this many steps on, the values that a decision has evaluated are kept; below, evaluating again is cheaper.
 pub const AGAIN_STEPS_MAX: u64 = 10_000;
 
 /// Steps that may be used up, and those that were.
@@ -52,14 +52,28 @@ enum Given {
 }
 
 impl Found {
+    /// Returns whether what the expression of this number gave was kept.
+    fn is_known(&self, at: usize) -> bool {
+        at >= self.unkept && at - self.unkept < self.kept.len()
+    }
+
     /// Returns whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.unkept == 0 && self.kept.is_empty()
     }
+
+    /// Returns how many bytes it takes.
+    pub fn bytes(&self) -> usize {
+        let text = |given: &Given| match given {
+            Given::Value(Ok(value)) => value.len_bytes(),
+            Given::Value(Err(_)) | Given::Verdict(_) => 0,
+        };
+        self.kept.capacity() * size_of::<Given>() + self.kept.iter().map(text).sum::<usize>()
+    }
 }
 
 impl Effort {
-    /// Returns one of which so many steps may be used up: beyond them nothing is begun.
+    /// Returns an effort of at most `limit` steps: beyond them nothing is begun.
     pub fn new(limit: u64) -> Self {
         Self { limit, ..Self::default() }
     }
@@ -148,13 +162,16 @@ impl Effort {
         if *is_broken_off {
             return Next::None;
         }
+        if *is_closed && !found.is_known(at) {
+            return Next::None;
+        }
         if at < found.unkept {
             return Next::Unknown;
         }
         if let Some(given) = found.kept.get(at - found.unkept) {
             return Next::Known(given.clone());
         }
-        if *is_closed || *has_evaluated && self.is_used_up() {
+        if *has_evaluated && self.is_used_up() {
             return Next::None;
         }
         decision.has_evaluated = true;

@@ -135,6 +135,8 @@ impl Memory {
         memory.key("threads of http workers", "http_workers", config.http_workers * WORKER_BYTES);
         let keys = hot * shard::SHARD_KEYS_BYTES_MAX as u64;
         memory.key("keys that the service made, and that come to their end", "hot_path_cores", keys);
+        let found = hot * shard::FOUND_BYTES_MAX as u64;
+        memory.key("what decisions that broke off found out", "hot_path_cores", found);
         let verdicts = hot * turn::JUDGEMENTS_BYTES_MAX as u64;
         memory.key("verdicts on OR-joins", "hot_path_cores", verdicts);
         memory.fixed("spans for the collector", telemetry::BYTES_MAX);

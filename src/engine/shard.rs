@@ -52,6 +52,7 @@ use crate::telemetry::metrics::labels::Queue;
 pub use arrivals::ADMITTED_AT_ONCE_MAX;
 use arrivals::Arrivals;
 use batches::{Turn, Undo};
+pub use jobs::FOUND_BYTES_MAX;
 use jobs::Jobs;
 pub use keys::{
     EXPIRED_KEYS_MAX, Keys, PlantedBug, SERVICE_KEY_US, SERVICE_KEYS_MAX, SHARD_KEYS_BYTES_MAX,
@@ -75,7 +76,7 @@ pub const DUTIES_AT_ONCE_MAX: usize = 256;
 pub const SPECIFICATIONS_MAX: u32 = 65_536;
 /// A turn takes no more jobs once it has staged so many full batches; they have the next turn.
 const TURN_BATCHES_MAX: usize = 4;
-/// Once a turn has used up so many evaluation steps, it begins nothing more: about 2 ms of a core of 2026.
+/// After this many evaluation steps a turn begins nothing more: about 2 ms of a core of 2026.
 pub const TURN_STEPS: u64 = 100_000;
 /// A slice: no turn takes more evaluation steps, because what it is at may evaluate one expression to its limit, behind
 /// those that it has to evaluate again.
@@ -223,7 +224,7 @@ pub struct Shard {
     /// Requests whose key is that of one that waits.
     same_key: VecDeque<Request>,
     waiting_keys: HashSet<Hash16>,
-    /// More keys are to come to their end, once what said so of others is durable.
+    /// Set while more keys must expire after the current ones are durable.
     is_expiring: bool,
     /// Cases that left or came, and that is not durable yet: nothing is asked of them meanwhile.
     moving: HashSet<CaseId>,
@@ -449,8 +450,8 @@ impl Shard {
         carried + self.cases.bytes_of(work.job.case)
     }
 
-    /// Gives the turn to single commands, or to all else when there are none or they had the last one. Who waits for a
-    /// single command hears of it before anything else is done.
+    /// Gives the turn to single commands, or to all else when there are none or they had the last one. A single
+    /// command is answered before any other work is done.
     fn share(&mut self, turn: &mut Turn, timer: &mut impl Timer) {
         let is_bulk_due = std::mem::take(&mut self.is_bulk_due) && turn.jobs.has_class(Class::Bulk);
         let order = if is_bulk_due { [Class::Bulk, Class::Single] } else { [Class::Single, Class::Bulk] };
@@ -504,15 +505,26 @@ impl Shard {
             turn.expect(jobs.len());
             let turn_steps = self.options.limits.turn_steps - turn.used.steps;
             let limits = Limits { turn_steps, ..self.options.limits };
+            let evaluated = self.progress.pulse.evaluated();
             let mut timer = Beating { timer: &mut *timer, pulse: &self.progress.pulse };
             let outcomes = self.cases.turn(turn.now, jobs, &limits, &mut timer);
             assert_eq!(outcomes.len(), clients.len(), "invariant: every job has its outcome");
             turn.used.add(self.cases.used());
             self.progress.pulse.add(self.cases.used().evaluated);
-            let mut later = Vec::new();
+            let mut not_begun = Vec::new();
             for ((case, mut client, nets), outcome) in clients.into_iter().zip(outcomes) {
+                let outcome = match outcome {
+                    Outcome::Later(job) if job.broken_off.is_none() => {
+                        not_begun.push(Work { job, client, moves: None });
+                        continue;
+                    }
+                    outcome => outcome,
+                };
+                if let Some(asked_at) = client.as_mut().and_then(|client| client.asked_at.take()) {
+                    turn.waited_steps.push(evaluated.saturating_sub(asked_at));
+                }
                 if let Outcome::Later(job) = outcome {
-                    later.push(Work { job, client, moves: None });
+                    turn.jobs.broke_off(Work { job, client, moves: None });
                     continue;
                 }
                 if let Some(traced) = client.as_mut().and_then(|client| client.traced.as_mut()) {
@@ -522,8 +534,8 @@ impl Shard {
                 turn.jobs.done(case);
             }
             // The last one first, so that they are in their old order.
-            for work in later.into_iter().rev() {
-                turn.jobs.put_back(work.or_bulk());
+            for work in not_begun.into_iter().rev() {
+                turn.jobs.put_back(work);
             }
         }
         is_any
@@ -545,15 +557,12 @@ impl Shard {
         } else if work.moves.is_some() {
             self.move_in_memory(turn, work);
         } else {
-            if let Some(asked_at) = work.client.as_ref().and_then(|client| client.asked_at) {
-                turn.waited_steps.push(self.progress.pulse.evaluated().saturating_sub(asked_at));
-            }
             return Some(work);
         }
         None
     }
 
-    /// Drops a command that nobody waits for any more, before it is begun: sent again, it is done then.
+    /// Drops a command that nobody waits for any more, before it is begun. If it is sent again, it is carried out.
     fn drop_unawaited(&mut self, turn: &mut Turn, work: Work) {
         turn.unawaited += 1;
         let Some(client) = work.client else { return };
@@ -593,7 +602,7 @@ impl Shard {
                 turn.jobs.push_front(Work { job, client, moves: None });
                 return turn.jobs.push_front(Work::go_on(case));
             }
-            Outcome::Later(job) => return turn.jobs.put_back(Work { job, client, moves: None }.or_bulk()),
+            Outcome::Later(_) => unreachable!("invariant: what is for a later turn was put back"),
         };
         // The key of what had no effect is not kept: a repeat is a new request, and nobody fills the table for nothing.
         let has_effect = !done.events.is_empty();
@@ -693,24 +702,21 @@ impl Shard {
             return;
         }
         let before = turn.now.minus_us(self.options.bounds.key_us);
-        let mut room = EXPIRED_KEYS_MAX;
         for partition in Partition::all() {
+            let room = EXPIRED_KEYS_MAX.saturating_sub(turn.expired);
             if room == 0 {
                 return;
             }
-            room = room.saturating_sub(self.expire_partition(turn, partition, before, room));
+            self.expire_partition(turn, partition, before, room);
         }
         self.is_expiring = false;
     }
 
-    /// Forgets about so many keys of a partition; returns how many.
-    fn expire_partition(
-        &mut self,
-        turn: &mut Turn,
-        partition: Partition,
-        before: Time,
-        count_max: usize,
-    ) -> usize {
+    /// Forgets about so many keys of a partition, none for 0.
+    fn expire_partition(&mut self, turn: &mut Turn, partition: Partition, before: Time, count_max: usize) {
+        if count_max == 0 {
+            return;
+        }
         let (expired, before) = self.keys.expire(partition, before, count_max);
         let count = expired.len();
         if count > 0 {
@@ -718,6 +724,6 @@ impl Shard {
             self.stage(turn, partition, 0, Link::default(), record.encode());
             turn.undo.expired_keys.extend(expired);
         }
-        count
+        turn.expired += count;
     }
 }

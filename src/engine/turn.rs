@@ -64,8 +64,8 @@ pub struct Limits {
     pub frame_bytes: usize,
     /// Most states that an OR-join is searched for on the spot; beyond that the case is parked.
     pub judged_states: usize,
-    /// Once a turn has used up so many evaluation steps, nothing more is begun in it. What else takes time is counted
-    /// as so many steps as take as long.
+    /// After this many evaluation steps a turn begins nothing more. What else takes time is counted as the number of
+    /// steps that take as long.
     pub turn_steps: u64,
 }
 
@@ -89,6 +89,18 @@ pub struct Job {
 pub struct BrokenOff {
     event_count: u32,
     found: Found,
+}
+
+impl BrokenOff {
+    /// Returns how many bytes what it had found out takes.
+    pub fn bytes(&self) -> usize {
+        self.found.bytes()
+    }
+
+    /// Forgets what it had found out: the decision is made from its beginning again.
+    pub fn forget(&mut self) {
+        self.found = Found::default();
+    }
 }
 
 impl Job {

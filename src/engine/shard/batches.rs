@@ -47,9 +47,11 @@ pub(super) struct Turn {
     pub(super) jobs: Jobs,
     /// Steps that the turn has used up.
     pub(super) used: Used,
+    /// Clients' keys that expired in it.
+    pub(super) expired: usize,
     /// Commands that were not begun, because nobody waited for them any more.
     pub(super) unawaited: usize,
-    /// Steps that the shard evaluated while single commands waited.
+    /// For each single command that was begun, the steps that the shard evaluated while it waited.
     pub(super) waited_steps: Vec<u64>,
     /// Closed cases that were fetched only to be asked about.
     pub(super) visited: Vec<CaseId>,
@@ -70,6 +72,7 @@ impl Turn {
             questions: Vec::new(),
             jobs: Jobs::default(),
             used: Used::default(),
+            expired: 0,
             unawaited: 0,
             waited_steps: Vec::new(),
             visited: Vec::new(),

@@ -10,12 +10,22 @@ use crate::engine::record::Hash16;
 use crate::engine::request::Class;
 use crate::id::CaseId;
 
+/// Bytes of what decisions that broke off had found out, in one shard. Beyond that no more is kept: such a decision is
+/// made from its beginning again. What one decision found out alone is always kept, or it would never end.
+pub const FOUND_BYTES_MAX: usize = 1024 * 1024;
+
 /// All jobs that wait.
 #[derive(Default)]
 pub(super) struct Jobs {
     lines: HashMap<CaseId, Line>,
     single: VecDeque<CaseId>,
     bulk: VecDeque<CaseId>,
+    /// Cases whose first job broke off, in the order in which they did: the oldest goes on, so that each comes to its end
+    /// however many follow. They are of [`Class::Bulk`].
+    broken_off: VecDeque<CaseId>,
+    /// Whether these had their turn last, so that the others of their class have the next.
+    is_bulk_next: bool,
+    found_bytes: usize,
     count: usize,
     /// Business keys under which these begin cases.
     business: HashSet<Hash16>,
@@ -54,9 +64,11 @@ impl Jobs {
 
     /// Returns whether a job of this class may be next.
     pub(super) fn has_class(&self, class: Class) -> bool {
-        let queue = if class == Class::Single { &self.single } else { &self.bulk };
-        let of_class = |line: &Line| line.queued == Some(class);
-        queue.iter().any(|case| self.lines.get(case).is_some_and(of_class))
+        let of_class = |case: &CaseId| self.lines.get(case).is_some_and(|line| line.queued == Some(class));
+        match class {
+            Class::Single => self.single.iter().any(of_class),
+            Class::Bulk => self.broken_off.iter().chain(&self.bulk).any(of_class),
+        }
     }
 
     /// Puts a job behind the others of its case. Only a cancel does not wait for what the case does by itself.
@@ -87,14 +99,22 @@ impl Jobs {
         }
     }
 
-    fn put(&mut self, work: Work, place: Place) {
+    fn put(&mut self, mut work: Work, place: Place) {
         let case = work.job.case;
+        if self.found_bytes > 0 && self.found_bytes + work.found_bytes() > FOUND_BYTES_MAX {
+            work = work.without_found();
+        }
+        let found_bytes = work.found_bytes();
         self.count += 1;
+        self.found_bytes += found_bytes;
         self.business.extend(work.client.as_ref().and_then(|client| client.business));
         let line = self.lines.entry(case).or_default();
         match place {
             Place::Before => line.push_front(work),
-            Place::Behind if line.first.is_some() || line.is_taken => line.push_back(work.waits()),
+            Place::Behind if line.first.is_some() || line.is_taken => {
+                self.found_bytes -= found_bytes;
+                line.push_back(work.waits());
+            }
             Place::Behind => line.push_back(work),
         }
         self.queue(case, Place::Behind);
@@ -109,20 +129,23 @@ impl Jobs {
         }
         let class = first.class();
         line.queued = Some(class);
-        let queue = if class == Class::Single { &mut self.single } else { &mut self.bulk };
+        let queue = match class {
+            Class::Single => &mut self.single,
+            Class::Bulk if first.job.broken_off.is_some() => &mut self.broken_off,
+            Class::Bulk => &mut self.bulk,
+        };
         match place {
             Place::Before => queue.push_front(case),
             Place::Behind => queue.push_back(case),
         }
     }
 
-    /// Takes the first jobs of up to `count` cases whose first jobs are of this class. [`Jobs::done`] is to be told of
-    /// each case.
+    /// Takes the first jobs of up to `count` cases whose first jobs are of this class. Call [`Jobs::done`] for each of these
+    /// cases afterwards.
     pub(super) fn take(&mut self, class: Class, count: usize) -> Vec<Work> {
-        let queue = if class == Class::Single { &mut self.single } else { &mut self.bulk };
-        let mut taken = Vec::with_capacity(count.min(queue.len()));
+        let mut taken = Vec::with_capacity(count.min(self.lines.len()));
         while taken.len() < count
-            && let Some(case) = queue.pop_front()
+            && let Some(case) = self.next_case(class)
         {
             let Some(line) = self.lines.get_mut(&case).filter(|line| line.queued == Some(class)) else {
                 continue;
@@ -131,6 +154,7 @@ impl Jobs {
             line.is_taken = true;
             let Some(work) = line.pop_front() else { continue };
             self.count -= 1;
+            self.found_bytes -= work.found_bytes();
             if let Some(business) = work.client.as_ref().and_then(|client| client.business) {
                 self.business.remove(&business);
             }
@@ -139,12 +163,30 @@ impl Jobs {
         taken
     }
 
-    /// Hears that the job that was taken of a case is done: its next one may follow. One whose decision broke off goes
-    /// before those of other cases, so that few keep what they had found out.
+    /// Takes the next case of a class. In [`Class::Bulk`] those that broke off and the others take turns.
+    fn next_case(&mut self, class: Class) -> Option<CaseId> {
+        if class == Class::Single {
+            return self.single.pop_front();
+        }
+        self.is_bulk_next = !self.is_bulk_next;
+        if self.is_bulk_next {
+            self.broken_off.pop_front().or_else(|| self.bulk.pop_front())
+        } else {
+            self.bulk.pop_front().or_else(|| self.broken_off.pop_front())
+        }
+    }
+
+    /// Notes that the job that was taken from a case is done: its next one may follow.
     pub(super) fn done(&mut self, case: CaseId) {
-        let first = self.lines.get(&case).and_then(|line| line.first.as_ref());
-        let is_broken_off = first.is_some_and(|work| work.job.broken_off.is_some());
-        self.next(case, if is_broken_off { Place::Before } else { Place::Behind });
+        self.next(case, Place::Behind);
+    }
+
+    /// Puts a job back whose decision broke off: it has used up a slice, gives way to single commands, and goes on behind
+    /// those that broke off before it.
+    pub(super) fn broke_off(&mut self, work: Work) {
+        let case = work.job.case;
+        self.push_front(work.into_bulk());
+        self.next(case, Place::Behind);
     }
 
     /// Puts a job back that was taken and not begun, before all others.
@@ -166,23 +208,20 @@ impl Jobs {
 
     /// Forgets what decisions that broke off had found out: the cases are not what they were.
     pub(super) fn forget_found(&mut self) {
+        self.found_bytes = 0;
         for work in self.lines.values_mut().flat_map(|line| line.first.iter_mut().chain(&mut line.more)) {
             work.job.broken_off = None;
         }
     }
 
-    /// Drops the jobs that nobody asked for.
+    /// Drops the jobs that nobody asked for, but for those that a client's job has to wait for.
     pub(super) fn keep_asked(&mut self) {
         let cases: Vec<CaseId> = self.lines.keys().copied().collect();
         for case in cases {
             let Some(line) = self.lines.get_mut(&case) else { continue };
-            for _ in 0..line.iter().count() {
-                let Some(work) = line.pop_front() else { break };
-                if work.client.is_some() {
-                    line.push_back(work);
-                } else {
-                    self.count -= 1;
-                }
+            while let Some(work) = line.pop_back_of_nobody() {
+                self.count -= 1;
+                self.found_bytes -= work.found_bytes();
             }
             if line.first.is_none() {
                 self.lines.remove(&case);
@@ -212,6 +251,13 @@ impl Line {
         }
     }
 
+    /// Takes the last job, if nobody asked for it.
+    fn pop_back_of_nobody(&mut self) -> Option<Work> {
+        let last = if self.more.is_empty() { self.first.as_ref() } else { self.more.back() };
+        last.filter(|work| work.client.is_none())?;
+        self.more.pop_back().or_else(|| self.first.take())
+    }
+
     fn pop_front(&mut self) -> Option<Work> {
         let next = self.more.pop_front();
         std::mem::replace(&mut self.first, next)
@@ -222,4 +268,48 @@ impl Line {
 enum Place {
     Before,
     Behind,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::command::Command;
+    use crate::engine::record::Maker;
+    use crate::engine::request::{Asked, Key, Request};
+    use crate::engine::room::Room;
+    use crate::engine::service::Caller;
+    use crate::engine::ticket::ticket;
+
+    const CASE: CaseId = CaseId(64);
+
+    /// Returns what a client asks of the case.
+    fn asked() -> Work {
+        let key = Key { hash: [0; 16], request: [0; 16], maker: Maker::Client, caller: Caller::Local };
+        let (act, class) = (Asked::Case(CASE, Command::Suspend), Class::Single);
+        let (place, asked_at, traced, room) = (None, None, None, Room::default());
+        Work::of(Request { act, key, place, class, asked_at, answerer: ticket().1, traced, room })
+    }
+
+    /// Returns for each job that waits whether a client asked for it.
+    fn are_asked(jobs: &Jobs) -> Vec<bool> {
+        jobs.iter().map(|work| work.client.is_some()).collect()
+    }
+
+    #[test]
+    fn a_job_that_nobody_asked_for_is_kept_when_a_clients_has_to_wait_for_it() {
+        let mut jobs = Jobs::default();
+        for work in [Work::go_on(CASE), asked(), Work::go_on(CASE)] {
+            jobs.put(work, Place::Behind);
+        }
+        jobs.keep_asked();
+        assert_eq!(are_asked(&jobs), [false, true]);
+        for class in [Class::Bulk, Class::Single] {
+            assert_eq!(jobs.take(class, 9).len(), 1);
+            jobs.done(CASE);
+        }
+        assert!(jobs.is_empty());
+        jobs.push_back(Work::go_on(CASE));
+        jobs.keep_asked();
+        assert!(jobs.is_empty() && !jobs.has(CASE));
+    }
 }

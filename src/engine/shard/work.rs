@@ -69,17 +69,28 @@ impl Work {
         self.client.as_ref().map_or(Class::Bulk, |client| client.class)
     }
 
-    /// Returns the work as it is put back: one whose decision broke off has used up a slice, and gives way.
-    pub(super) fn or_bulk(mut self) -> Self {
-        if self.job.broken_off.is_some()
-            && let Some(client) = &mut self.client
-        {
+    /// Returns the work as one that gives way to single commands.
+    pub(super) fn into_bulk(mut self) -> Self {
+        if let Some(client) = &mut self.client {
             client.class = Class::Bulk;
         }
         self
     }
 
-    /// Hears that the work waits for something else than the shard, and for a case that may be another then.
+    /// Returns how many bytes a decision that broke off had found out.
+    pub(super) fn found_bytes(&self) -> usize {
+        self.job.broken_off.as_ref().map_or(0, |broken_off| broken_off.bytes())
+    }
+
+    /// Forgets what a decision that broke off had found out.
+    pub(super) fn without_found(mut self) -> Self {
+        if let Some(broken_off) = &mut self.job.broken_off {
+            broken_off.forget();
+        }
+        self
+    }
+
+    /// Marks the work as waiting for something other than the shard; the case may change meanwhile.
     pub(super) fn waits(mut self) -> Self {
         self.job.broken_off = None;
         if let Some(client) = &mut self.client {
@@ -88,7 +99,7 @@ impl Work {
         self
     }
 
-    /// Returns whether whoever asked still waits; what nobody asked for is always to be done.
+    /// Returns whether the client still waits; work without a client is always done.
     pub(super) fn is_awaited(&self) -> bool {
         self.client.as_ref().is_none_or(|client| client.answerer.is_awaited())
     }
