@@ -246,8 +246,10 @@ fn is_restored_from<D: Disk, T: Tables>(
     let before = unpacking.bytes();
     let history = unpacking.history(&fact.packed);
     let history = history.map_err(|reason| answers::not_unpacked(reason, answers::unreadable))?;
+    let is_from = history.check().is_ok_and(|last| link(last) == end);
+    drop(history);
     unpacking.give_back_to(before);
-    Ok(history.check().is_ok_and(|last| link(last) == end))
+    Ok(is_from)
 }
 
 /// Returns the last entry that the archive of a case has.

@@ -165,7 +165,9 @@ impl Shard {
             return turn.reply(client, Reply::Refused(answers::too_many_specifications(SPECIFICATIONS_MAX)));
         }
         let bytes = Registered::bytes_of(&registration.tree);
-        let held = self.registry.bytes() + self.specs.iter().map(|spec| spec.bytes).sum::<usize>();
+        // The registry may have some of the shard's own already.
+        let own = self.specs.iter().filter(|spec| self.registry.get(spec.number).is_none());
+        let held = self.registry.bytes() + own.map(|spec| spec.bytes).sum::<usize>();
         if held + bytes > self.options.bounds.specifications_bytes_max {
             let refusal =
                 answers::too_large_specifications(held, bytes, self.options.bounds.specifications_bytes_max);

@@ -3,7 +3,7 @@
 
 use super::batches::Turn;
 use super::work::Work;
-use super::{EXPIRED_KEYS_MAX, QUESTIONS_MAX, Shard};
+use super::{EXPIRED_KEYS_MAX, Keys, QUESTIONS_MAX, Shard};
 use crate::case::row::{Link, Status};
 use crate::engine::answers;
 use crate::engine::record::{Archived, Body, Record};
@@ -73,8 +73,12 @@ impl Shard {
     fn leave(&mut self, turn: &mut Turn, case: CaseId, last: Link, fact: Archived) -> Result<(), Refusal> {
         let partition = case.partition();
         let before = turn.now.minus_us(self.options.bounds.key_us);
-        if self.keys.oldest_client(partition).is_some_and(|oldest| oldest < before) {
-            self.expire_partition(turn, partition, before, EXPIRED_KEYS_MAX);
+        let is_over = |keys: &Keys| keys.oldest_client(partition).is_some_and(|oldest| oldest < before);
+        if is_over(&self.keys) {
+            self.expire_partition(turn, partition, before, EXPIRED_KEYS_MAX.saturating_sub(turn.expired));
+        }
+        if is_over(&self.keys) {
+            return Err(answers::busy("keys that expire"));
         }
         // Its keys must have come to their end in entries before this one: those that used them are about to go.
         if self.keys.oldest_client(partition).is_some_and(|oldest| oldest <= fact.changed) {
@@ -87,8 +91,11 @@ impl Shard {
 
     fn come(&mut self, turn: &mut Turn, case: CaseId, coming: Coming) -> Result<(), Refusal> {
         let Coming { now, fact, business } = coming;
+        // Also of a case that waits to be begun.
         let is_taken = |hash| {
-            self.asked_business.contains_key(hash) || self.business.get(hash).is_some_and(|of| *of != case)
+            self.asked_business.contains_key(hash)
+                || turn.jobs.begins(hash)
+                || self.business.get(hash).is_some_and(|of| *of != case)
         };
         if business.as_ref().is_some_and(is_taken) {
             return Err(answers::busy("creates under one business key"));

@@ -1,5 +1,5 @@
 //! Clients' keys of one partition: a ring of chunks, oldest first, and a table that finds a key in it. A key takes
-//! [`KEY_BYTES_MAX`] bytes at the most, also while the table grows.
+//! [`KEY_BYTES_MAX`] bytes at most, also while the table grows and after other keys have gone.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -10,8 +10,8 @@ use crate::engine::places::Holder;
 use crate::engine::record::Hash16;
 use crate::id::Time;
 
-/// Bytes that a client's key takes in memory at most, all keys in one partition and its table growing; the test
-/// `a_key_takes_no_more_bytes_than_are_counted_for_it` measures it.
+/// Bytes that a client's key takes in memory at most: with a table of four slots a key, just before it becomes smaller; the
+/// test `a_key_takes_no_more_bytes_than_are_counted_for_it` measures it.
 pub const KEY_BYTES_MAX: usize = 49;
 /// Bytes that chunks with room take besides, all partitions together: two of each, with what lists them.
 pub const KEYS_HEAD_BYTES: usize = 1024 * 1024;
@@ -123,12 +123,26 @@ impl Ring {
             + self.table.bytes()
     }
 
-    /// An empty ring keeps no room for what it held.
+    /// A ring keeps no room for what it held: an empty one none, another one no more than four slots a key.
     fn rest(&mut self) {
         if self.len == 0 {
             *self = Self { first: self.first, ..Self::default() };
             self.first -= self.first % CHUNK_KEYS;
+        } else if self.table.is_sparse(self.len()) {
+            self.rebuild(self.table.slots_after_shrinking());
+            self.chunks.shrink_to_fit();
         }
+    }
+
+    /// Makes a table of so many slots. The old one goes first, so that there are never two.
+    fn rebuild(&mut self, slots: usize) {
+        self.table = Table::default();
+        let mut table = Table::with_slots(slots);
+        let (first, len) = (self.first, self.len);
+        for number in (0..len).map(|at| first.wrapping_add(at)) {
+            table.insert(&self.key(number).hash, number);
+        }
+        self.table = table;
     }
 
     fn chunk_of(&self, number: u32) -> usize {
@@ -144,12 +158,7 @@ impl Ring {
         let chunk = self.chunk_of(number);
         self.chunks[chunk][(number % CHUNK_KEYS) as usize] = key;
         if self.table.is_full(self.len()) {
-            let mut table = Table::with_slots(self.table.slots_after_growth());
-            let (first, len) = (self.first, self.len);
-            for number in (0..len).map(|at| first.wrapping_add(at)) {
-                table.insert(&self.key(number).hash, number);
-            }
-            self.table = table;
+            self.rebuild(self.table.slots_after_growth());
         } else {
             self.table.insert(&key.hash, number);
         }
@@ -186,6 +195,15 @@ impl Table {
     /// Returns whether so many keys are more than three quarters of the slots.
     fn is_full(&self, keys: usize) -> bool {
         keys * 4 > self.tags.len() * 3
+    }
+
+    /// Returns whether so many keys are less than a quarter of the slots.
+    fn is_sparse(&self, keys: usize) -> bool {
+        self.tags.len() > SLOTS_MIN && keys * 4 < self.tags.len()
+    }
+
+    fn slots_after_shrinking(&self) -> usize {
+        (self.tags.len() / 2).max(SLOTS_MIN)
     }
 
     fn slots_after_growth(&self) -> usize {
@@ -271,21 +289,23 @@ mod tests {
         assert_eq!(size_of::<ClientKey>(), 28);
         let mut ring = Ring::default();
         let mut worst = 0;
-        for number in 0..400_000_u64 {
-            let before = ring.table.bytes();
-            ring.push_newest(key(number));
-            let grown = ring.table.bytes();
-            // While it grows, the old table is there too.
-            let bytes = ring.bytes() + if grown == before { 0 } else { before };
+        let mut look = |ring: &Ring| {
+            let (bytes, keys) = (ring.bytes(), ring.len());
             let head = KEYS_HEAD_BYTES / crate::id::PARTITION_COUNT;
-            assert!(bytes <= ring.len() * KEY_BYTES_MAX + head, "{bytes} bytes of {} keys", ring.len());
-            if ring.len() > 10_000 {
-                worst = worst.max(bytes.div_ceil(ring.len()));
+            assert!(bytes <= keys * KEY_BYTES_MAX + head, "{bytes} bytes of {keys} keys");
+            if keys > 10_000 {
+                worst = worst.max(bytes.div_ceil(keys));
             }
+        };
+        for number in 0..400_000_u64 {
+            ring.push_newest(key(number));
+            look(&ring);
+        }
+        while ring.pop_oldest().is_some() {
+            look(&ring);
         }
         // A bound with nothing to do with what is would hold as well.
         assert_eq!(worst, KEY_BYTES_MAX);
-        while ring.pop_oldest().is_some() {}
         assert_eq!(ring.bytes(), 0);
     }
 
