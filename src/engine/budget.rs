@@ -13,7 +13,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Returns a budget of which nothing is taken.
+    /// Returns an empty budget.
     pub fn new(limit_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             limit_bytes: AtomicUsize::new(limit_bytes),

@@ -1,5 +1,5 @@
-//! Places for clients' keys, for all shards together, and who has how many of them. Whoever asks may have only a share, so
-//! that there is room for others whatever one does.
+//! Places for clients' keys, for all shards together, and who has how many of them. Each caller may take only a share,
+//! so that others always find places.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +8,7 @@ use foldhash::HashMap;
 use super::service::Caller;
 use crate::id::Time;
 
-/// A caller gets no further place once it has so many times as many as are free: alone, it may have three quarters of all.
+/// A caller gets no more places once it has this many times as many as are free: alone, it may have three quarters of all.
 pub const SHARE_FACTOR: usize = 3;
 
 /// Who has a place, by number.
@@ -16,7 +16,7 @@ pub const SHARE_FACTOR: usize = 3;
 pub struct Holder(u32);
 
 impl Holder {
-    /// Whoever had it before the start: that is not stored. No share bounds these.
+    /// Keys stored before the start; their callers are not known. No share bounds these.
     pub const BEFORE_START: Self = Self(0);
 }
 
@@ -138,7 +138,7 @@ impl Places {
     pub fn used_up(&self) -> Option<What> {
         let state = self.state();
         let free = state.limit.saturating_sub(state.taken);
-        // Nobody has more than are taken: with more free, a look at all is spared.
+        // No caller has more than all taken places, so the shares need not be searched.
         if free > 0 && state.taken < free.saturating_mul(SHARE_FACTOR) {
             return None;
         }

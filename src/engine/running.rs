@@ -62,10 +62,10 @@ const SPIN_REQUESTS_MAX: usize = 2;
 const LEISURE_US: u64 = 2_000;
 /// A shard that waits for the journal looks so often how far it is, in microseconds.
 const DURABLE_US: u64 = 500;
-/// Shards look so often whether keys come to their end, in microseconds.
+/// Shards look this often for keys that expire, in microseconds.
 const EXPIRE_EVERY_US: u64 = 60_000_000;
-/// A key makes room no later than this after its end: at the next look, which may come a second late, and when the shard
-/// hears that it is durable, which is with the next beat at the latest.
+/// A key makes room no later than this after its end: at the next look, which may come a second late, and once the shard
+/// learns that its expiry is durable, at the next beat at the latest.
 pub const EXPIRE_LATE_US: u64 = EXPIRE_EVERY_US + 2_000_000;
 /// Answers to questions wait so long for the follower, in microseconds.
 const QUESTION_US: u64 = 10_000_000;

@@ -10,9 +10,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::{Number, Value};
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Number;
 
 pub use super::Error;
 use super::xml::{self, Event, Scanner};
@@ -37,8 +36,8 @@ pub enum Kind {
     Boolean,
 }
 
-/// Writes the JSON form of a variable's content; `kind` decides what text alone becomes. Takes memory for one byte an
-/// element and for the names of those that are open, whatever the size of the content.
+/// Writes the JSON form of a variable's content; `kind` decides what text alone becomes. Takes memory for two bytes
+/// an element and, for each open one, for the names of its children.
 pub fn write(out: &mut Vec<u8>, fragment: &Fragment, kind: Kind) {
     let mut writer = Writer { out, xml: fragment.as_xml(), shapes: shapes(fragment.as_xml()), at: 0 };
     writer.run(kind);
@@ -318,8 +317,8 @@ impl Writer<'_> {
     }
 }
 
-/// Reads the JSON form of a variable's content, piece by piece: what is read takes no more memory than the content. The
-/// outer error is what is wrong with the JSON, the inner one with the content; that names the place by JSON pointer.
+/// Reads the JSON form of a variable's content, piece by piece: nothing is built whole but the content. The outer error is
+/// what is wrong with the JSON, the inner one with the content; that names the place by JSON pointer.
 pub fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Result<Fragment, Error>, D::Error> {
     Content.deserialize(deserializer)
 }
@@ -768,7 +767,7 @@ impl<'de> DeserializeSeed<'de> for Xml<'_> {
     type Value = Came;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Came, D::Error> {
-        let Value::String(text) = Value::deserialize(deserializer)? else {
+        let Some(text) = deserializer.deserialize_any(OnlyText)? else {
             self.reading.fail_form(XML, "a string of well-formed XML");
             return Ok(Came::Nothing);
         };
@@ -784,6 +783,55 @@ impl<'de> DeserializeSeed<'de> for Xml<'_> {
             Ok(_) => {}
         }
         Ok(Came::Elements)
+    }
+}
+
+/// Reads a string; of anything else nothing is kept.
+struct OnlyText;
+
+impl<'de> Visitor<'de> for OnlyText {
+    type Value = Option<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(text.to_owned()))
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<Self::Value, E> {
+        Ok(Some(text))
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(None)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Cases that are to be read back: so many are asked for at a time as there is memory for. Rows come from elsewhere and are
-//! there when they come, so whoever asks for all at once has all at once.
+//! Cases that are to be read back. Every requested case arrives in memory, so only as many are requested at a time as there
+//! is room for.
 
 use std::collections::VecDeque;
 
@@ -7,13 +7,13 @@ use super::Shard;
 use crate::engine::request::Question;
 use crate::id::CaseId;
 
-/// So many are asked for at a time while cases are within their limit, however large they are.
+/// At least this many are requested at a time while cases are within their limit, however large they are.
 const AT_ONCE_LEAST: usize = 4;
 /// A case is taken to be so large before any was seen, in bytes.
 const CASE_BYTES_FIRST: usize = 256 * 1024;
 /// A case is not taken to be smaller, in bytes.
 const CASE_BYTES_LEAST: usize = 1_024;
-/// Of what is thought of a case's size, one part in so many goes with each smaller one.
+/// The estimate of a case's size shrinks by one part in this many with each smaller case.
 const FADING: usize = 8;
 
 /// What is asked for, and what waits to be.
@@ -42,7 +42,7 @@ impl Loads {
         self.case_bytes = faded.max(bytes).max(CASE_BYTES_LEAST);
     }
 
-    /// Tells whether some wait.
+    /// Returns whether cases wait to be requested.
     pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
