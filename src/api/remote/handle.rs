@@ -21,7 +21,7 @@ use super::connections::Seat;
 use super::heads::{self, Lingering};
 use super::network::Network;
 use super::pace::Pace;
-use super::told::{self, Told};
+use super::refusal_log::{self, RefusalLog};
 use super::{Access, Known, Stranger, Times, bearer, needed};
 use crate::api::asking::{Asker, Asking};
 use crate::api::audit::{self, Lane};
@@ -52,7 +52,7 @@ pub(super) struct State {
     /// Bytes of all heads, from their first byte until the answer is written.
     pub(super) heads_bytes: Arc<Budget>,
     pub(super) audit: Arc<Lane>,
-    pub(super) told: Told,
+    pub(super) refusal_log: RefusalLog,
     pub(super) lingering: Lingering,
 }
 
@@ -216,23 +216,29 @@ impl State {
         let access = match self.identify(headers) {
             Ok(access) => access,
             Err((why, token, error)) => {
-                let line =
-                    told::Line { why: why.to_owned(), token, route: route.value(), peer: client.peer.ip() };
-                self.refuse(Refused::Token, told::Kind::Stranger, line);
+                let line = refusal_log::Line {
+                    why: why.to_owned(),
+                    token,
+                    route: route.value(),
+                    peer: client.peer.ip(),
+                };
+                self.refuse(Refused::Token, refusal_log::Kind::Stranger, line);
                 return Err((error, client.doubt()));
             }
         };
         let has_place = client.prove(&access);
         if !has_place {
             let why = "this token has its share of the connections".to_owned();
-            let line = told::Line { why, token: Arc::clone(&access.name), route: "", peer: client.peer.ip() };
-            self.refuse(Refused::Connections, told::Kind::Connection, line);
+            let line =
+                refusal_log::Line { why, token: Arc::clone(&access.name), route: "", peer: client.peer.ip() };
+            self.refuse(Refused::Connections, refusal_log::Kind::Connection, line);
         }
         if access.scope < scope {
             let why = format!("its scope is {}, it takes {}", access.scope.word(), scope.word());
             let error = Error::Scope { has: access.scope.word(), needs: scope.word() };
-            let kind = told::Kind::Scope(access.number);
-            let line = told::Line { why, token: access.name, route: route.value(), peer: client.peer.ip() };
+            let kind = refusal_log::Kind::Scope(access.number);
+            let line =
+                refusal_log::Line { why, token: access.name, route: route.value(), peer: client.peer.ip() };
             self.refuse(Refused::Scope, kind, line);
             return Err((error, has_place));
         }
@@ -252,9 +258,9 @@ impl State {
     }
 
     /// Counts what is refused, and says so in the log.
-    pub(super) fn refuse(&self, reason: Refused, kind: told::Kind, line: told::Line) {
+    pub(super) fn refuse(&self, reason: Refused, kind: refusal_log::Kind, line: refusal_log::Line) {
         self.service.metrics().remote_refused.of(reason).increment();
-        self.told.hear(kind, line, self.clock.monotonic_us());
+        self.refusal_log.add(kind, line, self.clock.monotonic_us());
     }
 
     /// Returns that there is no more of something, and counts it.

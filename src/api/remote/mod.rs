@@ -10,10 +10,10 @@ mod handle;
 mod heads;
 mod network;
 mod pace;
+mod refusal_log;
 mod scope;
 mod tls;
 mod tokens;
-mod told;
 mod uses;
 
 use std::net::{SocketAddr, TcpListener};
@@ -54,7 +54,7 @@ use connections::{Bounds, Connections, Room, Seat};
 use handle::{Client, State};
 use heads::{Heads, Lingering, Verdict};
 use pace::Paced;
-use told::Told;
+use refusal_log::RefusalLog;
 
 /// How long a client may take for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,7 +222,7 @@ impl Bound {
             bodies_bytes: Shares::new(options.limits.bodies_bytes_max),
             heads_bytes: Budget::new(options.limits.heads_bytes_max),
             audit,
-            told: Told::default(),
+            refusal_log: RefusalLog::default(),
             lingering: Lingering::default(),
         });
         let (stopping, stop) = watch::channel(false);
@@ -264,7 +264,7 @@ impl Listening {
             tokio::time::sleep(STOP_PAUSE).await;
             waited += STOP_PAUSE;
         }
-        self.state.told.flush(u64::MAX);
+        self.state.refusal_log.flush(u64::MAX);
     }
 
     async fn accept(&mut self, listener: tokio::net::TcpListener) {
@@ -273,7 +273,7 @@ impl Listening {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = look.tick() => {
-                    self.state.told.flush(self.state.clock.monotonic_us());
+                    self.state.refusal_log.flush(self.state.clock.monotonic_us());
                     continue;
                 }
                 // Also when whoever could say so is gone.
@@ -321,8 +321,8 @@ impl Listening {
     }
 
     fn refuse(&self, reason: Refused, why: String, peer: SocketAddr) {
-        let line = told::Line { why, token: "".into(), route: "", peer: peer.ip() };
-        self.state.refuse(reason, told::Kind::Connection, line);
+        let line = refusal_log::Line { why, token: "".into(), route: "", peer: peer.ip() };
+        self.state.refuse(reason, refusal_log::Kind::Connection, line);
     }
 }
 

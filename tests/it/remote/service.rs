@@ -228,8 +228,8 @@ fn refusals_of_a_token_are_a_line_a_second_and_their_number() {
     let log = place.log();
     let lines: Vec<&str> =
         log.lines().filter(|line| line.contains("its scope is read, it takes work")).collect();
-    let untold = |line: &&str| line.split_once("untold=").unwrap().1.parse::<u64>().unwrap();
-    assert_eq!(lines.len() as u64 + lines.iter().map(untold).sum::<u64>(), REFUSED, "{log}");
+    let left_out = |line: &&str| line.split_once("left_out=").unwrap().1.parse::<u64>().unwrap();
+    assert_eq!(lines.len() as u64 + lines.iter().map(left_out).sum::<u64>(), REFUSED, "{log}");
     let mut seconds: Vec<&str> = lines.iter().map(|line| &line[..19]).collect();
     seconds.dedup();
     // The last one is written when the service stops.

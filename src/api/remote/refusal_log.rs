@@ -1,6 +1,6 @@
 //! Lines about what was refused: at most one a second of each kind, with the number of those left out.
 //!
-//! A line that has to wait is kept, the last of its kind, and [`Told::flush`] writes it, so that the numbers add up when
+//! A line that has to wait is kept, the last of its kind, and [`RefusalLog::flush`] writes it, so that the numbers add up when
 //! nothing more comes.
 
 use std::collections::HashMap;
@@ -9,14 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::telemetry::words;
 
-/// Shortest time between two lines of one kind. Strangers could crowd all other lines out otherwise, and so could the
-/// holder of a token that asks again and again for what it may not do.
+/// Shortest time between two lines of one kind. Otherwise one client could fill the log.
 const LINE_PAUSE_US: u64 = 1_000_000;
 
-/// Of what there is at most one line a second.
+/// Kinds of refusal; each writes at most one line a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
-    /// Connections that were refused or told to go.
+    /// Connections that were refused or evicted.
     Connection,
     /// Requests without a good token.
     Stranger,
@@ -24,7 +23,7 @@ pub(super) enum Kind {
     Scope(u64),
 }
 
-/// What there is to say of one refusal.
+/// The fields of one refusal's line.
 #[derive(Debug, Clone)]
 pub(super) struct Line {
     pub(super) why: String,
@@ -40,7 +39,7 @@ pub(super) struct Line {
 struct Teller {
     wrote_us: Option<u64>,
     waits: Option<Line>,
-    untold: u64,
+    left_out: u64,
 }
 
 impl Teller {
@@ -49,9 +48,9 @@ impl Teller {
     }
 
     /// Returns the line to write now, with the number of those that it stands for besides itself.
-    fn hear(&mut self, line: Line, now_us: u64) -> Option<(Line, u64)> {
+    fn add(&mut self, line: Line, now_us: u64) -> Option<(Line, u64)> {
         if self.waits.replace(line).is_some() {
-            self.untold += 1;
+            self.left_out += 1;
         }
         self.due(now_us)
     }
@@ -63,22 +62,22 @@ impl Teller {
         }
         let line = self.waits.take()?;
         self.wrote_us = Some(now_us);
-        Some((line, std::mem::take(&mut self.untold)))
+        Some((line, std::mem::take(&mut self.left_out)))
     }
 }
 
 /// All kinds. It has an entry for each token that was refused in the last second.
 #[derive(Debug, Default)]
-pub(super) struct Told(Mutex<HashMap<Kind, Teller>>);
+pub(super) struct RefusalLog(Mutex<HashMap<Kind, Teller>>);
 
-impl Told {
+impl RefusalLog {
     /// Writes a line, or keeps it for later.
-    pub(super) fn hear(&self, kind: Kind, line: Line, now_us: u64) {
+    pub(super) fn add(&self, kind: Kind, line: Line, now_us: u64) {
         let mut tellers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = tellers.entry(kind).or_default().hear(line, now_us);
+        let due = tellers.entry(kind).or_default().add(line, now_us);
         drop(tellers);
-        if let Some((line, untold)) = due {
-            write(&line, untold);
+        if let Some((line, left_out)) = due {
+            write(&line, left_out);
         }
     }
 
@@ -88,14 +87,14 @@ impl Told {
         let due: Vec<(Line, u64)> = tellers.values_mut().filter_map(|teller| teller.due(now_us)).collect();
         tellers.retain(|_, teller| teller.waits.is_some() || !teller.is_due(now_us));
         drop(tellers);
-        for (line, untold) in due {
-            write(&line, untold);
+        for (line, left_out) in due {
+            write(&line, left_out);
         }
     }
 }
 
-fn write(Line { why, token, route, peer }: &Line, untold: u64) {
-    tracing::warn!(%token, route, %peer, untold, "{}: {why}", words::REMOTE_REFUSED);
+fn write(Line { why, token, route, peer }: &Line, left_out: u64) {
+    tracing::warn!(%token, route, %peer, left_out, "{}: {why}", words::REMOTE_REFUSED);
 }
 
 #[cfg(test)]
@@ -112,31 +111,31 @@ mod tests {
         let mut counted = 0;
         for (at_us, count) in [(0, 400), (1_500_000, 1), (1_500_001, 99), (9_000_000, 1)] {
             for _ in 0..count {
-                counted += teller.hear(line("x"), at_us).map_or(0, |(_, untold)| untold + 1);
+                counted += teller.add(line("x"), at_us).map_or(0, |(_, left_out)| left_out + 1);
             }
         }
         assert_eq!(counted, 501);
         // The first, the one that ends the pause, and the last.
         let (mut teller, mut lines) = (Teller::default(), 0);
         for at_us in (0..3_000_000).step_by(1_000) {
-            lines += usize::from(teller.hear(line("x"), at_us).is_some());
+            lines += usize::from(teller.add(line("x"), at_us).is_some());
         }
         assert_eq!(lines, 3);
-        let (_, untold) = teller.due(4_000_000).expect("the rest");
-        assert_eq!((untold, teller.due(9_000_000).is_none()), (998, true));
+        let (_, left_out) = teller.due(4_000_000).expect("the rest");
+        assert_eq!((left_out, teller.due(9_000_000).is_none()), (998, true));
     }
 
     #[test]
     fn what_has_nothing_to_say_is_forgotten() {
-        let told = Told::default();
+        let log = RefusalLog::default();
         for token in 0..100 {
-            told.hear(Kind::Scope(token), line("x"), 0);
-            told.hear(Kind::Scope(token), line("x"), 1);
+            log.add(Kind::Scope(token), line("x"), 0);
+            log.add(Kind::Scope(token), line("x"), 1);
         }
-        told.flush(10);
-        assert_eq!(told.0.lock().unwrap().len(), 100);
-        told.flush(LINE_PAUSE_US);
-        told.flush(2 * LINE_PAUSE_US);
-        assert_eq!(told.0.lock().unwrap().len(), 0);
+        log.flush(10);
+        assert_eq!(log.0.lock().unwrap().len(), 100);
+        log.flush(LINE_PAUSE_US);
+        log.flush(2 * LINE_PAUSE_US);
+        assert_eq!(log.0.lock().unwrap().len(), 0);
     }
 }
