@@ -1,7 +1,8 @@
 //! One request of the remote side: who asks, whether they may, the body within its limits, the answer.
 //!
-//! The token is looked at before a byte of the body is read, so that strangers hold no memory. The body is read before the
-//! request takes a place among those that are answered at a time, so that one that comes slowly keeps no other waiting.
+//! The token is looked at before a byte of the body is read, and where none is needed no body is read, so that strangers
+//! hold no bytes of bodies. The body is read before the request takes a place among those that are answered at a time, so
+//! that one that comes slowly keeps no other waiting.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -148,7 +149,8 @@ impl State {
             Err((error, has_place)) => (Err(error), has_place),
         };
         // A body that is not read ends its connection.
-        let is_last = !has_place || (answered.is_err() && has_body);
+        let is_read = answered.is_ok() && needed(route).is_some();
+        let is_last = !has_place || (has_body && !is_read);
         let mut response = answered.unwrap_or_else(|error| refuse_on(route, error));
         response.headers.extend(is_last.then(|| ("connection", "close".to_owned())));
         self.counted(response, began)
@@ -173,7 +175,11 @@ impl State {
         let method = parts.method.as_str();
         let address = Caller::Address(Network::of(client.peer.ip()).first());
         let caller = access.as_ref().map_or(address, Access::caller);
-        let (held, body) = self.read(body, caller).await?;
+        let (held, body) = match &access {
+            Some(_) => self.read(body, caller).await?,
+            // Nobody has shown a token for it.
+            None => (None, Vec::new()),
+        };
         // Not before the body is there: one that comes slowly keeps no request waiting.
         let place = match self.requests.take(caller, 1) {
             Ok(place) => place,

@@ -269,6 +269,8 @@ impl Lingering {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        // The last answer is written, or never will be.
+        heads.weight.give_back();
         let Some(_counted) = self.count().filter(|_| !heads.has_ended) else { return };
         let drain = async {
             // hyper has done it unless it gave up.

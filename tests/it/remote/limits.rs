@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use knhk::api::remote::{Scope, Times};
+use knhk::api::Limits;
+use knhk::api::remote::{Scope, Times, scopes};
 use knhk::api::server::{HEAD_BYTES_MAX, HEADER_COUNT_MAX};
 
 use super::client::{Client, PATIENCE, request};
@@ -282,6 +283,40 @@ fn bodies_of_strangers_hold_nothing() {
         assert_eq!(stranger.answer().unwrap().status, 401);
     }
     assert_eq!(running.connect().ask("POST", "/workflows", Some(&token), b"new").status, 201);
+    running.stop();
+}
+
+#[test]
+fn where_no_token_is_needed_no_body_is_read() {
+    // Room for one body of the largest: a holder of a token would lack what a stranger had of it.
+    let limits = Limits { bodies_bytes_max: LIMITS.body_bytes_max, ..LIMITS };
+    let running = Running::start(Fake::new(), |options| options.limits = limits);
+    let token = running.token("one", Scope::Admin);
+    let open_to_all: Vec<_> = scopes().filter(|(_, needed)| needed.is_none()).collect();
+    assert!(!open_to_all.is_empty());
+    let mut strangers = Vec::new();
+    for (route, _) in open_to_all {
+        for line in ["Content-Length: 1", "Content-Length: 65536", "Transfer-Encoding: chunked"] {
+            // Not a byte of it comes, or one.
+            for some in ["", "1\r\n"] {
+                let mut stranger = running.connect();
+                stranger.send(format!("{route} HTTP/1.1\r\nHost: x\r\n{line}\r\n\r\n{some}"));
+                let answer = stranger.answer().expect("an answer before the body");
+                let connection = answer.header("connection");
+                assert_eq!((answer.status, connection), (200, Some("close")), "{route} {line}");
+                strangers.push(stranger);
+            }
+            assert_eq!(running.connect().ask("POST", "/workflows", Some(&token), b"new").status, 201);
+        }
+        // Without a body the connection goes on.
+        let mut client = running.connect();
+        for _ in 0..2 {
+            client.send(format!("{route} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"));
+            let answer = client.answer().expect("an answer");
+            assert_eq!((answer.status, answer.header("connection")), (200, None), "{route}");
+        }
+    }
+    assert_eq!(figure(&running, "knhk_remote_refused_total{reason=\"busy\"}"), "0");
     running.stop();
 }
 
