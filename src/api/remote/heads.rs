@@ -34,6 +34,10 @@ const HEAD_COPIES: usize = 2;
 const HEADER_BYTES: usize = 256;
 /// Of the bytes of all heads one part in so many is left for clients that have shown a token.
 const KNOWN_PART: usize = 2;
+/// One of so many connections may be kept only for its client to see the last answer.
+const LINGERING_PART: usize = 4;
+/// As many are kept also where there may be fewer connections.
+const LINGERING_MIN: usize = 4;
 
 /// Why the request was refused that hyper has now, if it was. It is the last of its connection.
 #[derive(Debug, Default)]
@@ -245,22 +249,31 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heads<S> {
 }
 
 /// How many connections are kept only for their clients to see the last answer.
-#[derive(Debug, Default)]
-pub(super) struct Lingering(AtomicUsize);
+#[derive(Debug)]
+pub(super) struct Lingering {
+    count: AtomicUsize,
+    max: usize,
+}
 
 /// One of them.
 struct Counted<'a>(&'a Lingering);
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Lingering {
+    /// Returns that none is, where there may be so many connections.
+    pub(super) fn new(connections_max: usize) -> Self {
+        let max = LINGERING_MAX.min((connections_max / LINGERING_PART).max(LINGERING_MIN));
+        Self { count: AtomicUsize::new(0), max }
+    }
+
     fn count(&self) -> Option<Counted<'_>> {
         let counted = Counted(self);
-        (self.0.fetch_add(1, Ordering::Relaxed) < LINGERING_MAX).then_some(counted)
+        (self.count.fetch_add(1, Ordering::Relaxed) < self.max).then_some(counted)
     }
 
     /// Reads and drops what the client of an ended connection still sends, within limits: closing with unread bytes would
@@ -287,6 +300,22 @@ impl Lingering {
         tokio::select! {
             _ = tokio::time::timeout(LINGER_TIME, drain) => {}
             _ = stop.wait_for(|is_stopping| *is_stopping) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_than_a_quarter_of_the_connections_linger() {
+        for (connections_max, most) in [(1, 4), (16, 4), (40, 10), (1_024, 256), (100_000, LINGERING_MAX)] {
+            let lingering = Lingering::new(connections_max);
+            let mut kept: Vec<_> = std::iter::from_fn(|| lingering.count()).take(most + 10).collect();
+            assert_eq!(kept.len(), most, "of {connections_max} connections");
+            kept.pop();
+            assert!(lingering.count().is_some(), "one that has ended gives its place back");
         }
     }
 }

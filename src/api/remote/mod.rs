@@ -223,7 +223,7 @@ impl Bound {
             heads_bytes: Budget::new(options.limits.heads_bytes_max),
             audit,
             refusal_log: RefusalLog::default(),
-            lingering: Lingering::default(),
+            lingering: Lingering::new(options.connections_max),
         });
         let (stopping, stop) = watch::channel(false);
         let connections = Connections::new(Bounds {
