@@ -1,4 +1,4 @@
-//! Something bounded that many hold parts of, shared so that one holder always leaves as much as it has.
+//! Something bounded that many hold parts of: what a holder takes later is bounded by what is free then.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,30 +22,34 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Takes a part for a holder.
+    /// Takes a part for a holder; `None` is one that has no share, and may take all that is free.
     ///
-    /// With what it takes a holder may have no more than what is left free; its first is taken as long as there is
-    /// room. So one alone has at most half, two have at most a third each, and one that comes later finds as much free
-    /// as the largest holder has.
-    pub(super) fn take(&mut self, holder: Caller, amount: usize, limit: usize) -> Result<(), Lack> {
+    /// A holder's first part is taken as long as there is room. With a later one it may not have more than what is
+    /// left free then. In small parts one alone gets half, and each newcomer half of what the others have left; many
+    /// that come one after the other may leave next to nothing.
+    pub(super) fn take(
+        &mut self,
+        holder: impl Into<Option<Caller>>,
+        amount: usize,
+        limit: usize,
+    ) -> Result<(), Lack> {
         let free = limit.saturating_sub(self.all);
         let left = free.checked_sub(amount).ok_or(Lack::All)?;
-        let has = self.by.get(&holder).copied().unwrap_or(0);
+        let holder = holder.into();
+        let has = holder.and_then(|holder| self.by.get(&holder).copied()).unwrap_or(0);
         if has > 0 && has.saturating_add(amount) > left {
             return Err(Lack::Share);
         }
-        if amount > 0 {
-            self.all += amount;
+        self.all += amount;
+        if let Some(holder) = holder.filter(|_| amount > 0) {
             *self.by.entry(holder).or_default() += amount;
         }
         Ok(())
     }
 
-    fn give_back(&mut self, holder: Caller, amount: usize) {
-        if amount == 0 {
-            return;
-        }
+    fn give_back(&mut self, holder: Option<Caller>, amount: usize) {
         self.all -= amount;
+        let Some(holder) = holder.filter(|_| amount > 0) else { return };
         let has = self.by.get_mut(&holder).expect("invariant: what is given back was taken");
         *has -= amount;
         if *has == 0 {
@@ -70,7 +74,12 @@ impl Shares {
     pub(super) fn take(self: &Arc<Self>, holder: Caller, amount: usize) -> Result<Share, Lack> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.take(holder, amount, self.limit)?;
-        Ok(Share { of: Arc::clone(self), holder, amount })
+        Ok(Share { of: Arc::clone(self), holder: Some(holder), amount })
+    }
+
+    /// Returns an empty part, to grow from; `None` has no share, as in [`Held::take`].
+    pub(super) fn none(self: &Arc<Self>, holder: Option<Caller>) -> Share {
+        Share { of: Arc::clone(self), holder, amount: 0 }
     }
 }
 
@@ -78,8 +87,21 @@ impl Shares {
 #[derive(Debug)]
 pub(super) struct Share {
     of: Arc<Shares>,
-    holder: Caller,
+    holder: Option<Caller>,
     amount: usize,
+}
+
+impl Share {
+    /// Takes more until this part is `amount`; an error takes nothing.
+    pub(super) fn grow_to(&mut self, amount: usize) -> Result<(), Lack> {
+        let more = amount.saturating_sub(self.amount);
+        if more > 0 {
+            let mut held = self.of.held.lock().unwrap_or_else(PoisonError::into_inner);
+            held.take(self.holder, more, self.of.limit)?;
+            self.amount += more;
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Share {
@@ -103,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn each_holder_leaves_as_much_as_it_has() {
+    fn each_newcomer_gets_half_of_what_is_left() {
         let shares = Shares::new(100);
         let of_a = all_of(&shares, A);
         assert_eq!(of_a.len(), 50);
@@ -135,5 +157,20 @@ mod tests {
         assert!(shares.take(B, 0).is_ok());
         drop(one);
         assert!(shares.take(B, 1).is_ok());
+    }
+
+    #[test]
+    fn a_part_grows_within_its_holders_share_and_one_without_a_share_to_all_that_is_free() {
+        let shares = Shares::new(100);
+        let (mut of_a, mut more_of_a) = (shares.none(Some(A)), shares.none(Some(A)));
+        assert!(of_a.grow_to(30).is_ok() && more_of_a.grow_to(20).is_ok());
+        assert_eq!(of_a.grow_to(31).unwrap_err(), Lack::Share);
+        assert!(of_a.grow_to(30).is_ok(), "it has that already");
+        let mut exempt = shares.none(None);
+        assert!(exempt.grow_to(40).is_ok());
+        assert_eq!(exempt.grow_to(51).unwrap_err(), Lack::All);
+        assert!(exempt.grow_to(50).is_ok());
+        drop((of_a, more_of_a, exempt));
+        assert!(shares.held.lock().unwrap().by.is_empty() && shares.held.lock().unwrap().all == 0);
     }
 }

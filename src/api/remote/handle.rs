@@ -29,7 +29,6 @@ use crate::api::audit::{self, Lane};
 use crate::api::shares::{Lack, Share, Shares};
 use crate::api::unread::{Within, slow};
 use crate::api::{Error, Limits, Request, Response, refuse_on, route, safety};
-use crate::engine::budget::Budget;
 use crate::engine::clock::Clock;
 use crate::engine::room::Room;
 use crate::engine::service::{Caller, Service};
@@ -51,7 +50,7 @@ pub(super) struct State {
     /// Bytes of all bodies that are read, and of those whose requests are being answered.
     pub(super) bodies_bytes: Arc<Shares>,
     /// Bytes of all heads, from their first byte until the answer is written.
-    pub(super) heads_bytes: Arc<Budget>,
+    pub(super) heads_bytes: Arc<heads::Room>,
     pub(super) audit: Arc<Lane>,
     pub(super) refusal_log: RefusalLog,
     pub(super) lingering: Lingering,
@@ -70,13 +69,13 @@ impl Client {
     /// The client has shown a good token. Returns whether its connection has a place of that token's holder.
     fn prove(&self, access: &Access) -> bool {
         let has_place = self.seat.upgrade().is_some_and(|seat| seat.prove(access.caller()));
-        self.pace.know(has_place);
+        self.pace.know(has_place.then(|| access.caller()));
         has_place
     }
 
     /// The client has asked for something without a good token. Returns whether its connection has a stranger's place.
     fn doubt(&self) -> bool {
-        self.pace.know(false);
+        self.pace.know(None);
         self.seat.upgrade().is_some_and(|seat| seat.doubt())
     }
 }

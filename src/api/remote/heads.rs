@@ -7,6 +7,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -17,23 +18,28 @@ use tiny_http::{LINGER_BYTES_MAX, LINGER_TIME, LINGERING_MAX, Refusal};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
+use super::network::Network;
 use super::pace::Pace;
 use crate::api::server::HEAD_BYTES_MAX;
+use crate::api::shares::{Share, Shares};
 use crate::api::unread::{self, Within};
 use crate::api::{Error, Limits};
-use crate::engine::budget::{Budget, Taken};
+use crate::engine::service::Caller;
 
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 8 * 1024;
 /// What hyper gets in place of a request that is refused.
 const REFUSED: &[u8] = b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n";
 
-/// A head is held so often at a time: as it was read and as it is written for hyper, or as hyper has it and as the service does.
+/// Copies of a head in memory at a time: as it was read and as it is written for hyper, or as hyper has it and as the service does.
 const HEAD_COPIES: usize = 2;
 /// Bytes that a header takes besides its text: its places in two lists, and its pieces of memory.
 const HEADER_BYTES: usize = 256;
-/// Of the bytes of all heads one part in so many is left for clients that have shown a token.
-const KNOWN_PART: usize = 2;
+/// Bytes of a head that each connection has of its own. So a small head is read, and the token in it seen, whatever
+/// others hold back. They are counted with the connection: one that rests takes 26 of its 40 KiB (`remote::many`).
+const OWN_BYTES: usize = 8 * 1024;
+/// One of so many bytes of all heads is for clients that have shown no token.
+const STRANGERS_PART: usize = 2;
 /// One of so many connections may be kept only for its client to see the last answer.
 const LINGERING_PART: usize = 4;
 /// As many are kept also where there may be fewer connections.
@@ -62,28 +68,60 @@ pub(super) fn body_error(error: &hyper::Error, limits: &Limits, within: Within) 
     refused.map_or(Error::BodyBroken, |refused| unread::error(refused.0, limits, within))
 }
 
-/// Bytes of the head that a connection holds, of those of all heads: from its first byte until its answer is being written.
+/// Bytes of all heads: clients may hold theirs back as long as they have.
+pub(super) struct Room {
+    /// For connections whose client has shown a token, shared by token.
+    known: Arc<Shares>,
+    /// For all others, shared by address.
+    strangers: Arc<Shares>,
+    /// Addresses that have no share of that: many clients come by one of these.
+    proxies: Vec<Network>,
+}
+
+impl Room {
+    pub(super) fn new(bytes_max: usize, proxies: Vec<Network>) -> Arc<Self> {
+        let strangers_max = bytes_max / STRANGERS_PART;
+        let known = Shares::new(bytes_max - strangers_max);
+        Arc::new(Self { known, strangers: Shares::new(strangers_max), proxies })
+    }
+
+    /// Returns an empty part for a client at this address, which has shown that holder's token.
+    fn part(&self, holder: Option<Caller>, address: IpAddr) -> Share {
+        if holder.is_some() {
+            return self.known.none(holder);
+        }
+        let is_exempt = self.proxies.iter().any(|proxy| proxy.contains(address));
+        let network = Caller::Address(Network::of(address).first());
+        self.strangers.none((!is_exempt).then_some(network))
+    }
+}
+
+/// Bytes of the head that a connection holds: from its first byte until its answer is being written.
 struct Weight {
-    taken: Taken,
-    budget: Arc<Budget>,
+    all: Arc<Room>,
+    address: IpAddr,
     pace: Arc<Pace>,
+    bytes: usize,
+    /// What these are beyond the connection's own.
+    part: Option<Share>,
 }
 
 impl Weight {
-    fn new(budget: &Arc<Budget>, pace: Arc<Pace>) -> Self {
-        Self { taken: Taken::none(budget), budget: Arc::clone(budget), pace }
+    fn new(all: &Arc<Room>, address: IpAddr, pace: Arc<Pace>) -> Self {
+        Self { all: Arc::clone(all), address, pace, bytes: 0, part: None }
     }
 
-    /// Counts more bytes of a head, and headers that are whole; returns false when all heads together would be too many.
+    /// Counts more bytes of a head, and headers that are whole; returns false when there is no room for them.
     fn add(&mut self, bytes: usize, headers: usize) -> bool {
-        let all = self.taken.bytes() + bytes * HEAD_COPIES + headers * HEADER_BYTES;
-        // Strangers may hold their heads back as long as they have.
-        let left = if self.pace.is_known() { 0 } else { self.budget.limit_bytes() / KNOWN_PART };
-        self.taken.grow_leaving(all, left)
+        self.bytes += bytes * HEAD_COPIES + headers * HEADER_BYTES;
+        let Some(beyond) = self.bytes.checked_sub(OWN_BYTES) else { return true };
+        let part = self.part.get_or_insert_with(|| self.all.part(self.pace.holder(), self.address));
+        part.grow_to(beyond).is_ok()
     }
 
     fn give_back(&mut self) {
-        self.taken.shrink_to(0);
+        self.bytes = 0;
+        self.part = None;
     }
 }
 
@@ -106,17 +144,18 @@ pub(super) struct Heads<S> {
 }
 
 impl<S> Heads<S> {
-    /// Returns the requests of a stream whose client is where `pace` says. Its heads take of the bytes of `all`.
+    /// Returns the requests of a stream from this address whose client is where `pace` says. Its heads take of the bytes
+    /// of `all`.
     pub(super) fn new(
         stream: S,
         verdict: Arc<Verdict>,
         body_bytes_max: usize,
-        all: &Arc<Budget>,
-        pace: Arc<Pace>,
+        all: &Arc<Room>,
+        (address, pace): (IpAddr, Arc<Pace>),
     ) -> Self {
         Self {
             stream,
-            weight: Weight::new(all, pace),
+            weight: Weight::new(all, address, pace),
             reading: Reading::new(HEAD_BYTES_MAX, body_bytes_max),
             verdict,
             input: Vec::new(),

@@ -44,7 +44,6 @@ use super::audit::Lane;
 use super::server::{HEAD_BYTES_MAX, HEADER_COUNT_MAX, STOP_TIME_MAX};
 use super::shares::Shares;
 use super::{Error, Limits, Listener};
-use crate::engine::budget::Budget;
 use crate::engine::clock::Clock;
 use crate::engine::service::Service;
 use crate::engine::threads::Threads;
@@ -122,7 +121,7 @@ pub struct Options {
     pub connections_max: usize,
     /// Most connections without a token of one address, of IPv6 one /64; more are closed at once.
     pub address_connections_max: usize,
-    /// Addresses for which that does not hold: many clients come by one of these.
+    /// Addresses for which that does not hold, nor a share of the bytes of heads: many clients come by one of these.
     pub proxies: Vec<Network>,
     /// Most requests that are answered at a time, shared by token; more are refused with 503.
     pub requests_max: usize,
@@ -220,7 +219,7 @@ impl Bound {
             times: options.times,
             requests: Shares::new(options.requests_max),
             bodies_bytes: Shares::new(options.limits.bodies_bytes_max),
-            heads_bytes: Budget::new(options.limits.heads_bytes_max),
+            heads_bytes: heads::Room::new(options.limits.heads_bytes_max, options.proxies.clone()),
             audit,
             refusal_log: RefusalLog::default(),
             lingering: Lingering::new(options.connections_max),
@@ -355,8 +354,9 @@ where
 {
     let verdict = Arc::new(Verdict::default());
     let paced = Paced::new(stream, Arc::clone(&client.pace), state.times, end);
-    let (limits, pace) = (&state.limits, Arc::clone(&client.pace));
-    let mut heads = Heads::new(paced, Arc::clone(&verdict), limits.body_bytes_max, &state.heads_bytes, pace);
+    let from = (client.peer.ip(), Arc::clone(&client.pace));
+    let (bytes_max, all) = (state.limits.body_bytes_max, &state.heads_bytes);
+    let mut heads = Heads::new(paced, Arc::clone(&verdict), bytes_max, all, from);
     let service = service_fn(|request| {
         let (state, client, verdict) = (Arc::clone(&state), client.clone(), Arc::clone(&verdict));
         async move {

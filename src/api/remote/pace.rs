@@ -7,8 +7,8 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,13 +16,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::Times;
+use crate::engine::service::Caller;
 
 /// Where a connection stands, told by whoever answers its requests.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     /// Twice the number of requests answered, plus one while one is being answered.
     turn: AtomicU64,
-    is_known: AtomicBool,
+    /// Whose token the client has shown.
+    holder: Mutex<Option<Caller>>,
 }
 
 impl Pace {
@@ -32,13 +34,17 @@ impl Pace {
     }
 
     /// The client has shown a good token, or has asked for something without one.
-    pub(super) fn know(&self, is_known: bool) {
-        self.is_known.store(is_known, Ordering::Relaxed);
+    pub(super) fn know(&self, holder: Option<Caller>) {
+        *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = holder;
     }
 
-    /// Returns whether the client has shown a good token.
-    pub(super) fn is_known(&self) -> bool {
-        self.is_known.load(Ordering::Relaxed)
+    /// Returns whose token the client has shown.
+    pub(super) fn holder(&self) -> Option<Caller> {
+        *self.holder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_known(&self) -> bool {
+        self.holder().is_some()
     }
 
     /// The answer is on its way.

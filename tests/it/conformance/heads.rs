@@ -11,18 +11,19 @@ use crate::api::LIMITS;
 use crate::api::fake::Fake;
 
 /// Bytes that heads have together.
-const HEADS_BYTES: usize = 256 * 1024;
+const HEADS_BYTES: usize = 512 * 1024;
 /// Bytes of a head that is held back.
 const HALF_BYTES: usize = 40_000;
 /// Bytes of each of its headers.
 const HEADER_BYTES: usize = 4_000;
-const CONNECTIONS: usize = 12;
+const CONNECTIONS: usize = 20;
 
-/// Returns how many of these are held at a time: the remote side counts a head twice, and strangers have half of all.
+/// Returns how many of these are held at a time: the remote side counts a head twice, strangers have half of all, and one
+/// address half of that.
 fn held_most(side: Side) -> usize {
     match side {
         Side::Local => HEADS_BYTES / HALF_BYTES,
-        Side::Remote => HEADS_BYTES / 2 / (2 * HALF_BYTES),
+        Side::Remote => HEADS_BYTES / 2 / 2 / (2 * HALF_BYTES),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use knhk::api::audit::Lane;
-use knhk::api::remote::{Folder, Network, STRANGERS_PART, Scope};
+use knhk::api::remote::{Folder, Network, Options, STRANGERS_PART, Scope};
 
 use super::client::{Client, PATIENCE, request};
 use super::limits::{figure, gated, until_connected};
@@ -265,6 +265,127 @@ fn a_change_begins_only_with_room_for_its_line() {
     // What changes nothing needs no line.
     assert_eq!(running.connect().ask("GET", "/health", Some(&one), b"").status, 200);
     running.stop();
+}
+
+/// Returns a head that takes so many bytes, without its end.
+fn held_back(path: &str, more: &str, bytes: usize) -> String {
+    let line = format!("X: {}\r\n", "x".repeat(5_000));
+    let lines = line.repeat(bytes / line.len());
+    format!("GET {path} HTTP/1.1\r\nHost: x\r\n{more}{lines}")
+}
+
+/// Starts one where a head may be held back for longer than a test lasts.
+fn patient(change: impl FnOnce(&mut Options)) -> Running {
+    Running::start(Fake::new(), |options| {
+        options.connections_max = 400;
+        options.times = short(|times| (times.head, times.first) = (PATIENCE * 10, PATIENCE * 10));
+        change(options);
+    })
+}
+
+fn until_refused_as_busy(running: &Running, least: usize) {
+    let name = "knhk_http_request_seconds_count{route=\"other\",status=\"503\"}";
+    let refused = || figure(running, name).parse().unwrap_or(0);
+    wait::until(PATIENCE, || (refused() >= least).then_some(()))
+        .unwrap_or_else(|| panic!("{} are refused", refused()));
+}
+
+#[test]
+fn heads_that_one_address_holds_back_leave_room_for_others() {
+    const HELD_BACK: usize = 60;
+    let running = patient(|_| {});
+    let token = running.token("one", Scope::Read);
+    let shown = format!("Authorization: Bearer {token}\r\n");
+    let mut strangers: Vec<_> = (0..HELD_BACK).map(|_| running.connect_from(STRANGER)).collect();
+    for stranger in &mut strangers {
+        stranger.send(held_back("/health/live", "", 60_000));
+    }
+    // Strangers have half of the room, and each of these heads counts twice.
+    let fit = LIMITS.heads_bytes_max / 2 / (2 * 55_000);
+    until_refused_as_busy(&running, HELD_BACK - fit);
+    // New connections, that nobody has shown a token on yet: of another address, and of this one.
+    for _ in 0..20 {
+        let mut client = running.connect_from(ANOTHER);
+        client.send(held_back("/health", &shown, 40_000) + "\r\n");
+        assert_eq!(client.answer().expect("an answer").status, 200);
+        let mut client = running.connect_from(STRANGER);
+        assert_eq!(client.ask("GET", "/health", Some(&token), b"").status, 200);
+    }
+    drop(strangers);
+    running.stop();
+}
+
+#[test]
+fn a_small_head_is_read_however_many_addresses_hold_theirs_back() {
+    let running = patient(|options| {
+        options.connections_max = 1_600;
+        options.limits.heads_bytes_max = 512 << 10;
+    });
+    let token = running.token("one", Scope::Read);
+    let mut strangers = Vec::new();
+    // The small ones take what the large ones leave.
+    for bytes in [60_000, 0] {
+        for last in 2..80 {
+            let mut stranger = running.connect_from([127, 0, 0, last]);
+            stranger.send(held_back("/health/live", &format!("Y: {}\r\n", "y".repeat(1_000)), bytes));
+            strangers.push(stranger);
+        }
+    }
+    until_refused_as_busy(&running, 70);
+    for last in 2..120 {
+        let mut client = running.connect_from([127, 0, 0, last]);
+        assert_eq!(client.ask("GET", "/health", Some(&token), b"").status, 200);
+    }
+    drop(strangers);
+    running.stop();
+}
+
+#[test]
+fn heads_that_one_token_holds_back_leave_room_for_others() {
+    const HELD_BACK: usize = 60;
+    let running = patient(|_| {});
+    let (one, other) = (running.token("one", Scope::Read), running.token("other", Scope::Read));
+    let known = |token: &str| {
+        let mut client = running.connect();
+        assert_eq!(client.ask("GET", "/health", Some(token), b"").status, 200);
+        client
+    };
+    let mut of_other = known(&other);
+    let mut of_one: Vec<_> = (0..HELD_BACK).map(|_| known(&one)).collect();
+    for client in &mut of_one {
+        client.send(held_back("/health/live", "", 60_000));
+    }
+    until_refused_as_busy(&running, HELD_BACK - LIMITS.heads_bytes_max / (2 * 55_000));
+    for _ in 0..20 {
+        let shown = format!("Authorization: Bearer {other}\r\n");
+        of_other.send(held_back("/health", &shown, 40_000) + "\r\n");
+        assert_eq!(of_other.answer().expect("an answer").status, 200);
+    }
+    drop(of_one);
+    running.stop();
+}
+
+#[test]
+fn heads_that_come_by_an_exempt_address_have_no_share() {
+    // Together more than one address may hold, and less than there is for strangers.
+    const HELD_BACK: usize = 12;
+    let of_stranger = |proxies: &[&str]| {
+        let proxies: Vec<Network> = proxies.iter().map(|proxy| proxy.parse().unwrap()).collect();
+        let running = patient(|options| options.proxies = proxies);
+        let mut clients: Vec<_> = (0..HELD_BACK).map(|_| running.connect_from(STRANGER)).collect();
+        for client in &mut clients {
+            client.send(held_back("/health/live", "", 60_000));
+        }
+        for client in &mut clients {
+            client.send("\r\n");
+        }
+        let statuses: Vec<_> =
+            clients.iter_mut().map(|client| client.answer().map(|answer| answer.status)).collect();
+        running.stop();
+        statuses
+    };
+    assert!(of_stranger(&[]).contains(&Some(503)));
+    assert_eq!(of_stranger(&["127.0.0.2"]), [Some(200); HELD_BACK]);
 }
 
 #[test]
