@@ -270,10 +270,10 @@ pub enum Error {
     #[error("which user of this machine asks cannot be found out")]
     NoUser,
     /// Headers or body did not come in time.
-    #[error("the request did not come within {limit_ms} ms, or paused for too long")]
+    #[error("the request did not come in time: {limit}")]
     Slow {
-        /// The limit in milliseconds.
-        limit_ms: u64,
+        /// The limit that ended it, with its unit and what it is for.
+        limit: String,
     },
     /// The body ended early or its chunks make no sense.
     #[error("the body is not as long as its headers say, or not in chunks as they say")]

@@ -302,6 +302,7 @@ impl State {
     }
 
     fn error(&self, refusal: tiny_http::Refusal) -> Error {
-        unread::error(refusal, &self.limits, Within { head: self.times.head, body: self.times.body })
+        let Times { head, body, read_pause, .. } = self.times;
+        unread::error(refusal, &self.limits, Within { head, body, pause: Some(read_pause) })
     }
 }

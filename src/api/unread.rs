@@ -15,6 +15,32 @@ pub(super) struct Within {
     pub(super) head: Duration,
     /// For the body.
     pub(super) body: Duration,
+    /// Longest pause between two pieces of either, where one limit or the other ends a request.
+    pub(super) pause: Option<Duration>,
+}
+
+impl Within {
+    /// Returns that all of one part did not come in time, or paused for too long where pauses have a limit too.
+    fn slow(self, limit: Duration, what: &str) -> Error {
+        let pause = self.pause.map(|pause| format!(", or {} ms without a byte", pause.as_millis()));
+        let limit = format!("{} ms for the {what}{}", limit.as_millis(), pause.unwrap_or_default());
+        Error::Slow { limit }
+    }
+
+    /// Returns that the headers did not come in time.
+    pub(super) fn slow_head(self) -> Error {
+        self.slow(self.head, "headers")
+    }
+
+    /// Returns that the body did not come in time.
+    pub(super) fn slow_body(self) -> Error {
+        self.slow(self.body, "body")
+    }
+}
+
+/// Returns that nothing of a body came for so long.
+pub(super) fn paused(limit: Duration) -> Error {
+    Error::Slow { limit: format!("{} ms without a byte of the body", limit.as_millis()) }
 }
 
 /// Returns what was wrong with a request that was not read.
@@ -30,8 +56,8 @@ pub(super) fn error(refusal: Refusal, limits: &Limits, within: Within) -> Error 
         Refusal::HeadTooLarge => {
             Error::HeadTooLarge { bytes_limit: HEAD_BYTES_MAX, count_limit: HEADERS_MAX }
         }
-        Refusal::HeadSlow => slow(within.head),
-        Refusal::BodySlow => slow(within.body),
+        Refusal::HeadSlow => within.slow_head(),
+        Refusal::BodySlow => within.slow_body(),
         Refusal::BodyTooLarge => Error::BodyTooLarge { limit: limits.body_bytes_max },
         Refusal::BodyBroken => Error::BodyBroken,
         Refusal::ChunksTooSmall => Error::ChunksTooSmall,
@@ -40,7 +66,24 @@ pub(super) fn error(refusal: Refusal, limits: &Limits, within: Within) -> Error 
     }
 }
 
-/// Returns that a request did not come in time.
-pub(super) fn slow(limit: Duration) -> Error {
-    Error::Slow { limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX) }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_too_slow_is_told_every_limit_that_may_have_ended_it() {
+        let [head, body, pause] = [10, 30, 5].map(Duration::from_secs);
+        let limits =
+            Limits { body_bytes_max: 1, batch_lines_max: 1, bodies_bytes_max: 1, heads_bytes_max: 1 };
+        let said = |refusal, pause| error(refusal, &limits, Within { head, body, pause }).to_string();
+        let start = "the request did not come in time: ";
+        for (refusal, pause, limit) in [
+            (Refusal::HeadSlow, None, "10000 ms for the headers"),
+            (Refusal::HeadSlow, Some(pause), "10000 ms for the headers, or 5000 ms without a byte"),
+            (Refusal::BodySlow, None, "30000 ms for the body"),
+            (Refusal::BodySlow, Some(pause), "30000 ms for the body, or 5000 ms without a byte"),
+        ] {
+            assert_eq!(said(refusal, pause), format!("{start}{limit}"));
+        }
+    }
 }

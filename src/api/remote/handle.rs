@@ -27,7 +27,7 @@ use super::{Access, Known, Stranger, Times, bearer, needed};
 use crate::api::asking::{Asker, Asking};
 use crate::api::audit::{self, Lane};
 use crate::api::shares::{Lack, Share, Shares};
-use crate::api::unread::{Within, slow};
+use crate::api::unread::{Within, paused};
 use crate::api::{Error, Limits, Request, Response, refuse_on, route, safety};
 use crate::engine::clock::Clock;
 use crate::engine::room::Room;
@@ -125,7 +125,8 @@ fn of_response(response: Response) -> hyper::Response<Full<Bytes>> {
 
 impl State {
     pub(super) fn within(&self) -> Within {
-        Within { head: self.times.head, body: self.times.body }
+        // Headers have no limit on pauses, and that of bodies is looked at where they are read.
+        Within { head: self.times.head, body: self.times.body, pause: None }
     }
 
     /// Returns the answer to a request that could not be read.
@@ -301,7 +302,7 @@ impl State {
         let held = self.bodies_bytes.take(caller, bytes);
         let held = held.map_err(|lack| self.busy(lack, "bytes of bodies"))?;
         let all = tokio::time::timeout(self.times.body, self.body(body, limit)).await;
-        let body = all.unwrap_or(Err(slow(self.times.body)))?;
+        let body = all.unwrap_or_else(|_| Err(self.within().slow_body()))?;
         Ok((Some(held), body))
     }
 
@@ -310,7 +311,7 @@ impl State {
         loop {
             let next = tokio::time::timeout(self.times.read_pause, body.frame()).await;
             let frame = match next {
-                Err(_) => return Err(slow(self.times.body)),
+                Err(_) => return Err(paused(self.times.read_pause)),
                 Ok(None) => return Ok(bytes),
                 Ok(Some(frame)) => {
                     frame.map_err(|error| heads::body_error(&error, &self.limits, self.within()))?

@@ -202,6 +202,29 @@ fn a_body_that_trickles_is_given_up_as_a_whole() {
 }
 
 #[test]
+fn an_answer_to_what_was_too_slow_names_the_limit_that_ended_it() {
+    let length = "POST /workflows HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n";
+    let ended = |times: Times, is_head: bool| {
+        let running = Running::start(Fake::new(), |options| options.times = times);
+        let token = running.token("one", Scope::Admin);
+        let mut client = running.connect();
+        let end = if is_head { "" } else { "\r\nhalf" };
+        client.send(format!("{length}Authorization: Bearer {token}\r\n{end}"));
+        let answer = client.answer().expect("an answer");
+        running.stop();
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (408, Some("KN0523")));
+        answer.json()["detail"].as_str().unwrap().to_owned()
+    };
+    let soon = Duration::from_millis(123);
+    let of_head = ended(short(|times| times.head = soon), true);
+    assert!(of_head.ends_with(": 123 ms for the headers"), "{of_head}");
+    let of_body = ended(short(|times| times.body = soon), false);
+    assert!(of_body.ends_with(": 123 ms for the body"), "{of_body}");
+    let of_pause = ended(short(|times| times.read_pause = soon), false);
+    assert!(of_pause.ends_with(": 123 ms without a byte of the body"), "{of_pause}");
+}
+
+#[test]
 fn compressed_bodies_are_not_unpacked() {
     let running = Running::start(Fake::new(), |_| {});
     let token = running.token("one", Scope::Admin);
