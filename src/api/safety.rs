@@ -1,4 +1,4 @@
-//! Headers that every answer has on every side, so that a browser neither guesses nor keeps what it gets.
+//! Headers that a browser needs, the same on every side: it guesses at no answer, and keeps none that is not public.
 
 use crate::telemetry::metrics::labels::Route;
 
