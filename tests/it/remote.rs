@@ -233,3 +233,31 @@ fn a_token_is_shown_in_one_way_only() {
     assert_eq!(running.connect().ask("GET", &format!("/cases?token={token}"), None, b"").status, 401);
     running.stop();
 }
+
+#[test]
+fn any_host_is_answered_with_a_token_also_from_a_page_of_that_host() {
+    let running = Running::start(Fake::new(), |_| {});
+    let token = running.token("one", Scope::Work);
+    let reason = br#"{"reason":"over"}"#;
+    let post = |host: &str, origin: &str, token: &str| {
+        let mut client = running.connect();
+        let head = format!("POST /cases/{}/cancel HTTP/1.1\r\nHost: {host}\r\n{origin}{token}", case_id());
+        client.send([format!("{head}Content-Length: {}\r\n\r\n", reason.len()).as_bytes(), reason].concat());
+        client.answer().expect("an answer").status
+    };
+    let shown = format!("Authorization: Bearer {token}\r\n");
+    for host in [
+        "localhost",
+        "127.0.0.1:1",
+        "knhk.example.com",
+        "knhk.example.com:8443",
+        "192.0.2.7",
+        "[2001:db8::1]:443",
+    ] {
+        assert_eq!(post(host, "", &shown), 200, "{host}");
+        assert_eq!(post(host, &format!("Origin: https://{host}\r\n"), &shown), 200, "{host}");
+        assert_eq!(post(host, "Origin: https://evil.example\r\n", &shown), 403, "{host}");
+        assert_eq!(post(host, "", ""), 401, "{host}");
+    }
+    running.stop();
+}
