@@ -215,7 +215,7 @@ pub enum Error {
         /// The header, in lower case.
         name: &'static str,
     },
-    /// The request does not say for which host it is, or what it says is no host.
+    /// The request does not say for which host it is, or that is not a valid host.
     #[error("the header Host is missing, or is no name or address with perhaps a port")]
     Host,
     /// The client expects something that this service does not do.

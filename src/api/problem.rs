@@ -105,7 +105,7 @@ impl Problem {
         self.0.status
     }
 
-    /// Writes the document without what may be long: for a line of a batch for which there is no more room.
+    /// Writes the short form, for a batch line without room for more.
     pub(super) fn write_brief(&self, out: &mut Vec<u8>) {
         let (status, code) = (self.0.status, self.0.code);
         let document = json!({

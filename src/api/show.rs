@@ -90,7 +90,7 @@ pub(super) fn write_page<T>(out: &mut Vec<u8>, page: &Page<T>, item: impl Fn(&mu
 /// Takes the memory that writing values takes, of which the largest has so many bytes.
 ///
 /// # Errors
-/// It is not to be had.
+/// It is unavailable.
 fn work(room: &Room, largest_bytes: usize) -> Result<Work, Full> {
     room.work(largest_bytes.saturating_mul(WRITE_FACTOR)).ok_or(Full::All)
 }
@@ -98,7 +98,7 @@ fn work(room: &Room, largest_bytes: usize) -> Result<Work, Full> {
 /// Returns a document in which values stand, of which the largest has so many bytes.
 ///
 /// # Errors
-/// The memory that writing takes is not to be had.
+/// The memory that writing takes is unavailable.
 pub(super) fn document(
     room: &Room,
     largest_bytes: usize,

@@ -62,7 +62,7 @@ impl Strangers {
         number
     }
 
-    /// Takes one out; returns `None` when it was told to go already.
+    /// Takes one out; returns `None` when it was evicted already.
     fn remove(&mut self, network: Network, number: u64) -> Option<Arc<Notify>> {
         let of_network = self.by_network.get_mut(&network)?;
         let call = of_network.remove(&number)?;
@@ -117,7 +117,7 @@ impl Connections {
         self.bounds.address_max
     }
 
-    /// Returns whether connections that were told to go are still there, beyond all places.
+    /// Returns whether connections that were evicted are still there, beyond all places.
     pub(super) fn are_too_many(&self) -> bool {
         self.open() > self.open_max
     }
@@ -214,7 +214,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let standing = self.standing.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Standing::Stranger(number) = *standing {
-            // It is not there when it was told to go.
+            // It is not there when it was evicted.
             let _ = self.of.lock().remove(self.network, number);
         }
         self.of.open.fetch_sub(1, Ordering::Relaxed);

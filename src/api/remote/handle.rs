@@ -251,7 +251,7 @@ impl State {
         Ok((Some(access), has_place))
     }
 
-    /// Returns whose token the headers show; an error has why it is no good one, its name, and what the client gets.
+    /// Returns whose token the headers show. On error: the reason, the token's name, and the client's error.
     fn identify(&self, headers: &HeaderMap) -> Result<Access, (&'static str, Arc<str>, Error)> {
         let shown = headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
         let Some(token) = bearer(shown) else {
@@ -269,7 +269,7 @@ impl State {
         self.refusal_log.add(kind, line, self.clock.monotonic_us());
     }
 
-    /// Returns that there is no more of something, and counts it.
+    /// Returns the error for a used-up share, and counts it.
     fn busy(&self, lack: Lack, what: &'static str) -> Error {
         self.service.metrics().remote_refused.of(Refused::Busy).increment();
         match lack {

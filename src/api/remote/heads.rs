@@ -3,7 +3,7 @@
 //! Both sides read heads by the same code, [`tiny_http::head`], which is stricter than hyper. What is accepted is written
 //! again for hyper, in one form that cannot be taken for anything else; bodies go through as they come, while the same
 //! code finds their end. For a request that is refused hyper gets one of ours, and [`Verdict`] says what to answer. So each
-//! answer, also to what is no HTTP at all, is written by hyper, in its turn, with a problem document.
+//! answer, even to bytes that are not HTTP, is written by hyper, in its turn, with a problem document.
 
 use std::error::Error as StdError;
 use std::io;

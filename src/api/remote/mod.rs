@@ -154,7 +154,7 @@ impl Remote {
     /// Takes the port, and reads certificate and tokens.
     ///
     /// # Errors
-    /// The port is not to be had, or a file is missing or wrong.
+    /// The port is unavailable, or a file is missing or wrong.
     pub fn bind(options: Options) -> Result<Bound, Error> {
         let known = Known::open(&Folder::at(&options.folder), options.secrets_dir.as_deref())?;
         let in_use =
@@ -287,7 +287,7 @@ impl Listening {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
-            // Those that were told to go do so in their own turn, before there are more.
+            // Those that were evicted end in their own turn, before there are more.
             while self.connections.are_too_many() {
                 tokio::task::yield_now().await;
             }
@@ -373,7 +373,7 @@ where
             .max_headers(HEADER_COUNT_MAX + 2)
             .max_buf_size(HEAD_BYTES_MAX * 3)
             .header_read_timeout(None)
-            // Who sends no more still waits for the answer.
+            // A client that has closed its sending side still gets its answer.
             .half_close(true)
             .serve_connection(TokioIo::new(&mut heads), service);
         tokio::pin!(connection);

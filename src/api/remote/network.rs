@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-/// Bits of an IPv6 address that a network hands out as one: whoever has one address of it has them all.
+/// IPv6 networks hand out whole /64s, so one client may use all of its addresses.
 const V6_BITS: u8 = 64;
 
 /// Addresses with the same first bits. An IPv4 address within an IPv6 one is the IPv4 address.

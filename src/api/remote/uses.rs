@@ -1,8 +1,8 @@
 //! On which day each token was last used: a file beside that of the tokens, written by the service.
 //!
 //! A request never waits for it: a thread of its own writes, at most once a day a token. Several services may share the
-//! folder; each adds what it knows under a lock. Nothing depends on the file. One that is lost or makes no sense is begun
-//! anew, and tokens are shown as unused until their next request.
+//! folder; each adds what it knows under a lock. Nothing depends on the file. A lost or invalid file is made again,
+//! and tokens are shown as unused until their next request.
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
@@ -138,7 +138,7 @@ impl Uses {
         let uses = Arc::clone(self);
         if let Err(error) = spawn_alone("token-uses", move || uses.write()) {
             Self::failed(&error.to_string());
-            // The next one that is noted tries again.
+            // The next use that is noted starts the thread again.
             self.seen.lock().unwrap_or_else(PoisonError::into_inner).is_writing = false;
         }
     }
