@@ -32,8 +32,9 @@ pub fn case_history(
     let file = File::open(path).map_err(Error::io("open", path))?;
     let own = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let scratch = Scratch::make(&[own, &options.backup_dir, &options.store.cache_dir])?;
-    let mut room = Room::take(scratch.path(), 0, options.reserve_bytes)?;
-    let unpacked = archive::unpack(path, file, scratch.path(), Lasts::No, &mut room, host)?;
+    let named = |error| scratch.named(error);
+    let mut room = Room::take(scratch.path(), 0, options.reserve_bytes).map_err(named)?;
+    let unpacked = archive::unpack(path, file, scratch.path(), Lasts::No, &mut room, host).map_err(named)?;
     let store = options_at(options, &unpacked.root);
     let found = store::recall(&Arc::new(RealDisk), &store, case, fold, specification_of)?;
     found.ok_or_else(|| Error::NoCase { path: path.to_owned(), case })

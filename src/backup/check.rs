@@ -69,9 +69,10 @@ pub(super) fn check_file(
 ) -> Result<Checked, Error> {
     let own = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let scratch = Scratch::make(&[own, &options.backup_dir, &options.store.cache_dir])?;
-    let mut room = Room::take(scratch.path(), 0, options.reserve_bytes)?;
+    let named = |error| scratch.named(error);
+    let mut room = Room::take(scratch.path(), 0, options.reserve_bytes).map_err(named)?;
     let bytes = file.metadata().map_err(Error::io("look at", path))?.len();
-    let unpacked = archive::unpack(path, file, scratch.path(), Lasts::No, &mut room, host)?;
+    let unpacked = archive::unpack(path, file, scratch.path(), Lasts::No, &mut room, host).map_err(named)?;
     look(options, (path, bytes), (scratch.path(), unpacked), level, host)
 }
 

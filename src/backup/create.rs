@@ -1,7 +1,7 @@
 //! Making a backup: packed under a name that nobody takes for one, synced, verified, and only then named.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -75,8 +75,11 @@ pub fn create(options: &Options, to: &To, now: Time, host: &mut dyn Host) -> Res
     }
     let lock = RealDisk.lock(&folder.join(LOCK)).map_err(Error::io("make a file in", folder))?;
     let _lock = lock.ok_or_else(|| Error::Busy { path: folder.to_owned() })?;
-    // Root may be the first to make one, and the service's user the next.
-    give_like(&folder.join(LOCK), &options.store.state_dir);
+    // Root may be the first to make one, and the service's user the next. In a folder of others the name may already lead
+    // to another file.
+    if fs::metadata(folder).is_ok_and(|about| about.uid() == 0) {
+        give_like(&folder.join(LOCK), &options.store.state_dir);
+    }
     if target.exists() {
         return Err(Error::Exists { path: target });
     }
@@ -84,15 +87,14 @@ pub fn create(options: &Options, to: &To, now: Time, host: &mut dyn Host) -> Res
     let temporary = folder.join(scratch::name("packed"));
     let mut unfinished = Unfinished(Some(temporary.clone()));
     let mut tries = 0;
-    let checked = loop {
+    let (checked, file) = loop {
         tries += 1;
         match pack_once(options, &temporary, host) {
             Err(Error::Behind { .. } | Error::Damaged { .. }) if tries < TRIES_MAX => {}
             done => break done?,
         }
     };
-    let state_dir = &options.store.state_dir;
-    give_like(&temporary, state_dir);
+    give_file_like(&file, &options.store.state_dir);
     fs::rename(&temporary, &target).map_err(Error::io("name", &target))?;
     unfinished.0 = None;
     RealDisk.sync_folder(folder).map_err(Error::io("sync", folder))?;
@@ -105,8 +107,8 @@ pub fn create(options: &Options, to: &To, now: Time, host: &mut dyn Host) -> Res
     Ok(Created { checked, deleted })
 }
 
-/// Packs and verifies.
-fn pack_once(options: &Options, temporary: &Path, host: &mut dyn Host) -> Result<Checked, Error> {
+/// Packs and verifies; returns the file too, which stays the same whatever its name leads to meanwhile.
+fn pack_once(options: &Options, temporary: &Path, host: &mut dyn Host) -> Result<(Checked, File), Error> {
     let needed_seq = durable_seq(options)?;
     let folder = folder_of(temporary);
     let sizes = pack::sizes(options)?;
@@ -115,27 +117,28 @@ fn pack_once(options: &Options, temporary: &Path, host: &mut dyn Host) -> Result
     let mut options_of_file = File::options();
     // What a process of this number left was taken away before; a first try of this one may have left something.
     drop(fs::remove_file(temporary));
-    options_of_file.write(true).create_new(true).mode(0o640);
+    options_of_file.read(true).write(true).create_new(true).mode(0o640);
     let file = options_of_file.open(temporary).map_err(Error::io("make a file in", folder))?;
     let out = GzEncoder::new(BufWriter::with_capacity(BUFFER_BYTES, file), Compression::new(EFFORT));
     let (out, Packed { files, bytes, left_out }) = pack::pack(options, out, sizes, &mut room, host)?;
     let write = || -> std::io::Result<File> {
         let mut buffer = out.finish()?;
         buffer.flush()?;
-        let file = buffer.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        let mut file = buffer.into_inner().map_err(std::io::IntoInnerError::into_error)?;
         file.sync_all()?;
+        file.rewind()?;
         Ok(file)
     };
-    write().map_err(Error::io("write the archive in", folder))?;
-    let file = File::open(temporary).map_err(Error::io("open", temporary))?;
+    let file = write().map_err(Error::io("write the archive in", folder))?;
+    let packed = file.try_clone().map_err(Error::io("open", temporary))?;
     // What is in it was folded when it happened; that a copy has each byte of it is proven by reading.
-    let checked = check::check_file(options, temporary, file, Level::Whole, host)?;
+    let checked = check::check_file(options, temporary, packed, Level::Whole, host)?;
     if checked.seq < needed_seq {
         return Err(Error::Behind { seq: checked.seq, needed_seq });
     }
     let mut checked = Checked { files, state_bytes: bytes, left_out: left_out.count, ..checked };
     checked.notes.extend(left_out.notes());
-    Ok(checked)
+    Ok((checked, file))
 }
 
 /// Returns the last frame that is durable now, and must be in a backup that begins now.
@@ -173,15 +176,24 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 /// Gives a file of root's to whom another belongs, so that the service can read it.
+pub(super) fn give_file_like(file: &File, like: &Path) {
+    if let Some((user, group)) = owner_for(like) {
+        drop(std::os::unix::fs::fchown(file, Some(user), Some(group)));
+    }
+}
+
+/// The same by name: only where nobody but root and that user can put another file there.
 pub(super) fn give_like(path: &Path, like: &Path) {
-    if !nix::unistd::geteuid().is_root() {
-        return;
-    }
-    if let Ok(about) = fs::metadata(like) {
-        // Where the system refuses, it stays root's, and is as good.
+    if let Some((user, group)) = owner_for(like) {
         // A link that somebody put there is not followed.
-        drop(std::os::unix::fs::lchown(path, Some(about.uid()), Some(about.gid())));
+        drop(std::os::unix::fs::lchown(path, Some(user), Some(group)));
     }
+}
+
+/// Returns whom root gives a file to; where the system refuses, it stays root's, and is as good.
+fn owner_for(like: &Path) -> Option<(u32, u32)> {
+    let about = fs::metadata(like).ok().filter(|_| nix::unistd::geteuid().is_root())?;
+    Some((about.uid(), about.gid()))
 }
 
 #[cfg(test)]

@@ -86,12 +86,12 @@ pub(super) fn write(backup: &Path, record: &Record) -> Result<(), Error> {
     drop(fs::remove_file(&temporary));
     let written = fs::File::create_new(&temporary)
         .and_then(|mut file| {
+            super::create::give_file_like(&file, backup);
             file.write_all(format!("{document}\n").as_bytes()).and_then(|()| file.sync_all())
         })
         .and_then(|()| fs::rename(&temporary, &path));
     written.map_err(Error::io("write", &path))?;
     drop(unfinished);
-    super::create::give_like(&path, backup);
     Ok(())
 }
 

@@ -67,7 +67,8 @@ pub fn prepare(
     let scratch = Scratch::make(&[&state_dir])?;
     let bytes = file.metadata().map_err(Error::io("look at", path))?.len();
     let mut room = Room::take(&state_dir, bytes, options.reserve_bytes)?;
-    let unpacked = archive::unpack(path, file, scratch.path(), Lasts::Yes, &mut room, host)?;
+    let named = |error| scratch.named(error);
+    let unpacked = archive::unpack(path, file, scratch.path(), Lasts::Yes, &mut room, host).map_err(named)?;
     let root = unpacked.root.clone();
     let checked = check::look(options, (path, bytes), (scratch.path(), unpacked), Level::Full, host)?;
     let aside = state_dir.join(format!("{ASIDE_PREFIX}{}", now.0));
