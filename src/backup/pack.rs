@@ -5,9 +5,10 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::libc;
 use nix::unistd::{Gid, Group, Uid, User};
 use tar::{Builder, EntryType, Header};
 
@@ -111,9 +112,9 @@ pub(super) struct Sizes {
 pub(super) fn sizes(options: &Options) -> Result<Sizes, Error> {
     let mut sizes = Sizes::default();
     for member in members(options)?.0.iter().filter(|member| !member.is_folder) {
-        match File::open(&member.path)
-            .and_then(|mut file| Ok((file.metadata()?.len(), without_tail(&mut file)?)))
-        {
+        let looked =
+            open_file(&member.path).and_then(|(about, mut file)| Ok((about.len(), without_tail(&mut file)?)));
+        match looked {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             found => {
                 let (bytes, used_bytes) = found.map_err(Error::io("read", &member.path))?;
@@ -158,7 +159,7 @@ pub(super) fn pack<W: Write>(
         let found = if member.is_folder {
             fs::metadata(&member.path).map(Opened::Folder)
         } else {
-            open(&member.path)
+            open_file(&member.path).map(|(about, file)| Opened::File(about, file))
         };
         let opened = match found {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -194,9 +195,13 @@ enum Opened {
     File(Metadata, File),
 }
 
-fn open(path: &Path) -> io::Result<Opened> {
-    let file = File::open(path)?;
-    Ok(Opened::File(file.metadata()?, file))
+/// Opens what was a file when its name was read. Root may do this in a folder of others: it follows no link that was put
+/// in its place since, and does not wait for what somebody writes into a pipe.
+fn open_file(path: &Path) -> io::Result<(Metadata, File)> {
+    let mut options = File::options();
+    let file = options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    let about = file.metadata()?;
+    if about.is_file() { Ok((about, file)) } else { Err(io::Error::other("it is no file any longer")) }
 }
 
 fn append<W: Write>(
@@ -268,5 +273,23 @@ impl Read for Watched<'_> {
         }
         self.host.progress(Work::Pack, self.before + self.done, self.sizes.bytes);
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_or_a_pipe_in_the_place_of_a_file_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("file"), "a letter").unwrap();
+        std::os::unix::fs::symlink(path("file"), path("link")).unwrap();
+        nix::unistd::mkfifo(&path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(open_file(&path("file")).unwrap().0.len(), 8);
+        for name in ["link", "pipe", "."] {
+            assert!(open_file(&path(name)).is_err(), "{name}");
+        }
     }
 }
