@@ -41,7 +41,9 @@ const HEAD_BYTES_MAX: u64 = 1024 * 1024;
 const MEMBERS_MAX: u64 = 1 << 20;
 /// Most bytes of a file in an archive, holes among them: more than a journal may have.
 const FILE_BYTES_MAX: u64 = 1 << 40;
-/// Most folders to which something was moved that are told of.
+/// Most bytes of all files in an archive, holes among them: reading a hole takes time, and no byte of the archive.
+const FILES_BYTES_MAX: u64 = 1 << 42;
+/// Most folders to which something was moved that are reported.
 const ASIDES_MAX: usize = 1_000;
 /// Of the mode of a file or folder, what may stay, and what must be.
 const FILE_MODE: (u32, u32) = (0o640, 0o600);
@@ -231,22 +233,32 @@ impl Unpacking<'_> {
         let until = Rc::clone(&source.until);
         let mut archive = Archive::new(source);
         let mut out = Unpacked { root: PathBuf::new(), files: 0, bytes: 0, left_out: LeftOut::default() };
-        let (mut end, mut members) = (0, 0_u64);
+        let (mut end, mut members, mut bytes) = (0_u64, 0_u64, 0_u64);
         let mut entries = archive.entries().map_err(|error| place.told(error))?;
         loop {
-            until.set(taken.get().saturating_add(HEAD_BYTES_MAX));
+            // What was left out of the member before is passed over too: so many bytes as lie in the archive, not its holes.
+            until.set(end.saturating_add(HEAD_BYTES_MAX));
             let Some(entry) = entries.next() else { break };
             until.set(u64::MAX);
+            let start = taken.get();
             members += 1;
             if members > MEMBERS_MAX {
                 return Err(place.damaged(format!("it has more than {MEMBERS_MAX} members")));
             }
             let mut entry = entry.map_err(|error| place.told(error))?;
-            let length = entry.header().entry_size().map_err(|error| place.told(error))?;
+            let stored = stored_bytes(&entry).map_err(|error| place.told(error))?;
+            let length = entry.size().max(stored);
+            bytes = bytes.saturating_add(length);
+            for (what, bytes, most) in
+                [("a file in it", length, FILE_BYTES_MAX), ("all that is in it", bytes, FILES_BYTES_MAX)]
+            {
+                if bytes > most {
+                    let reason = format!("{what} says that it has {bytes} bytes, more than {most}");
+                    return Err(place.damaged(reason));
+                }
+            }
             self.member(&mut entry, &mut out)?;
-            // What was left out is passed over here, so that what stands between two members can be bounded.
-            io::copy(&mut entry, &mut io::sink()).map_err(|error| place.told(error))?;
-            end = entry.raw_file_position() + length.next_multiple_of(BLOCK_BYTES);
+            end = start.saturating_add(stored.next_multiple_of(BLOCK_BYTES));
         }
         until.set(u64::MAX);
         let mut rest = archive.into_inner();
@@ -302,11 +314,6 @@ impl Unpacking<'_> {
             Err(error) => return Err(write(error)),
         };
         let length = entry.size();
-        if length > FILE_BYTES_MAX {
-            let reason =
-                format!("{} says that it has {length} bytes, more than {FILE_BYTES_MAX}", name.display());
-            return Err(self.place.damaged(reason));
-        }
         let mut piece = vec![0; PIECE_BYTES];
         let mut done = 0;
         while done < length {
@@ -356,6 +363,13 @@ impl Unpacking<'_> {
         }
         Ok(())
     }
+}
+
+/// Returns how many bytes of an archive a member has, besides what says what it is.
+fn stored_bytes<R: Read>(entry: &Entry<'_, R>) -> io::Result<u64> {
+    let stored = entry.header().entry_size()?;
+    // Of a file with holes it is less than its length; of others a head before this one may say more.
+    Ok(if entry.header().entry_type().is_gnu_sparse() { stored } else { entry.size().max(stored) })
 }
 
 /// Makes a folder and those above it.

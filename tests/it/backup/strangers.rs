@@ -205,3 +205,36 @@ fn what_an_archive_says_about_its_members_is_bounded() {
     let said = refused(&large);
     assert!(said.contains("says that it has"), "{said}");
 }
+    // One whose holes alone are larger than any, of a name that the store has not: its zeros are not read.
+    let holes = place.path("holes.tar");
+    fs::write(&holes, sparse("letter", 1 << 62)).unwrap();
+    let said = refused(&holes);
+    assert!(said.contains("a file in it says that it has"), "{said}");
+    // Each no larger than one may be, and together more than all may be.
+    let together = place.path("together.tar");
+    let members: Vec<u8> = (0..5).flat_map(|number| sparse(&format!("letter{number}"), 1 << 40)).collect();
+    fs::write(&together, members).unwrap();
+    let said = refused(&together);
+    assert!(said.contains("all that is in it says that it has"), "{said}");
+    // What is left out is passed over by the bytes that it has in the archive.
+    let one = place.path("one.tar");
+    let mut members: Vec<u8> = sparse("letter", 1 << 40);
+    members.extend([0; 1024]);
+    fs::write(&one, members).unwrap();
+    let (code, said) = self::refused(&place, &["backup", "verify", one.to_str().unwrap()], 1);
+    assert_eq!(code, "KN0455", "{said}");
+
+/// Returns a member of a tar file that is one hole of so many bytes, and nothing behind it.
+fn sparse(name: &str, bytes: u64) -> Vec<u8> {
+    let mut head = header(EntryType::GNUSparse, 0, 0o644);
+    head.set_path(name).unwrap();
+    let gnu = head.as_gnu_mut().unwrap();
+    gnu.set_real_size(bytes);
+    // As tar writes numbers that have no room as digits.
+    gnu.sparse[0].offset = [0; 12];
+    gnu.sparse[0].offset[0] = 0x80;
+    gnu.sparse[0].offset[4..].copy_from_slice(&bytes.to_be_bytes());
+    gnu.sparse[0].numbytes = *b"00000000000\0";
+    head.set_cksum();
+    head.as_bytes().to_vec()
+}
