@@ -13,6 +13,8 @@ use crate::engine::threads::{become_owner, become_user};
 /// Mode of a folder that is made: its group may look, others may not.
 const FOLDER_MODE: u32 = 0o750;
 
+/// Mode of the folders above it that are made, which stay root's: the user goes through them.
+const ABOVE_MODE: u32 = 0o755;
 /// Whose files are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Serves {
@@ -86,10 +88,16 @@ fn make(folder: &Path, uid: u32, gid: u32) -> io::Result<()> {
     if folder.exists() || nearest(folder).is_none_or(|above| above.uid() != 0) {
         return Ok(());
     }
-    if let Some(above) = folder.parent() {
-        fs::create_dir_all(above)?;
+    let missing: Vec<&Path> = folder.ancestors().skip(1).take_while(|above| !above.exists()).collect();
+    for above in missing.into_iter().rev() {
+        make_with(above, ABOVE_MODE)?;
     }
-    DirBuilder::new().mode(FOLDER_MODE).create(folder)?;
-    fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE))?;
+    make_with(folder, FOLDER_MODE)?;
     lchown(folder, Some(uid), Some(gid))
+}
+
+/// Makes one folder, whatever modes this process gives to others.
+fn make_with(folder: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().mode(mode).create(folder)?;
+    fs::set_permissions(folder, Permissions::from_mode(mode))
 }

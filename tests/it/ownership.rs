@@ -149,3 +149,39 @@ fn on_an_installed_system_root_serves_as_the_user_of_the_service_or_not_at_all()
         served: 0
     "]].assert_eq(&text);
 }
+
+/// With folders above those of the service that are not there either, and a umask by which only their owner enters them.
+#[test]
+fn on_an_installed_system_root_makes_all_folders_that_are_missing_so_that_the_service_can_enter_them() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let script = format!(
+        "printf 'listen = \"{address}\"\ndisk_reserve_mb = 1\notel_enabled = false\nstate_dir = \"/var/lib/one/two/state\"\ncache_dir = \"/var/cache/three/four/cache\"\n' > /etc/knhk/knhk.toml
+        umask 077
+        serve() {{
+            /opt/knhk serve >/run/log 2>&1 & pid=$!
+            looks=0
+            until /opt/knhk health >/dev/null 2>&1 || [ $looks -ge 300 ]; do looks=$((looks + 1)); sleep 0.1; done
+            /opt/knhk health | head -1
+            kill $pid; wait $pid; echo \"served: $?\"
+        }}
+        serve
+        serve
+        stat -c '%U:%G %a %n' /var/lib/one /var/lib/one/two /var/lib/one/two/state /var/cache/three /var/cache/three/four /var/cache/three/four/cache
+        "
+    );
+    let Some(output) = on_a_system(&script) else { return };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    expect![[r"
+        degraded
+        served: 0
+        degraded
+        served: 0
+        root:root 755 /var/lib/one
+        root:root 755 /var/lib/one/two
+        knhk:knhk 750 /var/lib/one/two/state
+        root:root 755 /var/cache/three
+        root:root 755 /var/cache/three/four
+        knhk:knhk 750 /var/cache/three/four/cache
+    "]]
+    .assert_eq(&text);
+}
