@@ -265,7 +265,7 @@ fn restore(context: &mut Context, config: &Config, command: &Restore) -> Result<
     prepare(context, command.json, command.quiet);
     // Whoever calls may read the backup; the files then belong to whom the state does.
     let file = open(&command.file)?;
-    owner::become_of_service(&context.environment, config)?;
+    owner::become_of_service(&context.environment, config, "the same restore again")?;
     let now = context.clock.now();
     let ready = backup::prepare(&config.backup(), &command.file, file, now, &mut Screen::of(context))?;
     let checked = &ready.checked;

@@ -185,6 +185,8 @@ pub enum Error {
         state_dir: PathBuf,
         /// User and group of the service.
         wanted: String,
+        /// What to do once the folder belongs to them.
+        next: &'static str,
     },
     /// The service cannot listen.
     #[error(transparent)]
@@ -313,9 +315,7 @@ impl Error {
             ),
             Self::NotVerified { .. } => Some("knhk explain CODE tells of each finding what to do".to_owned()),
             Self::Api(error) => error.hint(),
-            Self::StateOfAnother { .. } => {
-                Some("sudo knhk config fix, then sudo systemctl start knhk".to_owned())
-            }
+            Self::StateOfAnother { next, .. } => Some(format!("sudo knhk config fix, then {next}")),
             Self::NotHealthy { .. } => Some("journalctl -u knhk tells when it began".to_owned()),
             Self::Store(error) => Some(format!("knhk explain {}", error.code())),
             Self::Backup(error) => Some(error.hint()),

@@ -26,13 +26,18 @@ pub(super) enum Serves {
     Root,
 }
 
-/// Makes a process that root started the user whose state it is going to serve or to put there: on an installed system the service's own,
-/// elsewhere the owner of `state_dir`, or of the nearest folder above it that is there. Folders that only root can make
-/// are made first, for that user.
+/// Makes a process that root started the user whose state it is going to serve or to put there: on an installed system
+/// the service's own, elsewhere the owner of `state_dir`, or of the nearest folder above it that is there. Folders that
+/// only root can make are made first, for that user. `next` says what to do once a state of another user has been given
+/// to that user.
 ///
 /// # Errors
 /// `state_dir` belongs to somebody else than the unit runs as, or the system refuses.
-pub(super) fn become_of_service(environment: &Environment, config: &Config) -> Result<Serves, Error> {
+pub(super) fn become_of_service(
+    environment: &Environment,
+    config: &Config,
+    next: &'static str,
+) -> Result<Serves, Error> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(Serves::Caller);
     }
@@ -46,6 +51,7 @@ pub(super) fn become_of_service(environment: &Environment, config: &Config) -> R
                 state_dir: config.state_dir.clone(),
                 wanted: account.name(),
             });
+                next,
         }
         (account.uid, account.gid)
     } else {

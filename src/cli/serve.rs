@@ -63,7 +63,7 @@ pub(super) fn run(context: &Context, _command: &Serve) -> Result<(), Error> {
     // Whatever the service makes is no business of other users, also where no unit says so.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(UMASK));
     let config = &loaded.config;
-    let serves = owner::become_of_service(&context.environment, config)?;
+    let serves = owner::become_of_service(&context.environment, config, "sudo systemctl start knhk")?;
     // Before any thread, so that all inherit it and only the main thread hears signals.
     let signals = block_signals().map_err(Error::system("block signals"))?;
     let clock: Arc<dyn Clock> = Arc::new(BelievingClock::new(SystemClock::new()));

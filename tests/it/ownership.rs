@@ -125,6 +125,8 @@ fn on_an_installed_system_root_serves_as_the_user_of_the_service_or_not_at_all()
         # Copied there by root.
         chown -R root:root /var/lib/knhk
         knhk serve
+        touch /run/backup.tar.gz
+        knhk backup restore /run/backup.tar.gz --yes
         knhk config fix
         serve
         "
@@ -141,6 +143,9 @@ fn on_an_installed_system_root_serves_as_the_user_of_the_service_or_not_at_all()
         knhk:knhk 750 /run/knhk
         error[KN0534]: /var/lib/knhk does not belong to knhk:knhk, whom the service runs as: root makes no files in it
         hint: sudo knhk config fix, then sudo systemctl start knhk
+        = 78
+        error[KN0534]: /var/lib/knhk does not belong to knhk:knhk, whom the service runs as: root makes no files in it
+        hint: sudo knhk config fix, then the same restore again
         = 78
         chown -R knhk:knhk /var/lib/knhk
         install -d -m 0750 -o knhk -g knhk /var/backups/knhk
