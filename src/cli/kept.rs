@@ -29,7 +29,7 @@ pub(super) struct TrimCommand {
     /// do not wait for the grace that keeps running copies whole
     #[argh(switch)]
     now: bool,
-    /// delete what an opening, a repair or a restoring moved aside instead
+    /// instead, delete what a start, a repair or a restore moved aside
     #[argh(switch)]
     aside: bool,
     /// do it without asking
@@ -67,6 +67,9 @@ pub(super) fn snapshot(context: &mut Context, config: Config, command: &Snapshot
 
 pub(super) fn trim(context: &mut Context, config: Config, command: &TrimCommand) -> Result<(), Error> {
     context.ui.set_json(command.json);
+    if command.aside && command.now {
+        return Err(Error::usage("--now and --aside do not go together", "knhk state trim"));
+    }
     if command.aside {
         return set_aside::delete(context, &config, command.yes);
     }

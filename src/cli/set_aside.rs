@@ -1,7 +1,5 @@
-//! What openings, repairs and restorings moved aside: shown with its age by `knhk state info`, and deleted by `knhk state trim
-//! --aside` alone.
-
-use std::fs;
+//! What openings, repairs and restorings moved aside: shown with its age by `knhk state info`, and deleted by `knhk state
+//! trim --aside` alone.
 
 use serde_json::{Value, json};
 
@@ -11,11 +9,11 @@ use super::{Context, Error, duration};
 use crate::config::Config;
 use crate::engine::clock::Clock;
 use crate::id::Time;
-use crate::store::{SetAside, asides};
+use crate::store::{SetAside, delete_aside, list_asides};
 
 /// What is younger, in microseconds, may still be being moved, and stays.
 const YOUNG_US: u64 = 10 * 60_000_000;
-/// What whoever deletes it must know.
+/// What those who delete it must know.
 const WARNING: &str =
     "it may be the only copy of what was cut off, replaced or could not be read; it cannot be had again";
 
@@ -66,7 +64,7 @@ pub(super) fn show(context: &mut Context, all: &[SetAside]) -> Result<(), Error>
 pub(super) fn delete(context: &mut Context, config: &Config, is_agreed: bool) -> Result<(), Error> {
     let now = context.clock.now();
     let (all, young): (Vec<_>, Vec<_>) =
-        asides(&config.state_dir).into_iter().partition(|aside| age_us(aside, now) >= YOUNG_US);
+        list_asides(&config.state_dir)?.into_iter().partition(|aside| age_us(aside, now) >= YOUNG_US);
     for aside in &young {
         let minutes = YOUNG_US / 60_000_000;
         context.ui.note(&format!("{} stays: it was begun less than {minutes} minutes ago", aside.name()));
@@ -84,13 +82,14 @@ pub(super) fn delete(context: &mut Context, config: &Config, is_agreed: bool) ->
         }
     }
     for aside in &all {
-        let path = aside.path.clone();
-        fs::remove_dir_all(&path).map_err(|source| Error::Save { path, source })?;
+        delete_aside(aside)?;
     }
     if context.ui.form() == Form::Json {
         return context
             .ui
             .document(&json!({ "asides": json_of(&all, now), "bytes": bytes, "kept": young.len() }));
     }
-    context.ui.answer(&format!("{} folders with {bytes} bytes are gone\n", all.len()))
+    let folders = if all.len() == 1 { "folder" } else { "folders" };
+    let are = if all.len() == 1 { "is" } else { "are" };
+    context.ui.answer(&format!("{} {folders} with {bytes} bytes {are} gone\n", all.len()))
 }

@@ -1,6 +1,7 @@
 //! Moving files aside: nothing that somebody may want back is deleted.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Options;
@@ -10,7 +11,7 @@ use crate::id::Time;
 
 /// What the names of these folders begin with; the microsecond follows in which they were made.
 pub const ASIDE_PREFIX: &str = "aside-";
-/// From this age on, in microseconds, what lies aside is told of: 30 days. Whoever wanted something back has had the time.
+/// From this age on, in microseconds, what lies aside is reported: 30 days. Those who wanted something back have had the time.
 pub const ASIDE_TOLD_US: u64 = 30 * 86_400_000_000;
 /// Deepest folder in one that is looked at: the store's own are two deep.
 const DEPTH_MAX: usize = 8;
@@ -47,10 +48,23 @@ impl SetAside {
     }
 }
 
-/// Returns what lies aside in a state folder, the oldest first. What cannot be looked at counts nothing.
+/// Returns what lies aside in a state folder, the oldest first; nothing where that cannot be looked at.
 pub fn asides(state_dir: &Path) -> Vec<SetAside> {
+    list_asides(state_dir).unwrap_or_default()
+}
+
+/// As [`asides`], for those who must know whether it could be looked at.
+///
+/// # Errors
+/// The state folder is there and cannot be read.
+pub fn list_asides(state_dir: &Path) -> Result<Vec<SetAside>, Error> {
+    let entries = match fs::read_dir(state_dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(Error::io("list", state_dir))?,
+    };
     let mut out = Vec::new();
-    for entry in fs::read_dir(state_dir).into_iter().flatten().flatten() {
+    for entry in entries {
+        let entry = entry.map_err(Error::io("list", state_dir))?;
         let Some(made) = entry.file_name().to_str().and_then(made) else { continue };
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             let mut found = SetAside { path: entry.path(), made, files: 0, bytes: 0 };
@@ -59,7 +73,15 @@ pub fn asides(state_dir: &Path) -> Vec<SetAside> {
         }
     }
     out.sort_by_key(|found| found.made);
-    out
+    Ok(out)
+}
+
+/// Deletes what lies aside in one of these folders, and the folder.
+///
+/// # Errors
+/// The system refuses; a part may be gone then.
+pub fn delete_aside(aside: &SetAside) -> Result<(), Error> {
+    fs::remove_dir_all(&aside.path).map_err(Error::io("delete", &aside.path))
 }
 
 fn count(folder: &Path, depth: usize, found: &mut SetAside) {
@@ -102,7 +124,7 @@ impl Aside {
         for name in names {
             let path = from.join(name);
             match disk.rename(&path, &to.join(name)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(Error::io("move aside", path)(error));
                 }
                 _ => {}

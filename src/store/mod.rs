@@ -63,7 +63,7 @@ mod tests;
 pub use archive::{
     ARCHIVE_BYTES, ARCHIVE_CASES_MAX, ARCHIVED_CASE_BYTES_MAX, Archive, ArchiveId, ArchiveWriter,
 };
-pub use aside::{ASIDE_PREFIX, ASIDE_TOLD_US, SetAside, asides, is_aside};
+pub use aside::{ASIDE_PREFIX, ASIDE_TOLD_US, SetAside, asides, delete_aside, is_aside, list_asides};
 pub use casualties::{Casualties, Lasts, Loss, casualties};
 pub use disk::{Disk, DiskFile, Lock, RealDisk, Stamp};
 pub use entry::{Entry, Frame, Link, Positions, StoreId};

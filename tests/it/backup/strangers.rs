@@ -168,10 +168,40 @@ fn what_lies_aside_is_shown_told_of_when_it_is_old_and_deleted_when_somebody_agr
     let gone = json_of(&place, &["state", "trim", "--aside", "--yes"]);
     assert_eq!((&gone["bytes"], gone["asides"].as_array().unwrap().len()), (&1_000.into(), 1), "{gone}");
     assert!(!state.join("aside-9").exists() && state.join("aside-x").exists());
+    let (code, said) = refused(&place, &["state", "trim", "--aside", "--now", "--yes"], 2);
+    assert!(code == "KN0650" && said.contains("--now and --aside do not go together"), "{code} {said}");
     let again = json_of(&place, &["state", "trim", "--aside", "--yes"]);
     assert_eq!(again["bytes"], 0, "{again}");
     assert!(wait::until(HEALTH_MAX, || (!is_told()).then_some(())).is_some(), "{:?}", degraded(&service));
     assert!(service.stop().success());
+}
+
+#[test]
+fn who_may_not_look_at_the_state_or_delete_in_it_is_not_told_that_nothing_is_aside() {
+    if !is_root() {
+        return;
+    }
+    let (place, binary) = owned_place();
+    let state = place.path("state");
+    fs::create_dir_all(state.join("aside-9/journal")).unwrap();
+    give(&state);
+    let trim = |user: u32, mode: u32| {
+        fs::set_permissions(&state, fs::Permissions::from_mode(mode)).unwrap();
+        let mut command = std::process::Command::new("setpriv");
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("KNHK_CONFIG", place.path("knhk.toml"));
+        command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
+        let output = command.arg(&binary).args(["state", "trim", "--aside", "--yes"]).output().unwrap();
+        (output.status.code(), told(&output))
+    };
+    let (status, said) = trim(OWNER - 1, 0o700);
+    assert!(status == Some(74) && said.contains("cannot list"), "{status:?} {said}");
+    // What root made, another user cannot delete.
+    let (status, said) = trim(OWNER, 0o700);
+    assert!(status == Some(74) && said.contains("cannot delete"), "{status:?} {said}");
+    give(&state.join("aside-9"));
+    give(&state.join("aside-9/journal"));
+    let (status, said) = trim(OWNER, 0o700);
+    assert!(status == Some(0) && said.contains("1 folder with 0 bytes is gone"), "{status:?} {said}");
 }
 
 #[test]
@@ -204,7 +234,6 @@ fn what_an_archive_says_about_its_members_is_bounded() {
     out.write_all(&[0; 4096]).unwrap();
     let said = refused(&large);
     assert!(said.contains("says that it has"), "{said}");
-}
     // One whose holes alone are larger than any, of a name that the store has not: its zeros are not read.
     let holes = place.path("holes.tar");
     fs::write(&holes, sparse("letter", 1 << 62)).unwrap();
@@ -223,6 +252,7 @@ fn what_an_archive_says_about_its_members_is_bounded() {
     fs::write(&one, members).unwrap();
     let (code, said) = self::refused(&place, &["backup", "verify", one.to_str().unwrap()], 1);
     assert_eq!(code, "KN0455", "{said}");
+}
 
 /// Returns a member of a tar file that is one hole of so many bytes, and nothing behind it.
 fn sparse(name: &str, bytes: u64) -> Vec<u8> {
