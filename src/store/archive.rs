@@ -15,7 +15,7 @@ use super::disk::{Disk, DiskFile};
 use super::entry::{Link, StoreId};
 use super::error::Error;
 use super::past::CaseHistory;
-use super::sealed::{self, Kind, Moment, ROW_VALUE_BYTES_MAX, Sealed, Writer};
+use super::sealed::{self, BLOCK_BESIDE_BYTES_MAX, Kind, Moment, ROW_VALUE_BYTES_MAX, Sealed, Writer};
 use crate::id::{CaseId, Time};
 
 /// The folder in the state folder.
@@ -32,6 +32,14 @@ pub const ARCHIVED_CASE_BYTES_MAX: usize = ROW_VALUE_BYTES_MAX;
 const OPEN_COUNT_MAX: usize = 8;
 /// How often the bytes of a case are in memory while it is read.
 const CASE_COPIES: usize = 3;
+/// Most bytes of a case's row besides its entries: whose it is, where its chain begins and ends, and what it runs.
+const CASE_BESIDE_BYTES_MAX: usize = 256;
+
+/// Returns how many bytes of memory it takes to read a case out of an archive, at most, whose entries have so many bytes.
+pub fn archived_memory_bytes(entries_bytes: usize) -> usize {
+    (BLOCK_BESIDE_BYTES_MAX + CASE_BESIDE_BYTES_MAX).saturating_add(entries_bytes).saturating_mul(CASE_COPIES)
+}
+
 /// First byte of the key of a specification's row.
 const SPECIFICATION: u8 = 0;
 /// First byte of the key of a case's row.

@@ -62,6 +62,7 @@ mod tests;
 
 pub use archive::{
     ARCHIVE_BYTES, ARCHIVE_CASES_MAX, ARCHIVED_CASE_BYTES_MAX, Archive, ArchiveId, ArchiveWriter,
+    archived_memory_bytes,
 };
 pub use aside::{ASIDE_PREFIX, ASIDE_TOLD_US, SetAside, asides, delete_aside, is_aside, list_asides};
 pub use casualties::{Casualties, Lasts, Loss, casualties};

@@ -29,6 +29,8 @@ const BLOCK_BYTES: usize = 64 * 1024;
 /// Most bytes of a block's rows: what does not close it, and the longest row behind that.
 const BLOCK_BYTES_MAX: usize = BLOCK_BYTES + ROW_KEY_BYTES_MAX + ROW_VALUE_BYTES_MAX + 32;
 const _: () = assert!(BLOCK_BYTES_MAX < u32::MAX as usize / 2);
+/// Most bytes of a block besides the value of its last row.
+pub(super) const BLOCK_BESIDE_BYTES_MAX: usize = BLOCK_BYTES_MAX - ROW_VALUE_BYTES_MAX;
 /// Most blocks of a file: 64 GiB of rows.
 const BLOCK_COUNT_MAX: u32 = 1 << 20;
 /// Greatest length of an index in bytes.

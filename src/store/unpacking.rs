@@ -99,6 +99,11 @@ impl Unpacking {
         self.bytes
     }
 
+    /// Returns how many bytes it may hold.
+    pub fn limit_bytes(&self) -> usize {
+        self.limit_bytes
+    }
+
     /// Returns the most bytes that it held at a time.
     pub fn bytes_most(&self) -> usize {
         self.bytes_most

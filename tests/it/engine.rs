@@ -1,6 +1,7 @@
 //! The engine with its real threads: over a real folder, a disk layer that fails or hangs on demand, and rows in memory.
 
 mod answers;
+mod archives;
 mod disk;
 mod health;
 mod queues;

@@ -177,8 +177,10 @@ pub(in crate::engine) fn archive_of<D: Disk>(
     let before = unpacking.bytes();
     unpacking.take(journal.archived_bytes(id, case))?;
     let history = journal.archived(id, case).map_err(text)?;
-    unpacking.give_back_to(before);
-    unpacking.take(store::memory_bytes(&history))?;
+    // More before less, so that nobody else takes what is in use.
+    let kept = before + store::memory_bytes(&history);
+    unpacking.take(kept.saturating_sub(unpacking.bytes()))?;
+    unpacking.give_back_to(kept);
     if history.check()? == last {
         Ok(history)
     } else {
@@ -187,20 +189,21 @@ pub(in crate::engine) fn archive_of<D: Disk>(
 }
 
 /// Returns what happened in a case of the live store: its entries from the first on, or from the one that holds all before
-/// it. `None` when that is more than an archive takes.
+/// it. `None` when that is more than an archive takes, or than a request could read out of one again.
 ///
 /// # Errors
-/// An entry is missing or not the one that the next refers to.
+/// An entry is missing or not the one that the next refers to, or it begins with a history that cannot be read now.
 pub fn history_of<D: Disk>(
     journal: &JournalReader<D>,
     case: CaseId,
     last: Link,
 ) -> Result<Option<CaseHistory>, String> {
     let (mut entries, mut bytes, mut link) = (Vec::new(), 0, last);
+    let mut unpacking = journal.unpacking();
     while link.n != 0 {
         let entry = entry_before(journal, case, link)?;
         bytes += entry.stored_bytes();
-        if bytes > ARCHIVED_CASE_BYTES_MAX {
+        if bytes > ARCHIVED_CASE_BYTES_MAX || store::archived_memory_bytes(bytes) > unpacking.limit_bytes() {
             return Ok(None);
         }
         link = Link { n: entry.previous.n, hash: entry.previous.hash };
@@ -211,7 +214,22 @@ pub fn history_of<D: Disk>(
         }
     }
     entries.reverse();
-    Ok(Some(CaseHistory { case, entries, specifications: Vec::new() }))
+    let history = CaseHistory { case, entries, specifications: Vec::new() };
+    match read_again(&history, &mut unpacking) {
+        Ok(()) => Ok(Some(history)),
+        Err(NotUnpacked::TooMuch { .. }) => Ok(None),
+        Err(reason) => Err(reason.into()),
+    }
+}
+
+/// Takes what it takes to read a history that comes out of an archive, and what lies within it.
+fn read_again(history: &CaseHistory, unpacking: &mut Unpacking) -> Result<(), NotUnpacked> {
+    unpacking.take(store::memory_bytes(history))?;
+    let begins = history.entries.first().map(|entry| record::before(&entry.payload));
+    if begins == Some(Before::Within) {
+        past::each(history, unpacking, &mut |_| Ok(true))?;
+    }
+    Ok(())
 }
 
 fn entry_before<D: Disk>(journal: &JournalReader<D>, case: CaseId, link: Link) -> Result<Entry, String> {
