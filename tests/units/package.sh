@@ -86,9 +86,16 @@ removes() {
 check "removed and installed again, it has its case" removes
 
 purge_keeps_state() {
-    in_tree knhk token create --name unit --scope read
+    local token
+    token=$(in_tree knhk token create --name unit --scope read)
+    # Used, so that the folder has the days of uses too.
+    in_tree knhk config set listen_allow token
+    in_tree systemctl restart knhk
+    within 30 is_serving
+    in_tree curl -sSf -o /dev/null -H "Authorization: Bearer $token" http://127.0.0.1:8080/cases
+    within 10 test -e "$tree/var/lib/knhk-remote/uses"
     gives 0 dpkg -P knhk
-    has "$said" 'the state stays in /var/lib/knhk' 'not agreed to' 'in /var/lib/knhk-remote stay tokens'
+    has "$said" 'the state stays in /var/lib/knhk' 'not agreed to' 'in /var/lib/knhk-remote stay tokens' 'rm /var/lib/knhk-remote/tokens'
     [ -e "$tree/var/lib/knhk/store" ] && [ ! -e "$tree/etc/knhk" ] && [ ! -e "$tree/var/cache/knhk" ]
     dpkg -i /srv/first.deb
     is_serving
@@ -101,7 +108,7 @@ purge_remote_as_told() {
     echo 'knhk knhk/purge-remote boolean true' | in_tree debconf-set-selections
     gives 0 dpkg -P knhk
     has "$said" 'the state stays in /var/lib/knhk' 'certificate and key in /var/lib/knhk-remote are deleted'
-    [ -e "$tree/var/lib/knhk/store" ] && [ ! -e "$tree/var/lib/knhk-remote/tokens" ]
+    [ -e "$tree/var/lib/knhk/store" ] && [ ! -e "$tree/var/lib/knhk-remote" ]
     dpkg -i /srv/first.deb
     is_serving
     case_is_there

@@ -408,12 +408,19 @@ uninstalls() {
 check "uninstalling keeps state, and what is installed then has it" uninstalls
 
 purges() {
-    in_tree knhk token create --name unit --scope read
-    has "$(install_inside --purge --yes)" '/var/lib/knhk' 'kept: /var/backups/knhk' 'kept: /var/lib/knhk-remote with tokens'
+    local token
+    token=$(in_tree knhk token create --name unit --scope read)
+    # Used, so that the folder has the days of uses too.
+    knhk config set listen_allow token
+    in_tree systemctl restart knhk
+    within 30 is_serving
+    same "$(status_as bob 127.0.0.1:8080 /cases -H "Authorization: Bearer $token")" 200
+    within 10 test -e "$tree/var/lib/knhk-remote/uses"
+    has "$(install_inside --purge --yes)" '/var/lib/knhk' 'kept: /var/backups/knhk' 'kept: /var/lib/knhk-remote with tokens' 'rm /var/lib/knhk-remote/tokens'
     [ -e "$tree/var/lib/knhk-remote/tokens" ]
     has "$(install_inside --binary /srv/knhk/knhk)" 'knhk is ready'
     has "$(install_inside --purge --yes --purge-remote)" '  /var/lib/knhk-remote'
-    [ ! -e "$tree/var/lib/knhk-remote/tokens" ]
+    [ ! -e "$tree/var/lib/knhk-remote" ]
     [ ! -e "$tree/var/lib/knhk" ] && [ ! -e "$tree/etc/knhk" ] && [ -d "$tree/var/backups/knhk" ]
     has "$(install_inside --binary /srv/knhk/knhk)" 'knhk is ready'
     same "$(knhk workflow list --quiet)" ""
