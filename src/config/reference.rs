@@ -21,10 +21,12 @@ A changed value takes effect with a *reload* of the running service (`knhk confi
 A reload of files with mistakes changes nothing; the log says what is wrong, and what needs a restart.
 
 Where no file sets them, `cache_size_mb`, `answers_bytes_max`, `idempotency_keys_max` and `remote_connections_max` are lower
-than here on a machine with little memory; `--origin` then says `default for this machine`. After the keys `knhk config show` prints what the service's
-memory is for, part by part, which key sets each part, their sum, and what there is: three quarters of the machine's memory, or
-the limit of the control group. Parts without a key are shares of that. A service that could come to more does not start
-(KN0670), and `knhk config validate` says so before.
+than here on a machine with little memory; `--origin` then says `default for this machine`. After the keys `knhk config
+show` prints what the service's memory is for, part by part, which key sets each part, their sum, and what there is: three
+quarters of the machine's memory, or the limit of the control group. Parts without a key are shares of that. A service that
+may need more memory than it may use does not start (KN0670), and `knhk config validate` says so before. Commands read the
+limit of the control group that they run in and not that of the unit: with a drop-in that sets another `MemoryMax`,
+`validate`, `set` and `show` go by the machine's memory, and only a start or a reload by the limit of the unit.
 
 Other variables: `KNHK_LOG` overrides `log_level`; `KNHK_NO_PROGRESS` turns progress lines off; `NO_COLOR` and
 `TERM=dumb` turn colours off.
