@@ -1,7 +1,7 @@
 //! Reading an archive: tar or gzipped tar, ours or one that `tar` made, into a folder.
 //!
 //! Nothing that an archive says is believed: names that lead out of the folder are refused; members that are neither files
-//! nor folders, and files that the store has no such name for, are left out and told. Owners are not those of the archive,
+//! nor folders, and files that the store has no such name for, are left out and reported. Owners are not those of the archive,
 //! and of modes only what the store's own files have is taken. Zeros are not written, so that the unused end of a segment
 //! takes no space. An archive counts only if it comes to its end mark, and what is compressed only if its checksum holds.
 
@@ -189,7 +189,7 @@ fn prune(root: &Path, inside: &Path, out: &mut Unpacked) -> Result<(), Error> {
                 let (files, bytes) = size(&path);
                 out.files = out.files.saturating_sub(files);
                 out.bytes = out.bytes.saturating_sub(bytes);
-                // What lies aside was told by the name of its folder.
+                // What lies aside was reported by the name of its folder.
                 if name != Name::Aside {
                     out.left_out.add(&inside, STRANGE);
                 }

@@ -1,5 +1,6 @@
-//! Whose files root makes that serves by hand, or restores a backup: those of the user whose state it is, so that the unit
-//! can start again afterwards.
+//! Decides which user owns the files when root runs `serve` or `backup restore`.
+//!
+//! It is the user whose state it is, so that the unit can start again afterwards.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -12,9 +13,9 @@ use crate::engine::threads::{become_owner, become_user};
 
 /// Mode of a folder that is made: its group may look, others may not.
 const FOLDER_MODE: u32 = 0o750;
-
 /// Mode of the folders above it that are made, which stay root's: the user goes through them.
 const ABOVE_MODE: u32 = 0o755;
+
 /// Whose files are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Serves {
@@ -50,8 +51,8 @@ pub(super) fn become_of_service(
             return Err(Error::StateOfAnother {
                 state_dir: config.state_dir.clone(),
                 wanted: account.name(),
-            });
                 next,
+            });
         }
         (account.uid, account.gid)
     } else {

@@ -132,7 +132,8 @@ fn raise_file_limit() -> u64 {
 const OWN_FILES: u64 = 32;
 
 /// Returns how many connections there may be of `wanted`: all sides together at most half of all open files, and
-/// [`OWN_FILES`] fewer than all as long as that leaves a quarter, so that they never keep the journal from opening its own. `side` is the key by which it is switched on.
+/// [`OWN_FILES`] fewer than all as long as that leaves a quarter, so that they never keep the journal from opening its
+/// own. `side` is the key by which it is switched on.
 fn connections_for(side: &str, files: u64, sides: u64, wanted: usize) -> usize {
     let connections = (files / 2).min(files.saturating_sub(OWN_FILES).max(files / 4));
     let connections = usize::try_from(connections / sides).unwrap_or(usize::MAX);

@@ -118,7 +118,7 @@ keys! {
     listen: SocketAddr = text("127.0.0.1:8080"), Rule::Loopback, "0.1.0",
         "Address of the HTTP interface; only loopback addresses are allowed.";
     listen_allow: Allow = text("group"), Rule::Allow, "0.1.0",
-        "Who may use listen: group (root, the service's own user, members of its group), everyone, or token (whoever shows one of knhk token create); /health and /metrics are open in any case.";
+        "Who may use listen: group (root, the service's own user, members of its group), everyone, or token (clients with a valid token of knhk token create); /health and /metrics are open in any case.";
     allowed_hosts: String = text(""), Rule::Names, "0.1.0",
         "Names and addresses by which clients may ask on listen, besides those of the loopback interface; without ports.";
     socket: PathBuf = text("/run/knhk/knhk.sock"), Rule::Path, "0.1.0",

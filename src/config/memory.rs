@@ -83,7 +83,7 @@ pub enum By {
     Key(&'static str),
     /// It is a share of what there is.
     Share,
-    /// It is always so.
+    /// It is the same everywhere.
     Fixed,
 }
 
@@ -93,7 +93,7 @@ impl By {
         match self {
             Self::Key(name) => name,
             Self::Share => "share of the memory",
-            Self::Fixed => "always so",
+            Self::Fixed => "fixed",
         }
     }
 }
@@ -134,7 +134,7 @@ impl Memory {
         }
         memory.key("threads of http workers", "http_workers", config.http_workers * WORKER_BYTES);
         let keys = hot * shard::SHARD_KEYS_BYTES_MAX as u64;
-        memory.key("keys that the service made, and that come to their end", "hot_path_cores", keys);
+        memory.key("keys that the service made, and that expire", "hot_path_cores", keys);
         let found = hot * shard::FOUND_BYTES_MAX as u64;
         memory.key("what decisions that broke off found out", "hot_path_cores", found);
         let verdicts = hot * turn::JUDGEMENTS_BYTES_MAX as u64;

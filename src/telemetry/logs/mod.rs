@@ -2,7 +2,8 @@
 //!
 //! In both the message of an error begins `error: ` and that of a warning `warning: `, because people search with
 //! `journalctl -u knhk | grep -i error`, which sees nothing but the message. Lines are bounded by a number a
-//! second; what is beyond is dropped and counted. The audit trail ([`AUDIT`]) has a lane of its own. No caller waits for the log and none hears of its failures.
+//! second; what is beyond is dropped and counted. The audit trail ([`AUDIT`]) has a lane of its own. No caller waits for
+//! the log and none hears of its failures.
 //! Start at [`start`]; the texts that others rely on are in [`super::words`].
 
 mod gate;
