@@ -84,6 +84,9 @@ pub const SLICE_STEPS: u64 = TURN_STEPS + AGAIN_STEPS_MAX + STEPS_MAX;
 /// A turn takes so many jobs at a time: those that it does not come to are put back.
 const JOBS_AT_ONCE_MAX: usize = 512;
 
+/// The case of a job that is at work, who waits for it, and the nets of the case's instances if it is traced.
+type AtWork = (CaseId, Option<Client>, Vec<(InstanceNumber, u16)>);
+
 /// How a shard is set up.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
@@ -511,34 +514,46 @@ impl Shard {
             assert_eq!(outcomes.len(), clients.len(), "invariant: every job has its outcome");
             turn.used.add(self.cases.used());
             self.progress.pulse.add(self.cases.used().evaluated);
-            let mut not_begun = Vec::new();
-            for ((case, mut client, nets), outcome) in clients.into_iter().zip(outcomes) {
-                let outcome = match outcome {
-                    Outcome::Later(job) if job.broken_off.is_none() => {
-                        not_begun.push(Work { job, client, moves: None });
-                        continue;
-                    }
-                    outcome => outcome,
-                };
-                if let Some(asked_at) = client.as_mut().and_then(|client| client.asked_at.take()) {
-                    turn.waited_steps.push(evaluated.saturating_sub(asked_at));
-                }
-                if let Outcome::Later(job) = outcome {
-                    turn.jobs.broke_off(Work { job, client, moves: None });
-                    continue;
-                }
-                if let Some(traced) = client.as_mut().and_then(|client| client.traced.as_mut()) {
-                    self.trace(traced, case, &nets, &outcome);
-                }
-                self.settle(turn, case, client, outcome);
-                turn.jobs.done(case);
-            }
-            // The last one first, so that they are in their old order.
-            for work in not_begun.into_iter().rev() {
-                turn.jobs.put_back(work);
-            }
+            self.see_to_outcomes(turn, clients, outcomes, evaluated);
         }
         is_any
+    }
+
+    /// Settles what came of jobs, and puts those back that are for a later turn. `evaluated` is what the shard had evaluated
+    /// before it began them.
+    fn see_to_outcomes(
+        &mut self,
+        turn: &mut Turn,
+        clients: Vec<AtWork>,
+        outcomes: Vec<Outcome>,
+        evaluated: u64,
+    ) {
+        let mut not_begun = Vec::new();
+        for ((case, mut client, nets), outcome) in clients.into_iter().zip(outcomes) {
+            let outcome = match outcome {
+                Outcome::Later(job) if job.broken_off.is_none() => {
+                    not_begun.push(Work { job, client, moves: None });
+                    continue;
+                }
+                outcome => outcome,
+            };
+            if let Some(asked_at) = client.as_mut().and_then(|client| client.asked_at.take()) {
+                turn.waited_steps.push(evaluated.saturating_sub(asked_at));
+            }
+            if let Outcome::Later(job) = outcome {
+                turn.jobs.broke_off(Work { job, client, moves: None });
+                continue;
+            }
+            if let Some(traced) = client.as_mut().and_then(|client| client.traced.as_mut()) {
+                self.trace(traced, case, &nets, &outcome);
+            }
+            self.settle(turn, case, client, outcome);
+            turn.jobs.done(case);
+        }
+        // The last one first, so that they are in their old order.
+        for work in not_begun.into_iter().rev() {
+            turn.jobs.put_back(work);
+        }
     }
 
     /// Returns work that can be done now; other work is parked, refused or dropped, or a case that leaves or comes.
