@@ -186,11 +186,12 @@ impl Reactor {
             return self.accept((BELL - 1 - data) as usize, now);
         }
         let token = Token::from_u64(data);
-        let Some(client) = self.clients.get(token) else { return };
         let flags = event.events();
         if flags.intersects(EpollFlags::EPOLLERR) {
-            client.end();
-        } else if flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP | EpollFlags::EPOLLRDHUP) {
+            return self.with(token, now, |client, _| client.end());
+        }
+        let Some(client) = self.clients.get(token) else { return };
+        if flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP | EpollFlags::EPOLLRDHUP) {
             client.may_read(flags.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLRDHUP));
         }
         if !client.is_queued {
@@ -264,7 +265,8 @@ impl Reactor {
         self.tokens = woken;
     }
 
-    /// Does something with a connection, and sees to what follows of it.
+    /// Does something with a connection, and sees to what follows of it. Whatever may end an answer goes through here, so
+    /// that its place is given back.
     fn with(&mut self, token: Token, now: Instant, act: impl FnOnce(&mut Client, &mut Round<'_>)) {
         let Reactor { clients, state, date, piece, .. } = self;
         let Some(client) = clients.get(token) else { return };

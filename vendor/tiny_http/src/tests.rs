@@ -176,6 +176,26 @@ fn no_more_are_answered_at_a_time_than_may_be_and_the_others_wait() {
     assert_eq!(running.gate.lock().unwrap().waiting_max, 3);
 }
 
+/// Returns a client whose connection is reset when it is dropped: it never reads what the server sends beforehand.
+fn send_and_never_read(running: &Running, body: &str) -> TcpStream {
+    let length = body.len();
+    let head = format!("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n");
+    running.send(&(head + body))
+}
+
+#[test]
+fn a_reset_while_an_answer_is_waited_for_gives_its_place_back() {
+    let running = Running::start(false, |options| options.at_once_max = 1);
+    for count in 1..=3 {
+        let client = send_and_never_read(&running, "x");
+        until("it is asked", || running.gate.lock().unwrap().rounds.len() == count);
+        drop(client);
+        until("it is gone", || running.load.connections() == 0);
+    }
+    running.open();
+    read_until(&mut running.send(GET), "/");
+}
+
 #[test]
 fn requests_that_came_together_are_handed_out_together() {
     let (go_on, held) = mpsc::channel();
