@@ -407,6 +407,9 @@ impl Client {
         if head.expects_continue && !is_empty {
             self.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             self.send(round);
+            if self.is_over() {
+                return Ok(None);
+            }
         }
         self.due = round.now + round.options().body_time;
         let held = Held::new(round.state);

@@ -4,12 +4,14 @@
 use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
 use std::pin::Pin;
 use std::sync::{mpsc, Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::{Answering, Load, Options, Refusal, Request, Response, Server, LINGERING_MAX};
+use crate::{Answering, Listener, Load, Options, Refusal, Request, Response, Server, LINGERING_MAX};
 
 /// Longest wait for anything here; reaching it is a failure, not a pause.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -52,12 +54,44 @@ struct Running {
     load: Arc<Load>,
 }
 
+/// Returns options that bound nothing that a test does not bound itself, and answer nothing.
+pub(crate) fn options() -> Options {
+    Options {
+        read_timeout: PATIENCE,
+        write_timeout: PATIENCE,
+        heads_bytes_max: 64 * 1024 * 1024,
+        answer_time: PATIENCE,
+        idle_time: PATIENCE,
+        head_time: PATIENCE,
+        body_time: PATIENCE,
+        head_bytes_max: 1_000,
+        body_bytes_max: 1_000,
+        bodies_bytes_max: 1_000,
+        connections_max: 1_000,
+        at_once_max: 1_000,
+        meet: Arc::new(|_| Arc::new(())),
+        admit: Arc::new(|arriving| Ok(Arc::clone(arriving.connection))),
+        answer: Arc::new(|_| Vec::new()),
+        at_rest: || {},
+        load: Arc::new(Load::default()),
+        refusal: Arc::new(|refusal| Response::new(499, Vec::new(), format!("{refusal:?}").into_bytes())),
+    }
+}
+
 impl Running {
     fn start(is_open: bool, change: impl FnOnce(&mut Options)) -> Running {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        Running::start_on(listener.into(), address, is_open, change)
+    }
+
+    fn start_on(
+        listener: Listener,
+        address: SocketAddr,
+        is_open: bool,
+        change: impl FnOnce(&mut Options),
+    ) -> Running {
         let gate = Arc::new(Mutex::new(Gate { is_open, ..Gate::default() }));
-        let load = Arc::new(Load::default());
         let inside = Arc::clone(&gate);
         let answer = move |requests: Vec<Request>| {
             let mut gate = inside.lock().unwrap();
@@ -70,28 +104,10 @@ impl Running {
                 .map(|request| Answering { coming: Box::pin(passing(request)), is_soon: false })
                 .collect()
         };
-        let mut options = Options {
-            read_timeout: PATIENCE,
-            write_timeout: PATIENCE,
-            heads_bytes_max: 64 * 1024 * 1024,
-            answer_time: PATIENCE,
-            idle_time: PATIENCE,
-            head_time: PATIENCE,
-            body_time: PATIENCE,
-            head_bytes_max: 1_000,
-            body_bytes_max: 1_000,
-            bodies_bytes_max: 1_000,
-            connections_max: 1_000,
-            at_once_max: 1_000,
-            meet: Arc::new(|_| Arc::new(())),
-            admit: Arc::new(|arriving| Ok(Arc::clone(arriving.connection))),
-            answer: Arc::new(answer),
-            at_rest: || {},
-            load: Arc::clone(&load),
-            refusal: Arc::new(|refusal| Response::new(499, Vec::new(), format!("{refusal:?}").into_bytes())),
-        };
+        let mut options = Options { answer: Arc::new(answer), ..options() };
+        let load = Arc::clone(&options.load);
         change(&mut options);
-        let server = Server::from_listeners(vec![listener.into()], options).unwrap();
+        let server = Server::from_listeners(vec![listener], options).unwrap();
         Running { server: Some(server), address, gate, load }
     }
 
@@ -194,6 +210,32 @@ fn a_reset_while_an_answer_is_waited_for_gives_its_place_back() {
     }
     running.open();
     read_until(&mut running.send(GET), "/");
+}
+
+#[test]
+fn a_client_that_is_gone_when_it_is_to_go_on_is_not_answered() {
+    let end = UnixAddress::from_abstract_name(format!("tiny_http-tests-{}", std::process::id())).unwrap();
+    let listener = UnixListener::bind_addr(&end).unwrap();
+    let (go_on, held) = mpsc::channel();
+    let held = Mutex::new(held);
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let running = Running::start_on(listener.into(), nowhere, true, |options| {
+        options.meet = Arc::new(move |_| {
+            held.lock().unwrap().recv().unwrap();
+            Arc::new(())
+        });
+    });
+    let mut gone = UnixStream::connect_addr(&end).unwrap();
+    gone.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx").unwrap();
+    drop(gone);
+    let mut later = UnixStream::connect_addr(&end).unwrap();
+    later.set_read_timeout(Some(PATIENCE)).unwrap();
+    later.write_all(GET.as_bytes()).unwrap();
+    for _ in 0..2 {
+        go_on.send(()).unwrap();
+    }
+    later.read_exact(&mut [0]).unwrap();
+    assert_eq!(running.gate.lock().unwrap().rounds, [1], "the one that is still there");
 }
 
 #[test]
