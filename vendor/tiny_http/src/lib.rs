@@ -194,6 +194,18 @@ pub(crate) struct State {
     pub(crate) mailbox: Arc<Mailbox>,
 }
 
+impl State {
+    fn new(options: Options) -> IoResult<State> {
+        Ok(State {
+            options,
+            closing: AtomicBool::new(false),
+            bodies_bytes: AtomicUsize::new(0),
+            heads_bytes: AtomicUsize::new(0),
+            mailbox: Arc::new(Mailbox::new()?),
+        })
+    }
+}
+
 /// Listeners whose connections are served.
 pub struct Server {
     state: Arc<State>,
@@ -202,13 +214,7 @@ pub struct Server {
 impl Server {
     /// Starts to serve. Failing to accept a connection never ends that.
     pub fn from_listeners(listeners: Vec<Listener>, options: Options) -> IoResult<Server> {
-        let state = Arc::new(State {
-            options,
-            closing: AtomicBool::new(false),
-            bodies_bytes: AtomicUsize::new(0),
-            heads_bytes: AtomicUsize::new(0),
-            mailbox: Arc::new(Mailbox::new()?),
-        });
+        let state = Arc::new(State::new(options)?);
         let reactor = Reactor::new(listeners, Arc::clone(&state))?;
         thread::Builder::new().name("http".to_owned()).spawn(move || reactor.run())?;
         Ok(Server { state })

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::client::{Client, Round, lingering_max};
@@ -96,9 +97,13 @@ impl Reactor {
         Ok(reactor)
     }
 
+    /// Waits for all listeners, also for those that are not waited for because that failed before.
     fn listen(&self) -> IoResult<()> {
         for (at, listener) in self.listeners.iter().enumerate() {
-            self.epoll.add(listener, EpollEvent::new(EpollFlags::EPOLLIN, BELL - 1 - at as u64))?;
+            match self.epoll.add(listener, EpollEvent::new(EpollFlags::EPOLLIN, BELL - 1 - at as u64)) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }
@@ -119,7 +124,7 @@ impl Reactor {
             }
             let ready = match self.wait(&mut events) {
                 Ok(ready) => ready,
-                Err(nix::errno::Errno::EINTR) => 0,
+                Err(Errno::EINTR) => 0,
                 Err(_) => {
                     thread::sleep(ACCEPT_PAUSE);
                     0
@@ -366,5 +371,28 @@ impl Reactor {
             });
         }
         self.tokens = tokens;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::tests::options;
+
+    #[test]
+    fn a_listener_that_could_not_be_waited_for_is_waited_for_at_the_next_try() {
+        let listeners: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let addresses: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        let state = Arc::new(State::new(options()).unwrap());
+        let reactor = Reactor::new(listeners.into_iter().map(Listener::from).collect(), state).unwrap();
+        // As after a try that failed at the second one.
+        reactor.epoll.delete(&reactor.listeners[1]).unwrap();
+        reactor.listen().unwrap();
+        let _client = TcpStream::connect(addresses[1]).unwrap();
+        let mut events = [EpollEvent::empty(); 2];
+        assert_eq!(reactor.epoll.wait(&mut events, EpollTimeout::from(20_000u16)), Ok(1));
+        assert_eq!(events[0].data(), BELL - 2);
     }
 }
