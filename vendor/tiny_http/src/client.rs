@@ -268,13 +268,13 @@ impl Client {
                 let input = mem::take(&mut self.input);
                 let (used, request) = self.feed(&input[self.input_at..], round);
                 self.input_at += used;
-                self.count_heads(input.len() - self.input_at, round);
-                if self.input_at < input.len() {
+                let fits = self.count_heads(input.len() - self.input_at, round);
+                if fits && self.input_at < input.len() {
                     self.input = input;
                 } else {
                     self.input_at = 0;
                 }
-                if request.is_some() {
+                if fits && request.is_some() {
                     return request;
                 }
                 continue;
@@ -306,8 +306,10 @@ impl Client {
                 self.can_read = length == piece.len() || self.is_ending;
                 self.piece_due = round.now + round.options().read_timeout;
                 let (used, request) = self.feed(&piece[..length], round);
+                if !self.count_heads(length - used, round) {
+                    return None;
+                }
                 self.input.extend_from_slice(&piece[used..length]);
-                self.count_heads(length - used, round);
                 request
             }
             Err(error) => {
@@ -321,12 +323,15 @@ impl Client {
         }
     }
 
-    /// Counts what the connection holds of heads, and of what came behind them.
-    fn count_heads(&mut self, unread: usize, round: &mut Round<'_>) {
-        if !self.heads.count(unread) && self.is_reading() {
+    /// Counts what the connection holds of heads, and what came behind them. `false` when all would be too many: the
+    /// request is refused, if it is not yet, and what came behind it is not to be kept.
+    fn count_heads(&mut self, unread: usize, round: &mut Round<'_>) -> bool {
+        let fits = self.heads.count(unread);
+        if !fits && (self.is_reading() || self.is_whole()) {
             self.heads.is_over();
             self.refuse(Refusal::Busy, round);
         }
+        fits
     }
 
     /// Takes bytes to the end of a request, or all.

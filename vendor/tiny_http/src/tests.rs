@@ -320,6 +320,18 @@ fn bodies_are_bounded_together() {
 }
 
 #[test]
+fn what_comes_behind_a_whole_request_is_counted_among_the_bytes_of_heads() {
+    // A head takes 256 bytes for each of its headers besides its text.
+    let running = Running::start(true, |options| options.heads_bytes_max = 2_000);
+    let text = read_all(running.send(&format!("{GET}{}", "x".repeat(1_800))));
+    assert!(text.ends_with("Busy"), "{text}");
+    assert_eq!(running.gate.lock().unwrap().rounds, [0; 0], "it is not asked");
+    let mut good = running.send(&GET.repeat(5));
+    let text = read_until(&mut good, "/");
+    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+}
+
+#[test]
 fn clients_that_are_seen_off_are_bounded_in_number() {
     let running = Running::start(true, |_| {});
     // They have their answer, and do not close.
