@@ -1,5 +1,6 @@
 //! Requests that are asked without waiting: an answer is a future, for whoever serves many connections in one thread.
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -16,6 +17,15 @@ use crate::engine::room::{Room, SMALL_BYTES};
 use crate::engine::service::{Answer, Begun, Once, Refusal, Service};
 use crate::engine::ticket::Ticket;
 use crate::telemetry::metrics::labels::Route;
+
+/// What a request takes of what all requests share. It goes where the request goes, and stays for as long as anything of
+/// that is in memory: also on a thread whose client has gone.
+pub(super) enum Held {
+    /// Bytes of head and body.
+    Local(#[expect(dead_code, reason = "it is dropped")] tiny_http::Held),
+    /// Shares of a caller.
+    Remote(#[expect(dead_code, reason = "it is dropped")] Box<dyn Any + Send>),
+}
 
 /// The service, once there is one, and who waits for it where waiting is needed.
 pub(super) struct Asker {
@@ -41,19 +51,20 @@ impl Asker {
         self.service.get()
     }
 
-    /// Begins to answer requests; those that are one operation go to their shards together. One answer each, in order.
-    pub(super) fn ask(self: &Arc<Self>, requests: Vec<Request>) -> Vec<Asking> {
+    /// Begins to answer requests, each with what it holds; those that are one operation go to their shards together. One answer each, in order.
+    pub(super) fn ask(self: &Arc<Self>, requests: Vec<(Request, Held)>) -> Vec<Asking> {
         let Some(service) = self.service() else {
-            return requests.iter().map(|request| self.early(request)).collect();
+            return requests.iter().map(|(request, _)| self.early(request)).collect();
         };
         let mut answers = Vec::with_capacity(requests.len());
         let mut operations = Vec::with_capacity(requests.len());
         let mut places = Vec::with_capacity(requests.len());
         let mut rooms = Vec::with_capacity(requests.len());
-        for (at, request) in requests.into_iter().enumerate() {
+        for (at, (request, held)) in requests.into_iter().enumerate() {
             let (route, asks) = read(&request, &self.limits);
             let traced = traced::begin(&**service, &request, route).map(Box::new);
             let trace = traced.as_ref().map(|traced| traced.context);
+            let mut kept = None;
             let stage = match asks {
                 Asks::Wrong(problem) => Stage::answered(finish(&request.method, route, Err(problem))),
                 Asks::Operation(operation, once) => {
@@ -63,6 +74,7 @@ impl Asker {
                             rooms.push(room.clone());
                             operations.push((operation, Once { trace, room, ..once }));
                             places.push(at);
+                            kept = Some(held);
                             Stage::Taken
                         }
                         Err(refusal) => Stage::answered(answer(route, Some(Err(refusal)), &room)),
@@ -75,16 +87,19 @@ impl Asker {
                 Asks::Other(id) => {
                     let (service, limits) = (Arc::clone(service), self.limits);
                     self.on_a_thread(Box::new(move || {
+                        let (_held, request) = (held, request);
                         serve(&*service, &request, &limits, (route, trace), &id)
                     }))
                 }
             };
-            answers.push(Asking { asker: Arc::clone(self), route, stage, traced, room: Room::default() });
+            let asker = Arc::clone(self);
+            answers.push(Asking { asker, route, stage, traced, room: Room::default(), held: kept });
         }
         if !operations.is_empty() {
             for ((at, room), begun) in places.into_iter().zip(rooms).zip(service.begin(operations)) {
-                answers[at].stage = self.begun(service, answers[at].route, begun, &room);
-                answers[at].room = room;
+                let asking = &mut answers[at];
+                asking.stage = self.begun(service, asking.route, begun, &room, &mut asking.held);
+                asking.room = room;
             }
         }
         answers
@@ -99,6 +114,7 @@ impl Asker {
             stage: Stage::answered(response),
             traced: None,
             room: Room::default(),
+            held: None,
         }
     }
 
@@ -106,20 +122,28 @@ impl Asker {
         Stage::OnAThread(self.workers.ask(job))
     }
 
-    fn begun(&self, service: &Arc<dyn Service>, route: Route, begun: Begun, room: &Room) -> Stage {
+    fn begun(
+        &self,
+        service: &Arc<dyn Service>,
+        route: Route,
+        begun: Begun,
+        room: &Room,
+        held: &mut Option<Held>,
+    ) -> Stage {
         match begun {
             Begun::Refused(refusal) => Stage::answered(answer(route, Some(Err(refusal)), room)),
             Begun::Pending(pending) => Stage::Pending(pending),
             Begun::Blocks(operation, once) => {
-                let (service, room) = (Arc::clone(service), room.clone());
+                let (service, room, held) = (Arc::clone(service), room.clone(), held.take());
                 self.on_a_thread(Box::new(move || {
+                    let _held = held;
                     answer(route, service.operate(vec![(operation, once)]).pop(), &room)
                 }))
             }
         }
     }
 
-    fn settled(&self, route: Route, settled: Settled, room: &Room) -> Stage {
+    fn settled(&self, route: Route, settled: Settled, room: &Room, held: &mut Option<Held>) -> Stage {
         match settled {
             // Writing what is large takes long; the thread that serves all connections does not wait for it.
             Settled::Done(done) if room.taken_bytes() > SMALL_BYTES => {
@@ -131,8 +155,9 @@ impl Asker {
             // No registration is begun this way.
             Settled::Registered(_) => Stage::answered(answer(route, None, room)),
             Settled::Again(again) => {
-                let (service, room) = (self.service().map(Arc::clone), room.clone());
+                let (service, room, held) = (self.service().map(Arc::clone), room.clone(), held.take());
                 self.on_a_thread(Box::new(move || {
+                    let _held = held;
                     answer(route, service.map(|service| service.again(again)), &room)
                 }))
             }
@@ -169,6 +194,8 @@ pub(super) struct Asking {
     traced: Option<Box<Traced>>,
     /// Room for the answer to an operation; what else is asked has its own.
     room: Room,
+    /// What an operation holds while its shard has it; what waits on a thread has it there.
+    held: Option<Held>,
 }
 
 impl Asking {
@@ -205,7 +232,9 @@ impl Future for Asking {
                         asking.stage = Stage::Pending(pending);
                         return Poll::Pending;
                     }
-                    Poll::Ready(settled) => asking.asker.settled(asking.route, settled, &asking.room),
+                    Poll::Ready(settled) => {
+                        asking.asker.settled(asking.route, settled, &asking.room, &mut asking.held)
+                    }
                 },
                 Stage::OnAThread(waits) => match waits.poll_with(context) {
                     Poll::Pending => {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tiny_http::head::{HEADERS_MAX, Head};
 
-use super::asking::{Asker, Asking};
+use super::asking::{Asker, Asking, Held};
 use super::audit;
 use super::gate::{Admitted, Gate, Peer};
 use super::listen::Listener;
@@ -176,13 +176,13 @@ fn into_tiny(listener: Listener) -> tiny_http::Listener {
     }
 }
 
-fn request_of(incoming: tiny_http::Request) -> Request {
-    let tiny_http::Request { head, body, mark, .. } = incoming;
+fn request_of(incoming: tiny_http::Request) -> (Request, Held) {
+    let tiny_http::Request { head, body, mark, held, .. } = incoming;
     let Head { method, path, query, mut headers, .. } = head;
     // A token was judged when the head had come, and is nobody else's business.
     headers.retain(|(name, _)| name != "authorization");
     let caller = mark.downcast_ref::<Admitted>().map_or_else(Caller::default, |who| who.caller);
-    Request { method, path, query, headers, body, caller }
+    (Request { method, path, query, headers, body, caller }, Held::Local(held))
 }
 
 fn tiny_of(mut response: Response) -> tiny_http::Response {

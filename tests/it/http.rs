@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use knhk::api::Error;
 use knhk::api::listen::Listener;
 use knhk::api::server::{HEAD_BYTES_MAX, HEADER_COUNT_MAX, Options, Server, TIMES, Times};
+use knhk::api::{Error, Limits};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::api::LIMITS;
@@ -442,6 +442,40 @@ fn the_service_says_how_it_is_when_all_threads_wait() {
     for client in &mut waiting {
         assert_eq!(client.answer().expect("an answer").status, 200);
     }
+    running.stop();
+}
+
+#[test]
+fn a_body_is_counted_while_a_thread_is_waited_for_also_when_its_client_has_gone() {
+    const BODY_BYTES: usize = 40_000;
+    let (fake, gate) = gated();
+    let limits = Limits { bodies_bytes_max: BODY_BYTES * 3 / 2, ..LIMITS };
+    let running = start(fake, Options { http_workers: 1, limits, ..options() });
+    let mut slow = running.connect();
+    slow.send(format!("GET /cases/{} HTTP/1.1\r\nHost: localhost\r\n\r\n", case_id()));
+    wait_for(|| gate.is_reached.load(Ordering::SeqCst), "a request that waits");
+    let batch = |more: &str| {
+        format!("POST /batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: {BODY_BYTES}\r\n{more}\r\n")
+            + &" ".repeat(BODY_BYTES)
+    };
+    let mut gone = running.connect();
+    // What it does not read resets the connection when it goes.
+    gone.send(batch("Expect: 100-continue\r\n"));
+    // What came before has been read when this is answered.
+    assert_eq!(running.connect().get("/health/live"), 200);
+    drop(gone);
+    running.until_connected(1);
+    let mut late = running.connect();
+    late.send(batch(""));
+    assert_eq!(late.answer().map(|answer| answer.status), Some(503), "the thread still has the other");
+    gate.open();
+    assert_eq!(slow.answer().map(|answer| answer.status), Some(200));
+    let has_room = || {
+        let mut again = running.connect();
+        again.send(batch(""));
+        again.answer().is_some_and(|answer| answer.status != 503)
+    };
+    wait_for(has_room, "room for a body");
     running.stop();
 }
 

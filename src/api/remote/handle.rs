@@ -24,7 +24,7 @@ use super::network::Network;
 use super::pace::Pace;
 use super::refusal_log::{self, RefusalLog};
 use super::{Access, Known, Stranger, Times, bearer, needed};
-use crate::api::asking::{Asker, Asking};
+use crate::api::asking::{self, Asker, Asking};
 use crate::api::audit::{self, Lane};
 use crate::api::shares::{Lack, Share, Shares};
 use crate::api::unread::{Within, paused};
@@ -200,11 +200,11 @@ impl State {
             body,
             caller,
         };
-        let response = match self.asker.ask(vec![request]).pop() {
+        let held = asking::Held::Remote(Box::new((place, held)));
+        let response = match self.asker.ask(vec![(request, held)]).pop() {
             Some(asking) => when_answered(asking).await,
             None => refuse_on(route, Error::NoAnswer),
         };
-        drop((place, held));
         if let Some(line) = line {
             line.end(response.status);
         }

@@ -67,8 +67,8 @@ enum Stage {
     Between,
     Head(Reader, Instant),
     Body(InBody),
-    /// The request is whole, and not asked yet.
-    Whole(Asked),
+    /// The request is whole; it is taken when it is asked, and goes with its client before.
+    Whole(Asked, Option<Request>),
     Answering(Coming, Asked),
     /// Whether the connection ends with what is being sent.
     Sending { is_last: bool },
@@ -92,7 +92,6 @@ struct Asked {
     version: Version,
     is_head: bool,
     is_last: bool,
-    _held: Held,
 }
 
 /// Counts a request from when it is whole until its answer is out.
@@ -212,7 +211,7 @@ impl Client {
 
     /// Tells whether a request waits to be asked.
     pub(crate) fn is_whole(&self) -> bool {
-        matches!(self.stage, Stage::Whole(_))
+        matches!(self.stage, Stage::Whole(..))
     }
 
     fn is_reading(&self) -> bool {
@@ -240,7 +239,7 @@ impl Client {
         match self.stage {
             Stage::Between | Stage::Lingering { .. } => self.due,
             Stage::Head(..) | Stage::Body(_) => self.due.min(self.piece_due),
-            Stage::Answering(..) | Stage::Whole(_) => now + ANSWER_LOOK,
+            Stage::Answering(..) | Stage::Whole(..) => now + ANSWER_LOOK,
             Stage::Sending { .. } => self.due.min(self.piece_due),
             Stage::Over => now,
         }
@@ -258,68 +257,55 @@ impl Client {
         }
     }
 
-    /// Reads what is there; returns a request when it is whole.
-    pub(crate) fn read(&mut self, round: &mut Round<'_>) -> Option<Request> {
+    /// Reads what is there; returns whether a request has become whole.
+    pub(crate) fn read(&mut self, round: &mut Round<'_>) -> bool {
         for _ in 0..READS_MAX {
             if !self.is_reading() {
-                return None;
+                return false;
             }
             if self.input_at < self.input.len() {
                 let input = mem::take(&mut self.input);
-                let (used, request) = self.feed(&input[self.input_at..], round);
-                self.input_at += used;
+                self.input_at += self.feed(&input[self.input_at..], round);
                 let fits = self.count_heads(input.len() - self.input_at, round);
                 if fits && self.input_at < input.len() {
                     self.input = input;
                 } else {
                     self.input_at = 0;
                 }
-                if fits && request.is_some() {
-                    return request;
-                }
-                continue;
+            } else if self.can_read {
+                let piece = mem::take(&mut round.piece);
+                self.read_piece(piece, round);
+                round.piece = piece;
+            } else {
+                return false;
             }
-            if !self.can_read {
-                return None;
-            }
-            let piece = mem::take(&mut round.piece);
-            let request = self.read_piece(piece, round);
-            round.piece = piece;
-            if request.is_some() {
-                return request;
+            if self.is_whole() {
+                return true;
             }
         }
-        None
+        false
     }
 
-    fn read_piece(&mut self, piece: &mut [u8], round: &mut Round<'_>) -> Option<Request> {
+    fn read_piece(&mut self, piece: &mut [u8], round: &mut Round<'_>) {
         match (&self.socket).read(piece) {
-            Ok(0) => {
-                match self.stage {
-                    Stage::Body(_) => self.refuse(Refusal::BodyBroken, round),
-                    _ => self.stage = Stage::Over,
-                }
-                None
-            }
+            Ok(0) => match self.stage {
+                Stage::Body(_) => self.refuse(Refusal::BodyBroken, round),
+                _ => self.stage = Stage::Over,
+            },
             Ok(length) => {
                 // A piece that is not full was all there is; what comes then is told anew.
                 self.can_read = length == piece.len() || self.is_ending;
                 self.piece_due = round.now + round.options().read_timeout;
-                let (used, request) = self.feed(&piece[..length], round);
-                if !self.count_heads(length - used, round) {
-                    return None;
+                let used = self.feed(&piece[..length], round);
+                if self.count_heads(length - used, round) {
+                    self.input.extend_from_slice(&piece[used..length]);
                 }
-                self.input.extend_from_slice(&piece[used..length]);
-                request
             }
-            Err(error) => {
-                match error.kind() {
-                    ErrorKind::Interrupted => {}
-                    ErrorKind::WouldBlock => self.can_read = false,
-                    _ => self.stage = Stage::Over,
-                }
-                None
-            }
+            Err(error) => match error.kind() {
+                ErrorKind::Interrupted => {}
+                ErrorKind::WouldBlock => self.can_read = false,
+                _ => self.stage = Stage::Over,
+            },
         }
     }
 
@@ -334,17 +320,12 @@ impl Client {
         fits
     }
 
-    /// Takes bytes to the end of a request, or all.
-    fn feed(&mut self, bytes: &[u8], round: &mut Round<'_>) -> (usize, Option<Request>) {
+    /// Takes bytes to the end of a request, or all; returns how many.
+    fn feed(&mut self, bytes: &[u8], round: &mut Round<'_>) -> usize {
         let mut used = 0;
         while used < bytes.len() && self.is_reading() {
             match self.feed_piece(&bytes[used..], round) {
-                Ok((taken, request)) => {
-                    used += taken;
-                    if request.is_some() {
-                        return (used, request);
-                    }
-                }
+                Ok(taken) => used += taken,
                 Err(refusal) => {
                     self.refuse(refusal, round);
                     // Nothing after it is read as a request.
@@ -352,47 +333,51 @@ impl Client {
                 }
             }
         }
-        (used, None)
+        used
     }
 
-    fn feed_piece(&mut self, bytes: &[u8], round: &mut Round<'_>) -> Result<(usize, Option<Request>), Refusal> {
+    fn feed_piece(&mut self, bytes: &[u8], round: &mut Round<'_>) -> Result<usize, Refusal> {
         match &mut self.stage {
             Stage::Between => {
                 self.stage = Stage::Head(Reader::new(round.options().head_bytes_max), round.now);
                 self.is_head = false;
                 self.due = round.now + round.options().head_time;
                 self.piece_due = round.now + round.options().read_timeout;
-                Ok((0, None))
+                Ok(0)
             }
             Stage::Head(reader, received) => {
                 let received = *received;
                 let (taken, head) = reader.take(bytes)?;
                 self.heads.came(taken);
-                Ok((taken, head.map_or(Ok(None), |head| self.head_is(head, received, round))?))
+                if let Some(head) = head {
+                    self.head_is(head, received, round)?;
+                }
+                Ok(taken)
             }
             Stage::Body(coming) => {
                 let taken = coming.take(bytes)?;
-                Ok((taken, if coming.body.is_whole() { self.whole(round) } else { None }))
+                if coming.body.is_whole() {
+                    self.whole(round);
+                }
+                Ok(taken)
             }
             Stage::Lingering { left, .. } => {
                 *left = left.saturating_sub(bytes.len());
                 if *left == 0 {
                     self.stage = Stage::Over;
                 }
-                Ok((bytes.len(), None))
+                Ok(bytes.len())
             }
-            _ => Ok((bytes.len(), None)),
+            _ => Ok(bytes.len()),
         }
     }
 
-    fn head_is(
-        &mut self,
-        head: Head,
-        received: Instant,
-        round: &mut Round<'_>,
-    ) -> Result<Option<Request>, Refusal> {
+    fn head_is(&mut self, head: Head, received: Instant, round: &mut Round<'_>) -> Result<(), Refusal> {
         self.is_head = head.method == "HEAD";
         self.heads.is_whole(head.headers.len());
+        if !self.heads.count(0) {
+            return Err(Refusal::Busy);
+        }
         let bytes_max = round.options().body_bytes_max;
         let capacity = match head.length {
             Length::Bytes(bytes) if bytes > bytes_max => return Err(Refusal::BodyTooLarge),
@@ -404,7 +389,7 @@ impl Client {
             Ok(mark) => mark,
             Err(response) => {
                 self.print(response, head.version, self.is_head, true, round);
-                return Ok(None);
+                return Ok(());
             }
         };
         let body = Body::new(head.length, bytes_max);
@@ -413,34 +398,40 @@ impl Client {
             self.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             self.send(round);
             if self.is_over() {
-                return Ok(None);
+                return Ok(());
             }
         }
         self.due = round.now + round.options().body_time;
-        let held = Held::new(round.state);
+        let held = Held::new(&mut self.heads);
         let bytes = Vec::with_capacity(capacity);
         self.stage = Stage::Body(InBody { head, mark, received, bytes, held, body });
-        Ok(if is_empty { self.whole(round) } else { None })
+        if is_empty {
+            self.whole(round);
+        }
+        Ok(())
     }
 
     /// The body has come to its end.
-    fn whole(&mut self, round: &Round<'_>) -> Option<Request> {
-        let Stage::Body(coming) = mem::replace(&mut self.stage, Stage::Over) else { return None };
+    fn whole(&mut self, round: &Round<'_>) {
+        let Stage::Body(coming) = mem::replace(&mut self.stage, Stage::Over) else { return };
         let InBody { head, mark, received, bytes, held, .. } = coming;
-        self.stage = Stage::Whole(Asked {
-            is_head: self.is_head,
-            is_last: head.is_last,
-            version: head.version,
-            _held: held,
-        });
+        let asked = Asked { is_head: self.is_head, is_last: head.is_last, version: head.version };
+        self.stage = Stage::Whole(asked, Some(Request { head, body: bytes, received, mark, held }));
         self.in_hand = Some(InHand::new(round.state));
-        Some(Request { head, body: bytes, received, mark })
+    }
+
+    /// Returns the request that is whole and not asked yet.
+    pub(crate) fn take_request(&mut self) -> Option<Request> {
+        match &mut self.stage {
+            Stage::Whole(_, request) => request.take(),
+            _ => None,
+        }
     }
 
     /// Has the whole request answered by this.
     pub(crate) fn ask(&mut self, coming: Coming) {
         self.stage = match mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Whole(asked) => Stage::Answering(coming, asked),
+            Stage::Whole(asked, _) => Stage::Answering(coming, asked),
             other => other,
         };
     }

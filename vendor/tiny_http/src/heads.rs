@@ -1,5 +1,6 @@
-//! Bytes of heads: counted for each connection and for all of them, from the first byte until the answer is out.
+//! Bytes of heads: counted for each connection and for all of them, from the first byte until the request is gone.
 
+use std::mem;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::Arc;
 
@@ -30,6 +31,18 @@ impl Heads {
     /// Hears that the head is whole and has so many headers.
     pub(crate) fn is_whole(&mut self, headers: usize) {
         self.head += headers * HEADER_BYTES;
+    }
+
+    /// Hands the head over, which is whole and counted, to whoever holds the request; returns its bytes.
+    pub(crate) fn hand_over(&mut self) -> usize {
+        let bytes = mem::take(&mut self.head).min(self.counted);
+        self.counted -= bytes;
+        bytes
+    }
+
+    /// Returns what all connections share.
+    pub(crate) fn state(&self) -> &Arc<State> {
+        &self.state
     }
 
     /// Hears that the answer is out.

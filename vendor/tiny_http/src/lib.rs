@@ -25,7 +25,7 @@ use reactor::Reactor;
 
 pub use client::{LINGERING_MAX, LINGER_BYTES_MAX, LINGER_TIME};
 pub use connection::Listener;
-pub use request::Request;
+pub use request::{Held, Request};
 pub use response::Response;
 pub use target::Host;
 

@@ -17,7 +17,6 @@ use crate::connection::{Connection, Listener};
 use crate::date::Date;
 use crate::head::Version;
 use crate::mailbox::{waker, Mailbox};
-use crate::request::Request;
 use crate::slots::{Slots, Token};
 use crate::{Refusal, State};
 
@@ -33,6 +32,8 @@ const LOOK_MAX: Duration = Duration::from_secs(1);
 const SPIN_REQUESTS_MAX: usize = 2;
 /// And for so long.
 const SPIN_TIME: Duration = Duration::from_micros(500);
+/// Clients that have gone are forgotten among those that wait when there are so many more than twice the clients.
+const GONE_MAX: usize = 64;
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 64 * 1024;
 /// What epoll carries for the bell; listeners have the numbers below it, connections lower ones.
@@ -51,8 +52,8 @@ pub(crate) struct Reactor {
     clients: Slots<Client>,
     /// Connections that can go on without waiting.
     again: Vec<Token>,
-    /// Requests that are not asked yet, oldest first.
-    waiting: VecDeque<(Token, Request)>,
+    /// Whose requests are not asked yet, oldest first.
+    waiting: VecDeque<Token>,
     /// How many answers are waited for, and whether all of them come soon.
     asked_count: usize,
     are_all_soon: bool,
@@ -282,7 +283,7 @@ impl Reactor {
         }
         if client.is_over() {
             clients.take(token);
-            return;
+            return self.forget_the_gone();
         }
         if client.has_more() && !client.is_queued {
             client.is_queued = true;
@@ -292,14 +293,22 @@ impl Reactor {
     }
 
     fn advance(&mut self, token: Token, now: Instant) {
-        let mut read = None;
+        let mut is_whole = false;
         self.with(token, now, |client, round| {
             client.is_queued = false;
             client.send(round);
-            read = client.read(round);
+            is_whole = client.read(round);
         });
-        if let Some(request) = read {
-            self.waiting.push_back((token, request));
+        if is_whole {
+            self.waiting.push_back(token);
+        }
+    }
+
+    /// Keeps the number of those that wait within that of the clients, and does so seldom enough to cost nothing.
+    fn forget_the_gone(&mut self) {
+        let Reactor { clients, waiting, .. } = self;
+        if waiting.len() > 2 * clients.len() + GONE_MAX {
+            waiting.retain(|&token| clients.get(token).map_or(false, |client| client.is_whole()));
         }
     }
 
@@ -312,11 +321,8 @@ impl Reactor {
         let room = self.state.options.at_once_max.saturating_sub(self.asked_count);
         let (mut tokens, mut requests) = (Vec::new(), Vec::new());
         while tokens.len() < room {
-            let Some((token, request)) = self.waiting.pop_front() else { break };
-            match self.clients.get(token) {
-                Some(client) if client.is_whole() => {}
-                _ => continue,
-            }
+            let Some(token) = self.waiting.pop_front() else { break };
+            let Some(request) = self.clients.get(token).and_then(Client::take_request) else { continue };
             if self.is_closing {
                 self.with(token, now, |client, round| client.refuse(Refusal::Closing, round));
                 continue;

@@ -1,50 +1,56 @@
-//! A request, and the bytes of bodies that are held.
+//! A request, and what it takes of what all requests share.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::head::Head;
+use crate::heads::Heads;
 use crate::{Mark, State};
 
 /// A request, read whole.
 pub struct Request {
     pub head: Head,
-    /// Its bytes are counted until the request is answered.
     pub body: Vec<u8>,
     /// When the first byte of the request came.
     pub received: Instant,
     /// What [`Options::admit`](crate::Options::admit) made of the request.
     pub mark: Mark,
+    /// To be kept for as long as anything of the head or the body is in memory, also when the client has gone.
+    pub held: Held,
 }
 
-/// Bytes of a body, counted among those of all bodies for as long as this lives.
-pub(crate) struct Held {
-    bytes: usize,
+/// What a request takes of what all requests share: the bytes of its head and of its body. They are counted for as long
+/// as this lives.
+pub struct Held {
+    body_bytes: usize,
+    head_bytes: usize,
     state: Arc<State>,
 }
 
 impl Held {
-    pub(crate) fn new(state: &Arc<State>) -> Held {
-        Held { bytes: 0, state: Arc::clone(state) }
+    /// Returns what a request holds whose head is whole, and was counted as its connection's.
+    pub(crate) fn new(heads: &mut Heads) -> Held {
+        Held { body_bytes: 0, head_bytes: heads.hand_over(), state: Arc::clone(heads.state()) }
     }
 
-    /// Counts more bytes; `false` when all bodies together would be too many.
+    /// Counts more bytes of the body; `false` when all bodies together would be too many.
     pub(crate) fn add(&mut self, bytes: usize) -> bool {
         let before = self.state.bodies_bytes.fetch_add(bytes, SeqCst);
         if before + bytes > self.state.options.bodies_bytes_max {
             self.state.bodies_bytes.fetch_sub(bytes, SeqCst);
             return false;
         }
-        self.bytes += bytes;
+        self.body_bytes += bytes;
         true
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if self.bytes > 0 {
-            self.state.bodies_bytes.fetch_sub(self.bytes, SeqCst);
+        if self.body_bytes > 0 {
+            self.state.bodies_bytes.fetch_sub(self.body_bytes, SeqCst);
         }
+        self.state.heads_bytes.fetch_sub(self.head_bytes, SeqCst);
     }
 }

@@ -11,7 +11,7 @@ use std::sync::{mpsc, Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::{Answering, Listener, Load, Options, Refusal, Request, Response, Server, LINGERING_MAX};
+use crate::{Answering, Listener, Load, Mark, Options, Refusal, Request, Response, Server, LINGERING_MAX};
 
 /// Longest wait for anything here; reaching it is a failure, not a pause.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -317,6 +317,71 @@ fn bodies_are_bounded_together() {
     read_until(&mut first, "/");
     let mut third = running.send(&half(1_000));
     read_until(&mut third, "/");
+}
+
+#[test]
+fn a_request_that_waits_goes_with_its_client() {
+    let mark = Arc::new(());
+    let meeting = Arc::clone(&mark);
+    let running = Running::start(false, |options| {
+        options.at_once_max = 1;
+        options.meet = Arc::new(move |_| Arc::clone(&meeting) as Mark);
+    });
+    let mut first = running.send(GET);
+    until("it is asked", || running.gate.lock().unwrap().waiting == 1);
+    let before = Arc::strong_count(&mark);
+    for _ in 0..10 {
+        let client = send_and_never_read(&running, "x");
+        until("its request waits", || running.load.answering() == 2);
+        assert_eq!(Arc::strong_count(&mark), before + 2, "its connection has a mark, and its request");
+        drop(client);
+        until("it is gone", || running.load.connections() == 1);
+    }
+    until("nothing is kept of them", || Arc::strong_count(&mark) == before);
+    running.open();
+    read_until(&mut first, "/");
+    read_until(&mut running.send(GET), "/");
+    assert_eq!(running.gate.lock().unwrap().rounds, [1, 1]);
+}
+
+/// Returns a server that keeps every request, and answers none.
+fn start_keeping(change: impl FnOnce(&mut Options)) -> (Running, Arc<Mutex<Vec<Request>>>) {
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let keeping = Arc::clone(&kept);
+    let running = Running::start(false, |options| {
+        options.answer = Arc::new(move |requests| {
+            let answers = requests
+                .iter()
+                .map(|_| Answering { coming: Box::pin(std::future::pending()), is_soon: false })
+                .collect();
+            keeping.lock().unwrap().extend(requests);
+            answers
+        });
+        change(options);
+    });
+    (running, kept)
+}
+
+#[test]
+fn what_is_kept_of_a_request_is_counted_also_when_its_client_has_gone() {
+    let post = |header: usize, body: usize| {
+        let head = format!("POST / HTTP/1.1\r\nHost: x\r\nX: {}\r\nContent-Length: {body}\r\n\r\n", "x".repeat(header));
+        head + &"x".repeat(body)
+    };
+    // Two of them are too much: by their bodies, and by their heads.
+    for (first, second) in [(post(1, 900), post(1, 200)), (post(800, 1), post(800, 1))] {
+        let (running, kept) = start_keeping(|options| options.heads_bytes_max = 2_400);
+        let length = || kept.lock().unwrap().len();
+        let client = running.send(&first.replace("Host: x", "Host: x\r\nExpect: 100-continue"));
+        until("it is kept", || length() == 1);
+        drop(client);
+        until("it is gone", || running.load.connections() == 0);
+        let text = read_all(running.send(&second));
+        assert!(text.ends_with("Busy"), "{text}");
+        kept.lock().unwrap().clear();
+        let _other = running.send(&second);
+        until("there is room again", || length() == 1);
+    }
 }
 
 #[test]
