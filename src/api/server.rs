@@ -271,9 +271,9 @@ impl State {
     /// Returns who asks, or the answer that refuses the request.
     fn admit(&self, arriving: &tiny_http::Arriving<'_>) -> Result<tiny_http::Mark, tiny_http::Response> {
         let peer = arriving.connection.downcast_ref().copied().unwrap_or(Peer::NOBODY);
-        let Head { method, path, headers, .. } = arriving.head;
+        let Head { method, path, headers, length, .. } = arriving.head;
         let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        match self.gate.admit(peer, method, path, headers) {
+        match self.gate.admit(peer, method, path, headers, *length) {
             Ok(admitted) => Ok(Arc::new(admitted)),
             Err((route, error)) => {
                 let response = refuse_on(route, error);

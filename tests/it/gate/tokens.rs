@@ -121,3 +121,16 @@ fn a_change_begins_only_with_room_for_its_line() {
     }
     running.server.stop();
 }
+
+#[test]
+fn a_body_to_what_is_open_needs_a_token() {
+    let running = Running::start(Allow::Token, "", "127.0.0.1:0");
+    let token = Folder::at(running.folder.path()).create("t", Scope::Read, now(), None).unwrap();
+    for route in OPEN {
+        let request = head(route, Some("localhost"), 1) + "x";
+        assert_eq!(ask(running.connect(), &request).expect(401)["code"], "KN0551", "{route}");
+        let request = request.replacen("\r\n", &format!("\r\n{}", bearer(&token)), 1);
+        assert_eq!(ask(running.connect(), &request).status, 200, "{route}");
+    }
+    running.server.stop();
+}

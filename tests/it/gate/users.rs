@@ -95,3 +95,18 @@ fn a_stranger_is_refused_before_the_body_is_read() {
     ask_with_large_body(stream, "POST /cases", "").expect(403);
     running.server.stop();
 }
+
+#[test]
+fn a_stranger_sends_no_body_to_what_is_open() {
+    let running = Running::start(Allow::Group, "", "127.0.0.1:0");
+    for route in OPEN {
+        let Some(stream) = connect_as(STRANGER, running.address) else { return };
+        // Nothing of the body is ever sent.
+        assert_eq!(ask(stream, &head(route, Some("localhost"), 60_000)).expect(403)["code"], "KN0371", "{route}");
+        let Some(stream) = connect_as(STRANGER, running.address) else { return };
+        let chunks = format!("{route} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+        assert_eq!(ask(stream, &chunks).expect(403)["code"], "KN0371", "{route}");
+        assert_eq!(ask(running.connect(), &(head(route, Some("localhost"), 1) + "x")).status, 200, "{route}");
+    }
+    running.server.stop();
+}
