@@ -1,8 +1,13 @@
 //! The thin adaptor between sockets and [`respond`]: it moves bytes and counts, nothing else.
 //!
 //! `tiny_http` serves all connections in one thread: it reads one whole request of a connection at a time within the limits
-//! below, hands those that came together to [`Asker::ask`], and writes each answer when it comes. Nothing in that thread
-//! waits, so a client that is slow, silent or does not read holds nothing but its own connection.
+//! below, hands those that came together to [`Asker::ask`], and writes each answer when it comes. No client is
+//! waited for there: one that is slow, silent or does not read holds nothing but its own connection. What that thread does
+//! ask for is near: the kernel, who has come; whether /etc/passwd, /etc/group or the file of tokens have changed, and if so
+//! what they say.
+//!
+//! Those who may not use the port have together one of [`tiny_http::STRANGERS_PART`] parts of the connections, of the bytes
+//! of heads and of the requests answered at a time, and so take nothing from those who may.
 
 use std::future::{Future, ready};
 use std::io;
@@ -11,6 +16,7 @@ use std::sync::Arc;
 use std::task::{self, Context, Poll};
 use std::time::{Duration, Instant};
 
+use tiny_http::Standing;
 use tiny_http::head::{HEADERS_MAX, Head};
 
 use super::asking::{Asker, Asking, Held};
@@ -130,7 +136,10 @@ impl Server {
             at_once_max: AT_ONCE_MAX,
             at_rest: give_own_memory_back,
             load: Arc::clone(&load),
-            meet: Arc::new(move |ends| Arc::new(meeting.meet(ends))),
+            meet: Arc::new(move |ends| {
+                let peer = meeting.meet(ends);
+                (Arc::new(peer), standing(peer.is_allowed()))
+            }),
             admit: Arc::new(move |arriving| admitting.admit(arriving)),
             answer: Arc::new(move |incoming| state.answer(incoming)),
             refusal: Arc::new(move |refusal| refusing.refuse(refusal)),
@@ -179,7 +188,7 @@ fn into_tiny(listener: Listener) -> tiny_http::Listener {
 fn request_of(incoming: tiny_http::Request) -> (Request, Held) {
     let tiny_http::Request { head, body, mark, held, .. } = incoming;
     let Head { method, path, query, mut headers, .. } = head;
-    // A token was judged when the head had come, and is nobody else's business.
+    // The token was checked with the head; the service does not need it.
     headers.retain(|(name, _)| name != "authorization");
     let caller = mark.downcast_ref::<Admitted>().map_or_else(Caller::default, |who| who.caller);
     (Request { method, path, query, headers, body, caller }, Held::Local(held))
@@ -193,6 +202,10 @@ fn tiny_of(mut response: Response) -> tiny_http::Response {
     tiny_http::Response::new(response.status, response.headers, response.body)
         .with_length(length)
         .holding(Box::new(response.room))
+}
+
+fn standing(is_known: bool) -> Standing {
+    if is_known { Standing::Known } else { Standing::Stranger }
 }
 
 /// What all connections ask.
@@ -269,12 +282,18 @@ impl State {
     }
 
     /// Returns who asks, or the answer that refuses the request.
-    fn admit(&self, arriving: &tiny_http::Arriving<'_>) -> Result<tiny_http::Mark, tiny_http::Response> {
+    fn admit(
+        &self,
+        arriving: &tiny_http::Arriving<'_>,
+    ) -> Result<(tiny_http::Mark, Standing), tiny_http::Response> {
         let peer = arriving.connection.downcast_ref().copied().unwrap_or(Peer::NOBODY);
         let Head { method, path, headers, length, .. } = arriving.head;
         let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         match self.gate.admit(peer, method, path, headers, *length) {
-            Ok(admitted) => Ok(Arc::new(admitted)),
+            Ok(admitted) => {
+                let is_known = peer.is_allowed() || admitted.token.is_some();
+                Ok((Arc::new(admitted), standing(is_known)))
+            }
             Err((route, error)) => {
                 let response = refuse_on(route, error);
                 self.count(&response, 0);

@@ -30,6 +30,8 @@ use crate::support::wait;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Routes that everyone may ask for.
 const OPEN: [&str; 3] = ["GET /health", "GET /health/live", "GET /metrics"];
+/// Connections of a server.
+const CONNECTIONS_MAX: usize = 100;
 /// A user that no file of the system names.
 const STRANGER: u32 = 54_321;
 
@@ -74,7 +76,7 @@ impl Running {
 fn server_options() -> server::Options {
     // A body that is too large has another answer.
     let limits = Limits { body_bytes_max: 2 << 20, ..LIMITS };
-    server::Options { http_workers: 2, connections_max: 100, times: TIMES, limits }
+    server::Options { http_workers: 2, connections_max: CONNECTIONS_MAX, times: TIMES, limits }
 }
 
 fn connect(address: SocketAddr) -> TcpStream {

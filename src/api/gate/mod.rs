@@ -42,7 +42,7 @@ pub enum Allow {
     Group,
     /// Every user of this machine.
     Everyone,
-    /// Whoever shows a token of the remote side, within its scope.
+    /// Clients that send a token of the remote side, within its scope.
     Token,
 }
 
@@ -91,9 +91,17 @@ pub(super) enum Peer {
 }
 
 impl Peer {
-    /// One of whom nothing is known.
+    /// A peer about which nothing is known.
     pub(super) const NOBODY: Self =
         Self::Port { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), user: None, is_allowed: false };
+
+    /// Returns whether it may do everything, without a token.
+    pub(super) fn is_allowed(self) -> bool {
+        match self {
+            Self::Socket(_) => true,
+            Self::Port { is_allowed, .. } => is_allowed,
+        }
+    }
 }
 
 /// Judges requests.

@@ -134,3 +134,26 @@ fn a_body_to_what_is_open_needs_a_token() {
     }
     running.server.stop();
 }
+
+#[test]
+fn a_connection_is_a_strangers_until_it_has_shown_a_token() {
+    let running = Running::start(Allow::Token, "", "127.0.0.1:0");
+    let token = Folder::at(running.folder.path()).create("t", Scope::Read, now(), None).unwrap();
+    let request = with("GET /cases", &bearer(&token));
+    let strangers_max = CONNECTIONS_MAX / tiny_http::STRANGERS_PART;
+    // More than strangers may have, each of which begins as one.
+    let mut kept = Vec::new();
+    for _ in 0..=strangers_max {
+        let stream = running.connect();
+        assert_eq!(ask(stream.try_clone().unwrap(), &request).status, 200);
+        kept.push(stream);
+    }
+    for _ in 0..strangers_max {
+        let stream = running.connect();
+        assert_eq!(ask(stream.try_clone().unwrap(), &head("GET /health", Some("localhost"), 0)).status, 200);
+        kept.push(stream);
+    }
+    let answer = read_answer(&mut BufReader::new(running.connect()), false).unwrap();
+    assert_eq!(answer.expect(503)["code"], "KN0527");
+    running.server.stop();
+}

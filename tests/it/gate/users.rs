@@ -102,11 +102,35 @@ fn a_stranger_sends_no_body_to_what_is_open() {
     for route in OPEN {
         let Some(stream) = connect_as(STRANGER, running.address) else { return };
         // Nothing of the body is ever sent.
-        assert_eq!(ask(stream, &head(route, Some("localhost"), 60_000)).expect(403)["code"], "KN0371", "{route}");
+        assert_eq!(
+            ask(stream, &head(route, Some("localhost"), 60_000)).expect(403)["code"],
+            "KN0371",
+            "{route}"
+        );
         let Some(stream) = connect_as(STRANGER, running.address) else { return };
         let chunks = format!("{route} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
         assert_eq!(ask(stream, &chunks).expect(403)["code"], "KN0371", "{route}");
         assert_eq!(ask(running.connect(), &(head(route, Some("localhost"), 1) + "x")).status, 200, "{route}");
+    }
+    running.server.stop();
+}
+
+#[test]
+fn strangers_leave_three_quarters_of_the_connections_to_others() {
+    let running = Running::start(Allow::Group, "", "127.0.0.1:0");
+    let strangers_max = CONNECTIONS_MAX / tiny_http::STRANGERS_PART;
+    let mut kept = Vec::new();
+    for _ in 0..strangers_max {
+        let Some(stream) = connect_as(STRANGER, running.address) else { return };
+        kept.push(stream);
+    }
+    let Some(stream) = connect_as(STRANGER, running.address) else { return };
+    let answer = read_answer(&mut BufReader::new(stream), false).unwrap();
+    assert_eq!(answer.expect(503)["code"], "KN0527");
+    for _ in strangers_max..CONNECTIONS_MAX {
+        let own = running.connect();
+        assert_eq!(ask(own.try_clone().unwrap(), &create()).status, 201);
+        kept.push(own);
     }
     running.server.stop();
 }

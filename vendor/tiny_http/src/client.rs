@@ -15,6 +15,7 @@ use crate::date::Date;
 use crate::head::{Head, Length, Reader, Version};
 use crate::heads::Heads;
 use crate::request::{Held, Request};
+use crate::strangers::{Place, Standing};
 use crate::{Arriving, Coming, Mark, Options, Refusal, Response, State};
 
 /// Most reads of a connection before others have their turn.
@@ -36,6 +37,8 @@ pub(crate) const ANSWER_LOOK: Duration = Duration::from_millis(20);
 pub(crate) struct Client {
     socket: Connection,
     mark: Mark,
+    /// The place of a stranger, which one that is only seen off does not need.
+    stranger: Option<Place>,
     waker: Waker,
     stage: Stage,
     /// Bytes that came after the request that is being answered, and how many of them are read.
@@ -126,7 +129,7 @@ impl Drop for Counted {
     }
 }
 
-/// As many are kept also where there may be fewer connections.
+/// Fewest lingering connections allowed, however small `connections_max` is.
 const LINGERING_MIN: usize = 4;
 
 /// Returns how many connections are kept at most for their clients to see the last answer: they take files beside those
@@ -170,13 +173,16 @@ impl Client {
     pub(crate) fn new(
         socket: Connection,
         mark: Mark,
+        stranger: Option<Place>,
         waker: Waker,
         state: &Arc<State>,
         now: Instant,
     ) -> Client {
+        let standing = if stranger.is_some() { Standing::Stranger } else { Standing::Known };
         Client {
             socket,
             mark,
+            stranger,
             waker,
             stage: Stage::Between,
             input: Vec::new(),
@@ -191,7 +197,7 @@ impl Client {
             is_head: false,
             in_hand: None,
             held: None,
-            heads: Heads::new(state),
+            heads: Heads::new(state, standing),
             _counted: Counted::new(state),
         }
     }
@@ -212,6 +218,11 @@ impl Client {
     /// Tells whether a request waits to be asked.
     pub(crate) fn is_whole(&self) -> bool {
         matches!(self.stage, Stage::Whole(..))
+    }
+
+    /// Tells whether it is a stranger's, whose requests need a place of strangers.
+    pub(crate) fn is_strangers(&self) -> bool {
+        self.stranger.is_some()
     }
 
     fn is_reading(&self) -> bool {
@@ -385,13 +396,17 @@ impl Client {
             Length::Chunks => 0,
         };
         let arriving = Arriving { head: &head, connection: &self.mark };
-        let mark = match (round.options().admit)(&arriving) {
-            Ok(mark) => mark,
+        let (mark, standing) = match (round.options().admit)(&arriving) {
+            Ok(admitted) => admitted,
             Err(response) => {
                 self.print(response, head.version, self.is_head, true, round);
                 return Ok(());
             }
         };
+        if standing == Standing::Known {
+            self.stranger = None;
+            self.heads.are_known();
+        }
         let body = Body::new(head.length, bytes_max);
         let is_empty = body.is_whole();
         if head.expects_continue && !is_empty {
@@ -501,6 +516,7 @@ impl Client {
         // Closing with unread bytes would take the answer from the client.
         let lingering = self.socket.shutdown(Shutdown::Write).ok().and_then(|()| Lingering::new(round.state));
         self.due = round.now + LINGER_TIME;
+        self.stranger = None;
         self.stage = lingering
             .map_or(Stage::Over, |counted| Stage::Lingering { left: LINGER_BYTES_MAX, _counted: counted });
     }

@@ -4,6 +4,7 @@ use std::mem;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::Arc;
 
+use crate::strangers::{part, take, Standing};
 use crate::State;
 
 /// Bytes that a header takes besides its text: its place, and two pieces of memory.
@@ -15,12 +16,48 @@ pub(crate) struct Heads {
     head: usize,
     /// Counted among those of all connections.
     counted: usize,
+    /// Whether they are counted among those of strangers too.
+    is_strangers: bool,
     state: Arc<State>,
 }
 
+impl State {
+    /// Counts more bytes of heads; `false` when all together, or those of strangers, would be too many.
+    fn take_heads(&self, bytes: usize, is_strangers: bool) -> bool {
+        let bytes_max = self.options.heads_bytes_max;
+        if is_strangers && !take(&self.strangers.heads_bytes, bytes, part(bytes_max)) {
+            return false;
+        }
+        let fits = take(&self.heads_bytes, bytes, bytes_max);
+        if !fits && is_strangers {
+            self.strangers.heads_bytes.fetch_sub(bytes, SeqCst);
+        }
+        fits
+    }
+
+    pub(crate) fn give_heads(&self, bytes: usize, is_strangers: bool) {
+        self.heads_bytes.fetch_sub(bytes, SeqCst);
+        if is_strangers {
+            self.strangers.heads_bytes.fetch_sub(bytes, SeqCst);
+        }
+    }
+}
+
 impl Heads {
-    pub(crate) fn new(state: &Arc<State>) -> Heads {
-        Heads { head: 0, counted: 0, state: Arc::clone(state) }
+    pub(crate) fn new(state: &Arc<State>, standing: Standing) -> Heads {
+        Heads { head: 0, counted: 0, is_strangers: standing == Standing::Stranger, state: Arc::clone(state) }
+    }
+
+    /// Hears that the connection is no stranger's any more.
+    pub(crate) fn are_known(&mut self) {
+        if mem::take(&mut self.is_strangers) {
+            self.state.strangers.heads_bytes.fetch_sub(self.counted, SeqCst);
+        }
+    }
+
+    /// Returns whether they are a stranger's.
+    pub(crate) fn are_strangers(&self) -> bool {
+        self.is_strangers
     }
 
     /// Hears that so many bytes more belong to the head.
@@ -54,23 +91,20 @@ impl Heads {
     pub(crate) fn count(&mut self, unread: usize) -> bool {
         let now = self.head + unread;
         if now <= self.counted {
-            self.state.heads_bytes.fetch_sub(self.counted - now, SeqCst);
+            self.state.give_heads(self.counted - now, self.is_strangers);
             self.counted = now;
             return true;
         }
-        let more = now - self.counted;
-        let before = self.state.heads_bytes.fetch_add(more, SeqCst);
-        if before + more > self.state.options.heads_bytes_max {
-            self.state.heads_bytes.fetch_sub(more, SeqCst);
-            return false;
+        let fits = self.state.take_heads(now - self.counted, self.is_strangers);
+        if fits {
+            self.counted = now;
         }
-        self.counted = now;
-        true
+        fits
     }
 }
 
 impl Drop for Heads {
     fn drop(&mut self) {
-        self.state.heads_bytes.fetch_sub(self.counted, SeqCst);
+        self.state.give_heads(self.counted, self.is_strangers);
     }
 }

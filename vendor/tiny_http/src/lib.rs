@@ -22,11 +22,13 @@ use std::time::Duration;
 use head::Head;
 use mailbox::Mailbox;
 use reactor::Reactor;
+use strangers::Strangers;
 
 pub use client::{LINGERING_MAX, LINGER_BYTES_MAX, LINGER_TIME};
 pub use connection::Listener;
 pub use request::{Held, Request};
 pub use response::Response;
+pub use strangers::{Standing, STRANGERS_PART};
 pub use target::Host;
 
 pub mod body;
@@ -43,6 +45,7 @@ mod request;
 mod response;
 mod slots;
 mod status;
+mod strangers;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -104,11 +107,13 @@ pub struct Options {
     pub connections_max: usize,
     /// Most requests that are answered at a time; more wait.
     pub at_once_max: usize,
-    /// Called once for each connection, when it was accepted; never blocks.
-    pub meet: Arc<dyn Fn(Ends<'_>) -> Mark + Send + Sync>,
-    /// Judges a request before a byte of its body is read; never blocks. A mark goes with the request, an answer refuses
-    /// it and ends the connection.
-    pub admit: Arc<dyn Fn(&Arriving<'_>) -> Result<Mark, Response> + Send + Sync>,
+    /// Called once for each connection, when it was accepted. Strangers together have one of [`STRANGERS_PART`] parts of
+    /// `connections_max`, `heads_bytes_max` and `at_once_max`. All wait for it: it may ask the kernel and read a small
+    /// file of the system, and nothing else.
+    pub meet: Arc<dyn Fn(Ends<'_>) -> (Mark, Standing) + Send + Sync>,
+    /// Judges a request before a byte of its body is read. A mark goes with the request, an answer refuses it and ends the
+    /// connection. A stranger that is known by its request stays known. All wait for it, as for `meet`.
+    pub admit: Arc<dyn Fn(&Arriving<'_>) -> Result<(Mark, Standing), Response> + Send + Sync>,
     /// Begins to answer requests, one answer each; never blocks.
     pub answer: Arc<dyn Fn(Vec<Request>) -> Vec<Answering> + Send + Sync>,
     /// Called in the server's thread when it has had nothing to do for a second.
@@ -153,13 +158,13 @@ impl Load {
 /// Why a request was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// The request line is none.
+    /// The request line is malformed.
     RequestLine,
-    /// A header is none.
+    /// A header is malformed.
     Header,
     /// This header means something only once.
     Twice(&'static str),
-    /// There is no `Host`, or what it says is none.
+    /// There is no `Host`, or it is malformed.
     Host,
     /// The headers that say how long the body is are wrong, or contradict each other.
     Length,
@@ -179,7 +184,7 @@ pub enum Refusal {
     Expectation,
     /// Not HTTP 1.0 or 1.1.
     Version,
-    /// Too many connections, or bytes of heads or bodies.
+    /// Too many connections, bytes of heads or bodies, or requests of strangers.
     Busy,
     /// The server is being stopped.
     Closing,
@@ -191,6 +196,7 @@ pub(crate) struct State {
     pub(crate) closing: AtomicBool,
     pub(crate) bodies_bytes: AtomicUsize,
     pub(crate) heads_bytes: AtomicUsize,
+    pub(crate) strangers: Strangers,
     pub(crate) mailbox: Arc<Mailbox>,
 }
 
@@ -201,6 +207,7 @@ impl State {
             closing: AtomicBool::new(false),
             bodies_bytes: AtomicUsize::new(0),
             heads_bytes: AtomicUsize::new(0),
+            strangers: Strangers::default(),
             mailbox: Arc::new(Mailbox::new()?),
         })
     }

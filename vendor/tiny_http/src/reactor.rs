@@ -18,6 +18,7 @@ use crate::date::Date;
 use crate::head::Version;
 use crate::mailbox::{waker, Mailbox};
 use crate::slots::{Slots, Token};
+use crate::strangers::{Place, Standing};
 use crate::{Refusal, State};
 
 /// Most events that are taken at a time.
@@ -229,17 +230,25 @@ impl Reactor {
             if socket.prepare().is_err() {
                 continue;
             }
-            // Those that are only seen off are in nobody's place, and bounded by themselves.
+            // One that was reset meanwhile has no ends any more.
+            let met = socket.ends().map(|ends| (self.state.options.meet)(ends));
+            let Ok((mark, standing)) = met else { continue };
+            let stranger = match standing {
+                Standing::Stranger => Place::of_connection(&self.state),
+                Standing::Known => None,
+            };
+            let has_place = standing == Standing::Known || stranger.is_some();
+            // Lingering connections have a limit of their own and are not counted here.
             let lingering = self.state.options.load.lingering();
-            let is_full = self.clients.len().saturating_sub(lingering) >= self.state.options.connections_max;
+            let others = self.clients.len().saturating_sub(lingering);
+            let is_full = others >= self.state.options.connections_max || !has_place;
             if is_full && lingering >= lingering_max(&self.state) {
                 self.turn_away(&socket);
                 continue;
             }
-            // One that was reset meanwhile has no ends any more.
-            let Ok(mark) = socket.ends().map(|ends| (self.state.options.meet)(ends)) else { continue };
             let Reactor { clients, mailbox, state, .. } = self;
-            let token = clients.put(|token| Client::new(socket, mark, waker(mailbox, token), state, now));
+            let token =
+                clients.put(|token| Client::new(socket, mark, stranger, waker(mailbox, token), state, now));
             let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
             let added = clients.get(token).map(|client| {
                 self.epoll.add(client.socket(), EpollEvent::new(flags, token.to_u64()))
@@ -322,9 +331,15 @@ impl Reactor {
         let (mut tokens, mut requests) = (Vec::new(), Vec::new());
         while tokens.len() < room {
             let Some(token) = self.waiting.pop_front() else { break };
-            let Some(request) = self.clients.get(token).and_then(Client::take_request) else { continue };
+            let Some(client) = self.clients.get(token) else { continue };
+            let Some(mut request) = client.take_request() else { continue };
+            let has_place = !client.is_strangers() || request.held.take_place();
             if self.is_closing {
                 self.with(token, now, |client, round| client.refuse(Refusal::Closing, round));
+                continue;
+            }
+            if !has_place {
+                self.with(token, now, |client, round| client.refuse(Refusal::Busy, round));
                 continue;
             }
             tokens.push(token);

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::head::Head;
 use crate::heads::Heads;
+use crate::strangers::{take, Place};
 use crate::{Mark, State};
 
 /// A request, read whole.
@@ -20,29 +21,36 @@ pub struct Request {
     pub held: Held,
 }
 
-/// What a request takes of what all requests share: the bytes of its head and of its body. They are counted for as long
-/// as this lives.
+/// What a request takes of what all requests share: the bytes of its head and of its body, and a stranger's place. It is
+/// counted for as long as this lives.
 pub struct Held {
     body_bytes: usize,
     head_bytes: usize,
+    is_strangers: bool,
+    place: Option<Place>,
     state: Arc<State>,
 }
 
 impl Held {
     /// Returns what a request holds whose head is whole, and was counted as its connection's.
     pub(crate) fn new(heads: &mut Heads) -> Held {
-        Held { body_bytes: 0, head_bytes: heads.hand_over(), state: Arc::clone(heads.state()) }
+        let (is_strangers, state) = (heads.are_strangers(), Arc::clone(heads.state()));
+        Held { body_bytes: 0, head_bytes: heads.hand_over(), is_strangers, place: None, state }
+    }
+
+    /// Takes the place that a stranger needs to be answered; `false` when there is none.
+    pub(crate) fn take_place(&mut self) -> bool {
+        self.place = Place::of_request(&self.state);
+        self.place.is_some()
     }
 
     /// Counts more bytes of the body; `false` when all bodies together would be too many.
     pub(crate) fn add(&mut self, bytes: usize) -> bool {
-        let before = self.state.bodies_bytes.fetch_add(bytes, SeqCst);
-        if before + bytes > self.state.options.bodies_bytes_max {
-            self.state.bodies_bytes.fetch_sub(bytes, SeqCst);
-            return false;
+        let fits = take(&self.state.bodies_bytes, bytes, self.state.options.bodies_bytes_max);
+        if fits {
+            self.body_bytes += bytes;
         }
-        self.body_bytes += bytes;
-        true
+        fits
     }
 }
 
@@ -51,6 +59,6 @@ impl Drop for Held {
         if self.body_bytes > 0 {
             self.state.bodies_bytes.fetch_sub(self.body_bytes, SeqCst);
         }
-        self.state.heads_bytes.fetch_sub(self.head_bytes, SeqCst);
+        self.state.give_heads(self.head_bytes, self.is_strangers);
     }
 }

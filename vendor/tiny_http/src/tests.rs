@@ -3,15 +3,17 @@
 
 use std::future::Future;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
 use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{mpsc, Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::{Answering, Listener, Load, Mark, Options, Refusal, Request, Response, Server, LINGERING_MAX};
+use crate::{Answering, Listener, Load, Mark, Options, Refusal, Request, Response, Server, Standing, LINGERING_MAX};
 
 /// Longest wait for anything here; reaching it is a failure, not a pause.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -69,8 +71,8 @@ pub(crate) fn options() -> Options {
         bodies_bytes_max: 1_000,
         connections_max: 1_000,
         at_once_max: 1_000,
-        meet: Arc::new(|_| Arc::new(())),
-        admit: Arc::new(|arriving| Ok(Arc::clone(arriving.connection))),
+        meet: Arc::new(|_| (Arc::new(()), Standing::Known)),
+        admit: Arc::new(|arriving| Ok((Arc::clone(arriving.connection), Standing::Stranger))),
         answer: Arc::new(|_| Vec::new()),
         at_rest: || {},
         load: Arc::new(Load::default()),
@@ -222,7 +224,7 @@ fn a_client_that_is_gone_when_it_is_to_go_on_is_not_answered() {
     let running = Running::start_on(listener.into(), nowhere, true, |options| {
         options.meet = Arc::new(move |_| {
             held.lock().unwrap().recv().unwrap();
-            Arc::new(())
+            (Arc::new(()), Standing::Known)
         });
     });
     let mut gone = UnixStream::connect_addr(&end).unwrap();
@@ -325,7 +327,7 @@ fn a_request_that_waits_goes_with_its_client() {
     let meeting = Arc::clone(&mark);
     let running = Running::start(false, |options| {
         options.at_once_max = 1;
-        options.meet = Arc::new(move |_| Arc::clone(&meeting) as Mark);
+        options.meet = Arc::new(move |_| (Arc::clone(&meeting) as Mark, Standing::Known));
     });
     let mut first = running.send(GET);
     until("it is asked", || running.gate.lock().unwrap().waiting == 1);
@@ -382,6 +384,113 @@ fn what_is_kept_of_a_request_is_counted_also_when_its_client_has_gone() {
         let _other = running.send(&second);
         until("there is room again", || length() == 1);
     }
+}
+
+/// Has connections met as strangers' while the switch says so; one that asks for `/known` is known from then on.
+fn with_strangers(options: &mut Options) -> Arc<AtomicBool> {
+    let are_strangers = Arc::new(AtomicBool::new(true));
+    let switch = Arc::clone(&are_strangers);
+    options.meet = Arc::new(move |_| {
+        let standing = if switch.load(SeqCst) { Standing::Stranger } else { Standing::Known };
+        (Arc::new(()), standing)
+    });
+    options.admit = Arc::new(|arriving| {
+        let standing = if arriving.head.path == "/known" { Standing::Known } else { Standing::Stranger };
+        Ok((Arc::clone(arriving.connection), standing))
+    });
+    are_strangers
+}
+
+#[test]
+fn strangers_have_a_part_of_the_connections() {
+    let mut switch = None;
+    let running = Running::start(true, |options| {
+        options.connections_max = 8;
+        switch = Some(with_strangers(options));
+    });
+    let mut strangers = [running.send(GET), running.send(GET)];
+    for stranger in &mut strangers {
+        read_until(stranger, "/");
+    }
+    let text = read_all(running.connect());
+    assert!(text.ends_with("Busy"), "{text}");
+    switch.unwrap().store(false, SeqCst);
+    let mut known: Vec<_> = (0..6).map(|_| running.send(GET)).collect();
+    for client in &mut known {
+        let text = read_until(client, "/");
+        assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    }
+}
+
+#[test]
+fn a_stranger_that_becomes_known_gives_its_place_to_another() {
+    let running = Running::start(true, |options| {
+        options.connections_max = 4;
+        options.heads_bytes_max = 4_000;
+        with_strangers(options);
+    });
+    let mut known = Vec::new();
+    for _ in 0..3 {
+        let mut client = running.send("GET /known HTTP/1.1\r\nHost: x\r\n\r\n");
+        read_until(&mut client, "/known");
+        // More than all strangers may have, of which it is none.
+        client.write_all(format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat(900)).as_bytes()).unwrap();
+        known.push(client);
+    }
+    let stranger = running.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    until("all are there", || running.load.connections() == 4);
+    for mut client in known {
+        client.write_all(b"\r\n\r\n").unwrap();
+        let text = read_until(&mut client, "/");
+        assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    }
+    drop(stranger);
+}
+
+#[test]
+fn strangers_have_a_part_of_the_bytes_of_heads() {
+    let mut switch = None;
+    let running = Running::start(true, |options| {
+        options.heads_bytes_max = 4 * 2_000;
+        switch = Some(with_strangers(options));
+    });
+    let half = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat(900));
+    let (sender, answers) = mpsc::channel();
+    let clients: Vec<_> = (0..3).map(|_| running.send(&half)).collect();
+    for client in &clients {
+        let (client, sender) = (client.try_clone().unwrap(), sender.clone());
+        std::thread::spawn(move || sender.send(read_all(client)));
+    }
+    let text = answers.recv_timeout(PATIENCE).expect("one of three is too much");
+    assert!(text.ends_with("Busy"), "{text}");
+    switch.unwrap().store(false, SeqCst);
+    let mut known = running.send(&format!("{half}\r\n\r\n"));
+    let text = read_until(&mut known, "/");
+    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    for client in clients {
+        let _ = client.shutdown(Shutdown::Both);
+    }
+}
+
+#[test]
+fn strangers_have_a_part_of_the_requests_that_are_answered_at_a_time() {
+    let mut switch = None;
+    let (running, kept) = start_keeping(|options| {
+        options.at_once_max = 8;
+        switch = Some(with_strangers(options));
+    });
+    let length = || kept.lock().unwrap().len();
+    let reset = send_and_never_read(&running, "x");
+    until("it is kept", || length() == 1);
+    // It has its place for as long as its request is kept.
+    drop(reset);
+    let _second = running.send(GET);
+    until("it is kept", || length() == 2);
+    let text = read_all(running.send(GET));
+    assert!(text.ends_with("Busy"), "{text}");
+    switch.unwrap().store(false, SeqCst);
+    let _known: Vec<_> = (0..6).map(|_| running.send(GET)).collect();
+    until("those that are known are asked", || length() == 8);
 }
 
 #[test]
