@@ -3,7 +3,7 @@
 #![no_main]
 
 use tiny_http::Refusal;
-use tiny_http::head::Head;
+use tiny_http::head::{Head, Length, Version};
 use tiny_http::reading::{Read, Reading};
 
 const HEAD_BYTES_MAX: usize = 1_000;
@@ -14,14 +14,14 @@ const LINE_BYTES_MAX: usize = 4 * 1024;
 /// The heads of bytes, the data of all bodies, and why no more was read.
 type Outcome = (Vec<Head>, Vec<u8>, Option<Refusal>);
 
-/// Reads bytes in pieces of these lengths, over and over.
-fn read(bytes: &[u8], lengths: &[u8]) -> Outcome {
+/// Reads bytes in pieces of these lengths, over and over; without lengths in one piece.
+fn read(bytes: &[u8], lengths: &[u16]) -> Outcome {
     let mut reading = Reading::new(HEAD_BYTES_MAX, BODY_BYTES_MAX);
     let (mut heads, mut data) = (Vec::new(), Vec::new());
     let mut lengths = lengths.iter().cycle();
     let mut rest = bytes;
     while !rest.is_empty() {
-        let length = usize::from(*lengths.next().unwrap_or(&u8::MAX)).clamp(1, rest.len());
+        let length = lengths.next().map_or(rest.len(), |&length| usize::from(length).clamp(1, rest.len()));
         let (mut piece, after) = rest.split_at(length);
         rest = after;
         while !piece.is_empty() {
@@ -55,16 +55,27 @@ fn check(head: &Head) {
     assert_eq!(request.method, Some(head.method.as_str()));
     let target = if head.query.is_empty() { head.path.clone() } else { format!("{}?{}", head.path, head.query) };
     assert_eq!(request.path, Some(target.as_str()));
+    assert_eq!(request.version, Some(u8::from(head.version == Version::Http11)));
+    let told = |name: &str| {
+        let values = request.headers.iter().filter(|header| header.name == name).map(|header| header.value.to_vec());
+        values.collect::<Vec<_>>()
+    };
+    let length = match head.length {
+        Length::Bytes(0) | Length::Chunks => None,
+        Length::Bytes(bytes) => Some(bytes.min(isize::MAX as usize).to_string().into_bytes()),
+    };
+    assert_eq!(told("content-length"), Vec::from_iter(length));
+    assert_eq!(told("connection"), Vec::from_iter(head.is_last.then(|| b"close".to_vec())));
     let own = |name: &str| !matches!(name, "connection" | "content-length");
     let theirs = request.headers.iter().filter(|header| own(header.name)).map(|header| (header.name, header.value));
     let ours = head.headers.iter().filter(|(name, _)| own(name)).map(|(name, value)| (name.as_str(), value.as_bytes()));
     assert!(theirs.eq(ours));
 }
 
-libfuzzer_sys::fuzz_target!(|input: (&[u8], &[u8])| {
+libfuzzer_sys::fuzz_target!(|input: (&[u8], Vec<u16>)| {
     let (bytes, lengths) = input;
     let whole = read(bytes, &[]);
     assert_eq!(read(bytes, &[1]), whole);
-    assert_eq!(read(bytes, lengths), whole);
+    assert_eq!(read(bytes, &lengths), whole);
     whole.0.iter().for_each(check);
 });

@@ -230,28 +230,36 @@ fn every_rule_has_a_case_that_is_refused_and_a_neighbour_that_is_not() {
 
 #[test]
 fn slow_heads_and_bodies_are_told_so_by_both_servers() {
-    let short = Duration::from_millis(300);
-    let times = Times { read_pause: short, head: short, body: short, ..TIMES };
-    let both = Both::start_with(Fake::new, times, 1_000);
-    for side in [Side::Local, Side::Remote] {
-        for half in [
-            "GET /health HTTP/1.1\r\nHost: localhost\r\n@A@X",
-            "POST /batch HTTP/1.1\r\nHost: localhost\r\n@A@Content-Length: 9\r\n\r\nabc",
-            "POST /batch HTTP/1.1\r\nHost: localhost\r\n@A@Transfer-Encoding: chunked\r\n\r\n5\r\nab",
-            "\r\n",
-        ] {
+    let heads = ["GET /health HTTP/1.1\r\nHost: localhost\r\n@A@X", "\r\n"];
+    let bodies = [
+        "POST /batch HTTP/1.1\r\nHost: localhost\r\n@A@Content-Length: 9\r\n\r\nabc",
+        "POST /batch HTTP/1.1\r\nHost: localhost\r\n@A@Transfer-Encoding: chunked\r\n\r\n5\r\nab",
+    ];
+    // One limit is short at a time, so that it must be the one that acts; nothing here waits for the others.
+    let (short, long) = (Duration::from_millis(300), Duration::from_secs(3_600));
+    let others = Times { read_pause: long, head: long, body: long, ..TIMES };
+    for (times, local, remote) in [
+        (Times { head: short, ..others }, &heads[..], &heads[..]),
+        (Times { body: short, ..others }, &bodies[..], &bodies[..]),
+        // The remote side bounds a head as a whole only.
+        (Times { read_pause: short, ..others }, &[heads, bodies].concat()[..], &bodies[..]),
+    ] {
+        let both = Both::start_with(Fake::new, times, 1_000);
+        for (side, halves) in [(Side::Local, local), (Side::Remote, remote)] {
+            for half in halves {
+                let mut talk = both.connect(side);
+                talk.send(&both.bytes(side, half.as_bytes()));
+                assert_eq!(talk.answer(false), Some((408, "KN0523".to_owned())), "{side:?} {half} {times:?}");
+                assert_eq!(talk.answer(false), None, "{side:?} {half}");
+            }
+            // Half a head and no more is no request, and gets no answer.
             let mut talk = both.connect(side);
-            talk.send(&both.bytes(side, half.as_bytes()));
-            assert_eq!(talk.answer(false), Some((408, "KN0523".to_owned())), "{side:?} {half}");
-            assert_eq!(talk.answer(false), None, "{side:?} {half}");
+            talk.send(b"GET /health HTTP/1.1\r\n");
+            talk.0.get_ref().shutdown(Shutdown::Write).unwrap();
+            assert_eq!(talk.answer(false), None, "{side:?}");
         }
-        // Half a head and no more is no request, and gets no answer.
-        let mut talk = both.connect(side);
-        talk.send(b"GET /health HTTP/1.1\r\n");
-        talk.0.get_ref().shutdown(Shutdown::Write).unwrap();
-        assert_eq!(talk.answer(false), None, "{side:?}");
+        both.stop();
     }
-    both.stop();
 }
 
 #[test]
@@ -270,18 +278,28 @@ fn the_statuses_that_a_server_gives_by_itself_all_have_the_document() {
     both.stop();
 }
 
-/// Every test that CHANGES.md of the server names is there: a rule whose test goes away has none.
+/// Every test and every rule of the table that CHANGES.md of the server names is there: what goes away holds nothing.
 #[test]
 fn the_rules_of_the_server_have_the_tests_that_they_name() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = std::fs::read_to_string(root.join("vendor/tiny_http/CHANGES.md")).unwrap();
     let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    let rules: BTreeSet<&str> = cases::all().into_iter().map(|case| case.rule).collect();
     let mut checked = 0;
     for row in &rows {
         let cells: Vec<&str> =
             row.trim_matches('|').split(" |").map(|cell| cell.trim_matches([' ', '|'])).collect();
         let [_, now, tests] = cells[..] else { panic!("{row}: not three cells") };
         assert!(!tests.is_empty() || now == "Left out.", "{row}: no test");
+        // Words in brackets are rules of the table that both servers are tried with.
+        for words in tests.split('(').skip(1) {
+            let (words, _) = words.split_once(')').unwrap_or_else(|| panic!("{row}: no bracket"));
+            for word in words.split(", ") {
+                assert!(rules.contains(word), "{row}: {word} is no rule");
+                checked += 1;
+            }
+        }
+        assert!(now == "Left out." || tests.contains(['`', '(']), "{row}: nothing is looked up");
         for name in tests.split('`').skip(1).step_by(2) {
             let (folder, inside) = match name.strip_prefix("it::") {
                 Some(inside) => ("tests/it", inside),
