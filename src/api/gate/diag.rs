@@ -45,7 +45,7 @@ pub(super) fn question(sequence: u32, from: SocketAddr, to: SocketAddr) -> Vec<u
     out.extend(native_short(SOCK_DIAG_BY_FAMILY));
     out.extend(native_short(NLM_F_REQUEST));
     out.extend(native(sequence));
-    // The kernel knows by the socket who asks.
+    // Sender id: the kernel fills it in.
     out.extend(native(0));
     out.extend([family, IPPROTO_TCP, 0, 0]);
     out.extend(native(states));
@@ -78,7 +78,7 @@ pub(super) fn answer(bytes: &[u8], sequence: u32, from: SocketAddr, to: SocketAd
         let port = u16::from_be_bytes([message.0[port], message.0[port + 1]]);
         Some(SocketAddr::new(address_of(family, &message.0[address..address + 16])?, port))
     };
-    // The kernel gives a socket that listens when there is no connection, and that of another process would do.
+    // Without an exact match the kernel returns a listening socket; another process's listener must not count.
     let is_it = end(4, 8) == Some(canonical(from)) && end(6, 24) == Some(canonical(to));
     let (user, inode) = (message.number(64), message.number(68));
     // A socket without an inode is one that its process has closed; its user then reads 0, as root's would.

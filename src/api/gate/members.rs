@@ -1,7 +1,7 @@
 //! Who belongs to a group, by /etc/passwd and /etc/group. They are read again when they have changed.
 //!
-//! The library's own functions would ask directory services too, which wait for the network: whoever is known to one of
-//! those alone uses the Unix socket, where the kernel judges, or a token.
+//! The library's own functions would ask directory services too, which wait for the network. A user known only to a
+//! directory service takes the Unix socket, where the kernel checks, or a token.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -93,7 +93,7 @@ fn content(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Returns who belongs to a group, by the texts of both files (passwd(5), group(5)). Lines that are none are passed over.
+/// Returns who belongs to a group, by the texts of both files (passwd(5), group(5)). Malformed lines are skipped.
 fn members(users: &[u8], groups: &[u8], group: u32) -> Snapshot {
     let mut found = Snapshot::default();
     let mut named: BTreeSet<&[u8]> = BTreeSet::new();

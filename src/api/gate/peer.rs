@@ -80,7 +80,7 @@ impl State {
 fn open() -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let made = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkSockDiag)?;
-    // To the kernel and nobody else.
+    // Connected to the kernel, so that no other process can answer.
     connect(made.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
     Ok(made)
 }

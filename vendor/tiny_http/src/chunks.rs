@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_chunk_is_told() {
+    fn malformed_chunks_are_refused() {
         for raw in [
             &b"zz\r\n"[..],
             b"\r\n",

@@ -13,7 +13,7 @@ use crate::Refusal;
 const EMPTY_LINES_MAX: usize = 4;
 /// Most headers of a request.
 pub const HEADERS_MAX: usize = 100;
-/// Headers that mean something only once. A second one would be left to whoever reads the first or the last of them.
+/// Headers that mean something only once. With two, different readers could use different ones.
 const SINGLE: [&str; 7] =
     ["host", "content-length", "transfer-encoding", "content-type", "idempotency-key", "origin", "expect"];
 
@@ -263,7 +263,7 @@ impl<'a> Deciding<'a> {
             "expect" => self.expect = Some(value),
             "connection" => {
                 let mut options = value.split(',').map(|option| option.trim_matches([' ', '\t']));
-                // Nothing is spoken here but HTTP/1, so that who asks for another protocol may go on without us.
+                // Only HTTP/1 is spoken; a client that asks to upgrade is answered and disconnected.
                 self.is_last |= options
                     .any(|option| option.eq_ignore_ascii_case("close") || option.eq_ignore_ascii_case("upgrade"));
             }

@@ -12,7 +12,7 @@ pub(crate) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// Reads a target; `None` when it is none. That of `OPTIONS *` and `CONNECT host:port` is none here.
+    /// Reads a target. `None` when it is malformed; `*` and `host:port` are refused.
     pub(crate) fn of(target: &'a [u8]) -> Option<Target<'a>> {
         let text = std::str::from_utf8(target).ok()?;
         let (authority, rest) = if text.starts_with('/') { (None, text) } else { absolute(text)? };
@@ -36,7 +36,7 @@ fn absolute(text: &str) -> Option<(Option<&str>, &str)> {
     is_one.then_some((Some(authority), rest))
 }
 
-/// A part after `#` is no part of a target, and neither are the others that some readers refuse and some take.
+/// `#` never belongs to a target; the others are refused because readers disagree about them.
 fn is_of_path(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'#' | b'<' | b'>' | b'`')
 }
