@@ -51,7 +51,8 @@ impl Asker {
         self.service.get()
     }
 
-    /// Begins to answer requests, each with what it holds; those that are one operation go to their shards together. One answer each, in order.
+    /// Begins to answer requests, each with what it holds; those that are one operation go to their shards together. One
+    /// answer each, in order.
     pub(super) fn ask(self: &Arc<Self>, requests: Vec<(Request, Held)>) -> Vec<Asking> {
         let Some(service) = self.service() else {
             return requests.iter().map(|(request, _)| self.early(request)).collect();
