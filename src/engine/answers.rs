@@ -285,7 +285,7 @@ pub(super) fn not_unpacked(reason: NotUnpacked, damaged: fn(&str) -> Refusal) ->
         NotUnpacked::Damaged(reason) => damaged(&reason),
         NotUnpacked::TooMuch { limit_bytes } => {
             let message = format!("the history of the case unpacks to more than {limit_bytes} bytes");
-            let hint = "a case of that size comes back with the whole state: knhk backup restore FILE";
+            let hint = "give the service more memory, or restore the whole state: knhk backup restore FILE";
             refuse(535, Kind::TooLarge, message, hint)
         }
         NotUnpacked::Busy => {
