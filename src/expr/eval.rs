@@ -84,36 +84,46 @@ impl<'a> Evaluation<'a> {
 
     /// Evaluates one node of the expression.
     pub(super) fn eval(&mut self, id: Id, context: &Item) -> Result<Sequence, Error> {
+        let mut out = Vec::new();
+        self.eval_into(id, context, &mut out)?;
+        Ok(out)
+    }
+
+    /// Evaluates one node of the expression and adds what it gives to `out`, so that a loop of many rounds makes one list.
+    fn eval_into(&mut self, id: Id, context: &Item, out: &mut Sequence) -> Result<(), Error> {
         let ast = self.ast;
         let node = ast.node(id);
         let at = node.at;
         self.charge(1, at)?;
-        match &node.expr {
+        let mut given = match &node.expr {
             Expr::Literal(value) => {
                 if let Atomic::String(text) = value {
                     self.charge_text(text.len(), at)?;
                 }
-                Ok(vec![Item::Value(value.clone())])
+                out.push(Item::Value(value.clone()));
+                return Ok(());
             }
-            Expr::Sequence(items) => self.sequence(items, context),
+            Expr::Sequence(items) => {
+                return items.iter().try_for_each(|item| self.eval_into(*item, context, out));
+            }
             Expr::If { test, yes, no } => {
                 let branch = if self.truth(*test, context)? { yes } else { no };
-                self.eval(*branch, context)
+                return self.eval_into(*branch, context, out);
             }
-            Expr::For { input, body, .. } => self.each(*input, *body, context),
+            Expr::For { input, body, .. } => return self.each(*input, *body, context, out),
             Expr::Let { input, body, .. } => {
                 let value = self.eval(*input, context)?;
                 self.bound.push(value);
-                let result = self.eval(*body, context)?;
+                self.eval_into(*body, context, out)?;
                 self.bound.pop();
-                Ok(result)
+                return Ok(());
             }
-            Expr::Variable { slot, .. } => self.variable(*slot, at),
-            Expr::Or(operands) => self.any(operands, true, context),
-            Expr::And(operands) => self.any(operands, false, context),
+            Expr::Variable { slot, .. } => return self.variable(*slot, at, out),
+            Expr::Or(operands) => self.any(operands, true, context)?,
+            Expr::And(operands) => self.any(operands, false, context)?,
             Expr::Compare { operator, style, left, right } => {
                 let (left, right) = (self.eval(*left, context)?, self.eval(*right, context)?);
-                self.compare(*operator, *style, left, right, at)
+                self.compare(*operator, *style, left, right, at)?
             }
             Expr::Chain { first, rest } => {
                 let mut left = self.eval(*first, context)?;
@@ -121,46 +131,49 @@ impl<'a> Evaluation<'a> {
                     let right = self.eval(link.operand, context)?;
                     left = self.calculate(link.operator, left, right, link.at)?;
                 }
-                Ok(left)
+                left
             }
             Expr::Sign { minus, operand } => {
                 let operand = self.eval(*operand, context)?;
-                self.sign(*minus, operand, at)
+                self.sign(*minus, operand, at)?
             }
-            Expr::Path { start, steps } => self.path(*start, steps, context, at),
+            Expr::Path { start, steps } => self.path(*start, steps, context, at)?,
             Expr::Element { name, pieces } => {
                 let element = self.tree.root(Content::Element(Cow::Borrowed(name)));
                 self.fill(element, pieces, context, at)?;
-                Ok(vec![Item::Node(element)])
+                out.push(Item::Node(element));
+                return Ok(());
             }
-            Expr::Call { function, arguments } => self.call(*function, arguments, context, at),
+            Expr::Call { function, arguments } => self.call(*function, arguments, context, at)?,
+        };
+        if out.is_empty() {
+            *out = given;
+        } else {
+            out.append(&mut given);
         }
+        Ok(())
     }
 
-    fn sequence(&mut self, items: &[Id], context: &Item) -> Result<Sequence, Error> {
-        let mut all = Vec::new();
-        for &item in items {
-            all.append(&mut self.eval(item, context)?);
+    fn each(&mut self, input: Id, body: Id, context: &Item, out: &mut Sequence) -> Result<(), Error> {
+        let items = self.eval(input, context)?;
+        let slot = self.bound.len();
+        self.bound.push(Vec::new());
+        for item in items {
+            let bound = &mut self.bound[slot];
+            bound.clear();
+            bound.push(item);
+            self.eval_into(body, context, out)?;
         }
-        Ok(all)
+        self.bound.pop();
+        Ok(())
     }
 
-    fn each(&mut self, input: Id, body: Id, context: &Item) -> Result<Sequence, Error> {
-        let mut all = Vec::new();
-        for item in self.eval(input, context)? {
-            self.bound.push(vec![item]);
-            let mut result = self.eval(body, context)?;
-            self.bound.pop();
-            all.append(&mut result);
-        }
-        Ok(all)
-    }
-
-    fn variable(&mut self, slot: u32, at: u32) -> Result<Sequence, Error> {
+    fn variable(&mut self, slot: u32, at: u32, out: &mut Sequence) -> Result<(), Error> {
         let bound = self.bound.get(slot as usize).expect("invariant: the parser numbers what is bound");
         let (items, bytes) = (bound.len(), bound.iter().map(text_bytes).sum::<usize>());
         self.charge(items + bytes / BYTES_PER_STEP, at)?;
-        Ok(self.bound[slot as usize].clone())
+        out.extend_from_slice(&self.bound[slot as usize]);
+        Ok(())
     }
 
     /// Evaluates operands until one has the verdict that decides.
