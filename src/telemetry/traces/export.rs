@@ -50,7 +50,7 @@ pub struct Times {
 
 /// The times of the service; only tests have others.
 pub const TIMES: Times = Times {
-    look: Duration::from_millis(200),
+    look: Duration::from_millis(50),
     figures: Duration::from_secs(15),
     answer: Duration::from_secs(5),
     pause: Duration::from_secs(1),
