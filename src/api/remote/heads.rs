@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use tiny_http::reading::{Read, Reading};
-use tiny_http::{LINGER_BYTES_MAX, LINGER_TIME, LINGERING_MAX, Refusal};
+use tiny_http::{LINGER_BYTES_MAX, LINGER_TIME, Refusal, lingering_max};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
@@ -31,7 +31,8 @@ const PIECE_BYTES: usize = 8 * 1024;
 /// What hyper gets in place of a request that is refused.
 const REFUSED: &[u8] = b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n";
 
-/// Copies of a head in memory at a time: as it was read and as it is written for hyper, or as hyper has it and as the service does.
+/// Copies of a head in memory at a time: as it was read and as it is written for hyper, or as hyper has it and as the
+/// service does.
 const HEAD_COPIES: usize = 2;
 /// Bytes that a header takes besides its text: its places in two lists, and its pieces of memory.
 const HEADER_BYTES: usize = 256;
@@ -40,10 +41,6 @@ const HEADER_BYTES: usize = 256;
 const OWN_BYTES: usize = 8 * 1024;
 /// One of so many bytes of all heads is for clients that have shown no token.
 const STRANGERS_PART: usize = 2;
-/// One of so many connections may be kept only for its client to see the last answer.
-const LINGERING_PART: usize = 4;
-/// As many are kept also where there may be fewer connections.
-const LINGERING_MIN: usize = 4;
 
 /// Why the request was refused that hyper has now, if it was. It is the last of its connection.
 #[derive(Debug, Default)]
@@ -306,8 +303,7 @@ impl Drop for Counted<'_> {
 impl Lingering {
     /// Returns that none is, where there may be so many connections.
     pub(super) fn new(connections_max: usize) -> Self {
-        let max = LINGERING_MAX.min((connections_max / LINGERING_PART).max(LINGERING_MIN));
-        Self { count: AtomicUsize::new(0), max }
+        Self { count: AtomicUsize::new(0), max: lingering_max(connections_max) }
     }
 
     fn count(&self) -> Option<Counted<'_>> {
@@ -349,7 +345,9 @@ mod tests {
 
     #[test]
     fn no_more_than_a_quarter_of_the_connections_linger() {
-        for (connections_max, most) in [(1, 4), (16, 4), (40, 10), (1_024, 256), (100_000, LINGERING_MAX)] {
+        for (connections_max, most) in
+            [(1, 4), (16, 4), (40, 10), (1_024, 256), (100_000, tiny_http::LINGERING_MAX)]
+        {
             let lingering = Lingering::new(connections_max);
             let mut kept: Vec<_> = std::iter::from_fn(|| lingering.count()).take(most + 10).collect();
             assert_eq!(kept.len(), most, "of {connections_max} connections");

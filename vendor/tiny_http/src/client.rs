@@ -132,10 +132,12 @@ impl Drop for Counted {
 /// Fewest lingering connections allowed, however small `connections_max` is.
 const LINGERING_MIN: usize = 4;
 
-/// Returns how many connections are kept at most for their clients to see the last answer: they take files beside those
-/// that are served, so that no more than a quarter of these.
-pub(crate) fn lingering_max(state: &State) -> usize {
-    LINGERING_MAX.min((state.options.connections_max / 4).max(LINGERING_MIN))
+/// Lingering connections are at most one part in this many of those that are served: they take files beside them.
+const LINGERING_PART: usize = 4;
+
+/// Returns how many connections are kept at most for their clients to see the last answer, where so many are served.
+pub fn lingering_max(connections_max: usize) -> usize {
+    LINGERING_MAX.min((connections_max / LINGERING_PART).max(LINGERING_MIN))
 }
 
 /// Counts one connection that is kept only for its client to see the last answer.
@@ -144,7 +146,7 @@ struct Lingering(Arc<State>);
 impl Lingering {
     fn new(state: &Arc<State>) -> Option<Lingering> {
         let counted = Lingering(Arc::clone(state));
-        (state.options.load.lingering.fetch_add(1, SeqCst) < lingering_max(state)).then_some(counted)
+        (state.options.load.lingering.fetch_add(1, SeqCst) < lingering_max(state.options.connections_max)).then_some(counted)
     }
 }
 

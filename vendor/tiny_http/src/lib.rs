@@ -24,7 +24,7 @@ use mailbox::Mailbox;
 use reactor::Reactor;
 use strangers::Strangers;
 
-pub use client::{LINGERING_MAX, LINGER_BYTES_MAX, LINGER_TIME};
+pub use client::{lingering_max, LINGERING_MAX, LINGER_BYTES_MAX, LINGER_TIME};
 pub use connection::Listener;
 pub use request::{Held, Request};
 pub use response::Response;

@@ -242,7 +242,7 @@ impl Reactor {
             let lingering = self.state.options.load.lingering();
             let others = self.clients.len().saturating_sub(lingering);
             let is_full = others >= self.state.options.connections_max || !has_place;
-            if is_full && lingering >= lingering_max(&self.state) {
+            if is_full && lingering >= lingering_max(self.state.options.connections_max) {
                 self.turn_away(&socket);
                 continue;
             }
