@@ -474,20 +474,17 @@ fn old_cases_are_archived_without_being_asked_and_those_that_run_stay() {
     service.stop();
 }
 
+/// Returns the order to archive all closed cases, however young.
+fn everything_closed() -> ArchiveOrder {
+    ArchiveOrder { older_than_us: 0, workflow: None, state: None, limit: 10, after: None, is_trial: false }
+}
+
 #[test]
 fn a_case_stays_as_long_as_a_key_that_was_used_for_it_is_good() {
     let service = start(options(), LossyTables::default());
     let with_key = service.create(Some("mine")).unwrap();
     cancel(&service, with_key);
-    let order = ArchiveOrder {
-        older_than_us: 0,
-        workflow: None,
-        state: None,
-        limit: 10,
-        after: None,
-        is_trial: false,
-    };
-    let done = service.engine.archive(&order).unwrap();
+    let done = service.engine.archive(&everything_closed()).unwrap();
     assert_eq!((done.cases, done.kept_back, done.file), (0, 1, None));
     assert_eq!(service.create(Some("mine")).unwrap(), with_key, "a repeat is answered as the first was");
     service.stop();

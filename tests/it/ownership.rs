@@ -104,23 +104,29 @@ fn root_serves_a_state_of_its_own_and_says_so() {
     assert_eq!(not_of(0, &[place.path("state"), place.path("cache")]), Vec::<String>::new());
 }
 
+/// Shell words that start the service, ask it whether it is well, and end it.
+const SERVE: &str = r#"serve() {
+            /opt/knhk serve >/run/log 2>&1 & pid=$!
+            looks=0
+            until /opt/knhk health >/dev/null 2>&1 || [ $looks -ge 300 ]; do looks=$((looks + 1)); sleep 0.1; done
+            /opt/knhk health | head -1
+            kill $pid; wait $pid; echo "served: $?"
+        }"#;
+
 /// On an installed system, where only root can make the folders that a unit has while it runs.
 #[test]
 fn on_an_installed_system_root_serves_as_the_user_of_the_service_or_not_at_all() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let script = format!(
         "printf 'listen = \"{address}\"\ndisk_reserve_mb = 1\notel_enabled = false\n' > /etc/knhk/knhk.toml
-        serve() {{
-            /opt/knhk serve >/run/log 2>&1 & pid=$!
-            looks=0
-            until /opt/knhk health >/dev/null 2>&1 || [ $looks -ge 300 ]; do looks=$((looks + 1)); sleep 0.1; done
-            /opt/knhk health | head -1
-            kill $pid; wait $pid; echo \"served: $?\"
+        {SERVE}
+        serve_owned() {{
+            serve
             find /var/lib/knhk /var/cache/knhk /run/knhk '(' ! -user knhk -o ! -group knhk ')' -printf 'strange: %p %u\\n'
         }}
-        serve
+        serve_owned
         rm -r /run/knhk
-        serve
+        serve_owned
         stat -c '%U:%G %a %n' /var/lib/knhk /var/cache/knhk /run/knhk
         # Copied there by root.
         chown -R root:root /var/lib/knhk
@@ -128,7 +134,7 @@ fn on_an_installed_system_root_serves_as_the_user_of_the_service_or_not_at_all()
         touch /run/backup.tar.gz
         knhk backup restore /run/backup.tar.gz --yes
         knhk config fix
-        serve
+        serve_owned
         "
     );
     let Some(output) = on_a_system(&script) else { return };
@@ -162,13 +168,7 @@ fn on_an_installed_system_root_makes_all_folders_that_are_missing_so_that_the_se
     let script = format!(
         "printf 'listen = \"{address}\"\ndisk_reserve_mb = 1\notel_enabled = false\nstate_dir = \"/var/lib/one/two/state\"\ncache_dir = \"/var/cache/three/four/cache\"\n' > /etc/knhk/knhk.toml
         umask 077
-        serve() {{
-            /opt/knhk serve >/run/log 2>&1 & pid=$!
-            looks=0
-            until /opt/knhk health >/dev/null 2>&1 || [ $looks -ge 300 ]; do looks=$((looks + 1)); sleep 0.1; done
-            /opt/knhk health | head -1
-            kill $pid; wait $pid; echo \"served: $?\"
-        }}
+        {SERVE}
         serve
         serve
         stat -c '%U:%G %a %n' /var/lib/one /var/lib/one/two /var/lib/one/two/state /var/cache/three /var/cache/three/four /var/cache/three/four/cache

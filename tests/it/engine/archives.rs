@@ -1,9 +1,9 @@
 //! What leaves for an archive comes back: a case that could not be read out of one again stays where it is.
 
-use knhk::engine::service::{ArchiveOrder, CaseAct, CaseFilter, Once, Operation, PageOf, Service};
+use knhk::engine::service::{CaseAct, CaseFilter, Once, Operation, PageOf, Service};
 
 use super::disk::LossyTables;
-use super::{Options, Queues, Room, options, start, wait_for};
+use super::{Options, Queues, Room, everything_closed, options, start, wait_for};
 
 const KIB: usize = 1 << 10;
 /// All that requests may unpack together: as much as it takes to read a small case, whose block of rows has 64 KiB.
@@ -21,15 +21,7 @@ fn a_case_is_archived_only_where_there_is_the_memory_to_read_it_again() {
         service.operate((Operation::Case(case, CaseAct::Cancel { reason }), Once::default())).unwrap();
         case
     });
-    let order = ArchiveOrder {
-        older_than_us: 0,
-        workflow: None,
-        state: None,
-        limit: 10,
-        after: None,
-        is_trial: false,
-    };
-    wait_for(|| service.engine.archive(&order).is_ok_and(|done| done.cases == 0));
+    wait_for(|| service.engine.archive(&everything_closed()).is_ok_and(|done| done.cases == 0));
     let page = PageOf { after: None, limit: 10 };
     let ids = |is_archived| -> Vec<_> {
         let filter = CaseFilter { is_archived, ..CaseFilter::default() };
