@@ -79,7 +79,7 @@ fn written(
     }
     let mut last = Vec::new();
     if not_begun > 0 {
-        let problem = Problem::from(Refusal::no_room_for_line());
+        let problem = Problem::from(Refusal::not_begun());
         begin_line(&mut last, problem.status());
         problem.write_brief(&mut last);
         last.extend_from_slice(b"}\n");

@@ -166,7 +166,7 @@ pub fn respond(service: &dyn Service, request: &Request, limits: &Limits) -> Res
 fn begin(room: &Room) -> Result<(), Refusal> {
     match room.take_lines(1) {
         Ok(1) => Ok(()),
-        Ok(_) | Err(_) => Err(Refusal::no_room_for_line()),
+        Ok(_) | Err(_) => Err(Refusal::not_begun()),
     }
 }
 

@@ -244,11 +244,11 @@ impl State {
         let mut begun = Vec::with_capacity(incoming.len());
         let mut requests = Vec::with_capacity(incoming.len());
         for request in incoming {
-            let line = self.line(&request);
-            begun.push((request.received, line));
-            if begun.last().is_some_and(|(_, line)| line.is_ok()) {
+            let (received, line) = (request.received, self.line(&request));
+            if line.is_ok() {
                 requests.push(request_of(request));
             }
+            begun.push((received, line));
         }
         let mut asked = self.asker.ask(requests).into_iter();
         let answering = |(received, line): (Instant, Result<Option<audit::Line>, (Route, Error)>)| match line

@@ -313,10 +313,7 @@ pub(super) fn check(config: &Config, values: &[(Value, Origin)]) -> Option<Mista
 /// # Errors
 /// It would: says which parts are largest, and what to lower.
 pub fn check_memory(loaded: &Loaded) -> Result<(), super::Error> {
-    match check(&loaded.config, &loaded.values) {
-        None => Ok(()),
-        Some(mistake) => Err(super::Error::Invalid { mistakes: vec![mistake], files: loaded.files.clone() }),
-    }
+    check_with(&loaded.config, loaded)
 }
 
 /// Returns what is wrong with what a running service would have after it read its files again.
@@ -324,7 +321,11 @@ pub fn check_memory(loaded: &Loaded) -> Result<(), super::Error> {
 /// # Errors
 /// As of [`check_memory`].
 pub fn check_memory_of(reloaded: &Reloaded, loaded: &Loaded) -> Result<(), super::Error> {
-    match check(&reloaded.config, &loaded.values) {
+    check_with(&reloaded.config, loaded)
+}
+
+fn check_with(config: &Config, loaded: &Loaded) -> Result<(), super::Error> {
+    match check(config, &loaded.values) {
         None => Ok(()),
         Some(mistake) => Err(super::Error::Invalid { mistakes: vec![mistake], files: loaded.files.clone() }),
     }

@@ -41,7 +41,7 @@ pub struct Refusal {
 
 impl Refusal {
     /// Returns that a command was not begun, because there was no room for its answer.
-    pub fn no_room_for_line() -> Self {
+    pub fn not_begun() -> Self {
         super::answers::not_begun()
     }
 }

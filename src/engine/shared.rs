@@ -30,10 +30,10 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Tracer;
 use crate::telemetry::words;
 
-/// For each request that may wait in an inbox, so many may be taken and not be answered yet: parked, or staged while
-/// the disk is slow.
+/// For each request of a class that may wait in an inbox, so many of it may be taken and not be answered yet: parked, or
+/// staged while the disk is slow.
 pub(super) const OPEN_REQUESTS_FACTOR: usize = 16;
-/// Of the bytes for requests, such a part is kept for single commands.
+/// One part in this many of the bytes for requests is kept for single commands.
 const SINGLES_PART: usize = 8;
 /// A shard or the journal that has not moved for so many looks, a second apart, is stuck.
 const STUCK_LOOKS: u32 = 5;

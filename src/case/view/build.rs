@@ -179,6 +179,7 @@ pub fn item(
         (None, Some(instance)) => {
             effort.begin(Found::default());
             let input = data::input(net, task, instance, effort);
+            assert!(!effort.is_broken_off(), "invariant: what is shown is worked out whole");
             parameters(&task.inputs, &input.unwrap_or_else(|_| Fragment::empty()))
         }
         (None, None) => Vec::new(),
