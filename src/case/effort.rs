@@ -5,6 +5,9 @@
 //! begun and the decision is void ([`Effort::is_broken_off`]). Nothing has changed then. The same decision is made again
 //! later, and does not evaluate again what took long: [`Effort::found`] is handed in with the next
 //! [`Effort::begin`].
+//!
+//! One expression alone may take long as well. Past [`Limits::expression_steps`] it is given up, and the decision breaks off
+//! with an [`Evaluation`]: what another thread has to work out, over data of its own. [`Found::learn`] takes what came of it.
 
 use std::cell::{Cell, RefCell};
 
@@ -13,10 +16,24 @@ use crate::expr::{Cost, Document, Error, Expression, Fragment};
 /// From this many steps on, the values that a decision has evaluated are kept; below, evaluating again is cheaper.
 pub const AGAIN_STEPS_MAX: u64 = 10_000;
 
+/// What one thread does in one go, in evaluation steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Beyond them nothing is begun.
+    pub steps: u64,
+    /// An expression that takes more, those for its data included, is left to another thread.
+    pub expression_steps: u64,
+}
+
+impl Limits {
+    /// Everything is done at once.
+    pub const NONE: Self = Self { steps: u64::MAX, expression_steps: u64::MAX };
+}
+
 /// Steps that may be used up, and those that were.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Effort {
-    limit: u64,
+    limits: Limits,
     used: Cell<u64>,
     evaluated: Cell<u64>,
     decision: RefCell<Decision>,
@@ -33,6 +50,8 @@ struct Decision {
     has_evaluated: bool,
     is_closed: bool,
     is_broken_off: bool,
+    /// What it broke off for, if another thread has to work it out.
+    evaluation: Option<Box<Evaluation>>,
 }
 
 /// What a decision that broke off had found out.
@@ -42,13 +61,91 @@ pub struct Found {
     unkept: usize,
     /// What those behind them gave.
     kept: Vec<Given>,
+    /// The next one takes long.
+    is_next_long: bool,
 }
 
 /// What an expression gave.
 #[derive(Debug, Clone, PartialEq)]
-enum Given {
+pub enum Given {
+    /// The value of a mapping.
     Value(Result<Fragment, Error>),
+    /// The verdict of a predicate.
     Verdict(Result<bool, Error>),
+}
+
+/// What an expression is evaluated for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Value,
+    Verdict,
+}
+
+/// An expression that takes long, and its data: both are shared with the case, and neither changes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    wanted: Wanted,
+    expression: Expression,
+    root: String,
+    /// The variables that the expression reads.
+    variables: Vec<(String, Fragment)>,
+}
+
+impl Evaluation {
+    fn new(wanted: Wanted, expression: &Expression, document: &Document<'_>) -> Self {
+        let is_read = |name: &str| {
+            let names = expression.variables();
+            names.is_none_or(|names| names.binary_search_by(|read| (**read).cmp(name)).is_ok())
+        };
+        let read = document.variables.iter().filter(|(name, _)| is_read(name));
+        let variables = read.map(|(name, value)| ((*name).to_owned(), (*value).clone())).collect();
+        Self { wanted, expression: expression.clone(), root: document.root.to_owned(), variables }
+    }
+
+    /// Evaluates the expression to its end, and returns what it took.
+    pub fn work_out(&self) -> (Given, Cost) {
+        let variables: Vec<(&str, &Fragment)> =
+            self.variables.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        let document = Document { root: &self.root, variables: &variables };
+        let (given, cost) = self.wanted.evaluate(&self.expression, &document, u64::MAX);
+        (given.expect("invariant: it may take whatever it takes"), cost)
+    }
+}
+
+impl Wanted {
+    fn evaluate(
+        self,
+        expression: &Expression,
+        document: &Document<'_>,
+        steps_max: u64,
+    ) -> (Option<Given>, Cost) {
+        match self {
+            Self::Value => {
+                let (value, cost) = expression.evaluate_within(document, steps_max);
+                (value.map(Given::Value), cost)
+            }
+            Self::Verdict => {
+                let (verdict, cost) = expression.holds_within(document, steps_max);
+                (verdict.map(Given::Verdict), cost)
+            }
+        }
+    }
+}
+
+impl Given {
+    const fn wanted(&self) -> Wanted {
+        match self {
+            Self::Value(_) => Wanted::Value,
+            Self::Verdict(_) => Wanted::Verdict,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Value(Ok(value)) => value.len_bytes(),
+            Self::Value(Err(_)) | Self::Verdict(_) => 0,
+        }
+    }
 }
 
 impl Found {
@@ -57,30 +154,44 @@ impl Found {
         at >= self.unkept && at - self.unkept < self.kept.len()
     }
 
+    /// Returns whether the expression of this number is known to take long.
+    fn is_long(&self, at: usize) -> bool {
+        self.is_next_long && at == self.unkept + self.kept.len()
+    }
+
     /// Returns whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.unkept == 0 && self.kept.is_empty()
+        self.unkept == 0 && self.kept.is_empty() && !self.is_next_long
+    }
+
+    /// Returns whether the decision needs what another thread works out to go on.
+    pub fn is_next_long(&self) -> bool {
+        self.is_next_long
+    }
+
+    /// Takes what came of the [`Evaluation`] that the decision broke off for.
+    pub fn learn(&mut self, given: Given) {
+        debug_assert!(self.is_next_long, "invariant: what comes is what was asked for");
+        self.kept.push(given);
+        self.is_next_long = false;
     }
 
     /// Returns how many bytes it takes.
     pub fn bytes(&self) -> usize {
-        let text = |given: &Given| match given {
-            Given::Value(Ok(value)) => value.len_bytes(),
-            Given::Value(Err(_)) | Given::Verdict(_) => 0,
-        };
-        self.kept.capacity() * size_of::<Given>() + self.kept.iter().map(text).sum::<usize>()
+        self.kept.capacity() * size_of::<Given>() + self.kept.iter().map(Given::bytes).sum::<usize>()
     }
 }
 
 impl Effort {
-    /// Returns an effort of at most `limit` steps: beyond them nothing is begun.
-    pub fn new(limit: u64) -> Self {
-        Self { limit, ..Self::default() }
+    /// Returns an effort within limits.
+    pub fn new(limits: Limits) -> Self {
+        let (used, evaluated, decision) = (Cell::new(0), Cell::new(0), RefCell::default());
+        Self { limits, used, evaluated, decision }
     }
 
     /// Returns one that is never used up: for a decision by itself, which nobody waits behind.
     pub fn unlimited() -> Self {
-        Self::new(u64::MAX)
+        Self::new(Limits::NONE)
     }
 
     /// Counts what was done besides evaluating.
@@ -90,7 +201,7 @@ impl Effort {
 
     /// Returns whether nothing more is to be begun.
     pub fn is_used_up(&self) -> bool {
-        self.used.get() >= self.limit
+        self.used.get() >= self.limits.steps
     }
 
     /// Returns all steps that were used up.
@@ -104,7 +215,7 @@ impl Effort {
     }
 
     /// Begins a decision, with what was found when it broke off before. If the effort is not used up by then, the
-    /// decision comes at least one expression further; otherwise none is evaluated.
+    /// decision comes at least one expression further, or learns that the next takes long; otherwise none is evaluated.
     pub fn begin(&self, found: Found) {
         let is_closed = self.is_used_up();
         *self.decision.borrow_mut() = Decision { found, is_closed, ..Decision::default() };
@@ -115,43 +226,56 @@ impl Effort {
         self.decision.borrow().is_broken_off
     }
 
-    /// Returns what the decision that broke off had found out.
-    pub fn found(&self) -> Found {
-        std::mem::take(&mut self.decision.borrow_mut().found)
+    /// Returns what the decision that broke off had found out, and what another thread has to work out before it goes on.
+    pub fn found(&self) -> (Found, Option<Box<Evaluation>>) {
+        let mut decision = self.decision.borrow_mut();
+        (std::mem::take(&mut decision.found), decision.evaluation.take())
     }
 
     /// Returns the value of a mapping; `None` when the decision breaks off.
-    pub(super) fn value(
+    pub(crate) fn value(
         &self,
         expression: &Expression,
         document: &Document<'_>,
     ) -> Option<Result<Fragment, Error>> {
-        match self.next() {
-            Next::Known(Given::Value(value)) => Some(value),
-            Next::Unknown => {
-                let (value, cost) = expression.evaluate_counted(document);
-                self.count(cost, || Given::Value(value.clone()));
-                Some(value)
-            }
-            Next::None | Next::Known(Given::Verdict(_)) => self.break_off(),
+        match self.given(Wanted::Value, expression, document) {
+            Some(Given::Value(value)) => Some(value),
+            Some(Given::Verdict(_)) | None => self.break_off(),
         }
     }
 
     /// Returns the verdict of a predicate; `None` when the decision breaks off.
-    pub(super) fn holds(
+    pub(crate) fn holds(
         &self,
         expression: &Expression,
         document: &Document<'_>,
     ) -> Option<Result<bool, Error>> {
-        match self.next() {
-            Next::Known(Given::Verdict(verdict)) => Some(verdict),
-            Next::Unknown => {
-                let (verdict, cost) = expression.holds_counted(document);
-                self.count(cost, || Given::Verdict(verdict.clone()));
-                Some(verdict)
-            }
-            Next::None | Next::Known(Given::Value(_)) => self.break_off(),
+        match self.given(Wanted::Verdict, expression, document) {
+            Some(Given::Verdict(verdict)) => Some(verdict),
+            Some(Given::Value(_)) | None => self.break_off(),
         }
+    }
+
+    fn given(&self, wanted: Wanted, expression: &Expression, document: &Document<'_>) -> Option<Given> {
+        match self.next() {
+            Next::Known(given) => {
+                debug_assert_eq!(given.wanted(), wanted, "invariant: the same decision asks the same");
+                return Some(given);
+            }
+            Next::None => return None,
+            Next::Unknown => {
+                let (given, cost) = wanted.evaluate(expression, document, self.limits.expression_steps);
+                self.count(cost, given.as_ref());
+                if given.is_some() {
+                    return given;
+                }
+            }
+            Next::Long => {}
+        }
+        let mut decision = self.decision.borrow_mut();
+        decision.found.is_next_long = true;
+        decision.evaluation = Some(Box::new(Evaluation::new(wanted, expression, document)));
+        None
     }
 
     fn next(&self) -> Next {
@@ -168,6 +292,9 @@ impl Effort {
         if at < found.unkept {
             return Next::Unknown;
         }
+        if found.is_long(at) {
+            return Next::Long;
+        }
         if let Some(given) = found.kept.get(at - found.unkept) {
             return Next::Known(given.clone());
         }
@@ -178,19 +305,17 @@ impl Effort {
         Next::Unknown
     }
 
-    fn count(&self, cost: Cost, given: impl FnOnce() -> Given) {
+    fn count(&self, cost: Cost, given: Option<&Given>) {
         self.add(cost.all());
         self.evaluated.set(self.evaluated.get().saturating_add(cost.steps));
         let mut decision = self.decision.borrow_mut();
         decision.used = decision.used.saturating_add(cost.all());
         let is_new = decision.next > decision.found.unkept + decision.found.kept.len();
-        if !is_new {
-            return;
-        }
+        let Some(given) = given.filter(|_| is_new) else { return };
         if decision.found.kept.is_empty() && decision.used < AGAIN_STEPS_MAX {
             decision.found.unkept += 1;
         } else {
-            decision.found.kept.push(given());
+            decision.found.kept.push(given.clone());
         }
     }
 
@@ -205,6 +330,8 @@ enum Next {
     Known(Given),
     /// It is to be evaluated.
     Unknown,
+    /// It takes long.
+    Long,
     /// It is not evaluated now.
     None,
 }

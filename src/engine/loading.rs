@@ -12,6 +12,7 @@ use super::request::FRAME_HEAD_BYTES;
 use super::shard::{self, Progress, SERVICE_KEY_US, SERVICE_KEYS_MAX, Shard, Start};
 use super::tables::{self, KeyRow, PartitionRow};
 use super::turn::Limits;
+use crate::case::effort;
 use crate::id::{CaseId, PARTITION_COUNT, Partition, Time};
 use crate::net;
 use crate::spec::tree::Specification;
@@ -66,7 +67,7 @@ pub fn shards<D: Disk, T: Tables>(
     registry: &Arc<Registry>,
     options: &Options,
     progress: &[Arc<Progress>],
-    (now, judged_states, turn_steps): (Time, usize, u64),
+    (now, judged_states, effort): (Time, usize, effort::Limits),
 ) -> Result<Vec<Shard>, Error> {
     for table in LOADED {
         follower.check_sums(table, None).map_err(text)?;
@@ -100,7 +101,7 @@ pub fn shards<D: Disk, T: Tables>(
                     automated_steps_max: bounds.automated_steps_max,
                     frame_bytes: room / 2,
                     judged_states,
-                    turn_steps,
+                    effort,
                 },
                 bounds,
                 batch_bytes_max: options.frame_bytes_max.saturating_sub(FRAME_HEAD_BYTES),

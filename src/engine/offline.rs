@@ -9,6 +9,7 @@ use super::clock::Clock;
 use super::cost;
 use super::fold::EngineFold;
 use super::loading;
+use super::long::Turns;
 use super::pending::Again;
 use super::proof;
 use super::queries;
@@ -189,7 +190,7 @@ impl<D: Disk, T: Tables> Service for Offline<D, T> {
     }
 
     fn item(&self, id: ItemId, room: &Room) -> Result<ItemView, Refusal> {
-        queries::item(&self.looked.follower, &self.registry, id, room)
+        queries::item(&self.looked.follower, &self.registry, id, (&Turns::default(), room))
     }
 
     fn cases(&self, filter: &CaseFilter, page: &PageOf, room: &Room) -> Result<Page<CaseSummary>, Refusal> {
@@ -210,7 +211,7 @@ impl<D: Disk, T: Tables> Service for Offline<D, T> {
     }
 
     fn items(&self, filter: &ItemFilter, page: &PageOf, room: &Room) -> Result<Page<ItemView>, Refusal> {
-        queries::items(&|| Ok(&self.looked.follower), &self.registry, filter, page, room)
+        queries::items(&|| Ok(&self.looked.follower), &self.registry, filter, page, (&Turns::default(), room))
     }
 
     fn history(&self, id: CaseId, page: &PageOf, room: &Room) -> Result<Page<HistoryView>, Refusal> {

@@ -7,6 +7,7 @@ use std::ops::Deref;
 
 use super::answers::{self, ItemPlace};
 use super::cost;
+use super::long::{Reading, Turns};
 use super::past::Past;
 use super::record::{Act, Body, Hash16, Record};
 use super::registry::Registry;
@@ -17,8 +18,7 @@ use super::service::{
     Refusal,
 };
 use super::tables::{self, ArchivedRow, KeyRow, PartitionRow};
-use super::turn::{self, Rows};
-use crate::case::effort::Effort;
+use super::turn::Rows;
 use crate::case::encode;
 use crate::case::row::{CaseRow, InstanceRow, ItemRow, Link, Status};
 use crate::case::state::{Case, Instance};
@@ -26,7 +26,6 @@ use crate::case::view;
 use crate::error::{Code, Kind};
 use crate::expr::STEPS_MAX;
 use crate::id::{CaseId, ItemId, Partition, SpecNumber, Time};
-use crate::net::orjoin;
 use crate::store::{self, Disk, Follower, JournalReader, NotUnpacked, Table, Tables};
 pub use archived::entries;
 
@@ -105,14 +104,7 @@ pub fn answer<T: Tables>(follower: &Follower<T>, question: Question) -> Told {
             let found = business_case(follower, partition, &hash);
             Told::Business(partition, hash, found.map_err(|reason| answers::unreadable(&reason)))
         }
-        Question::Judge(case, question) => judge(case, question),
     }
-}
-
-fn judge(case: CaseId, question: Box<turn::Question>) -> Told {
-    let turn::Question::OrJoin { net, task, marking, .. } = question.as_ref();
-    let judgement = orjoin::judge(net, *task, marking);
-    Told::Judged(case, question, judgement)
 }
 
 /// Answers a question when the rows cannot be had.
@@ -120,8 +112,6 @@ pub fn cannot_answer(question: Question, refusal: Refusal) -> Told {
     match question {
         Question::Load(case) => Told::Loaded(case, Err(refusal)),
         Question::Business(partition, hash) => Told::Business(partition, hash, Err(refusal)),
-        // This one needs no rows.
-        Question::Judge(case, question) => judge(case, question),
     }
 }
 
@@ -191,13 +181,15 @@ pub fn item<T: Tables, F: Deref<Target = Follower<T>>>(
     follower: F,
     registry: &Registry,
     id: ItemId,
-    room: &Room,
+    (turns, room): (&Turns, &Room),
 ) -> Result<ItemView, Refusal> {
     let rows = case_rows(&follower, id.case).map_err(|reason| answers::unreadable(&reason))?;
     let rows = rows.ok_or_else(|| answers::refusal(&crate::case::Error::NoItem))?;
     drop(follower);
     let spec = known(registry, rows.case.spec)?;
-    let view = view::live_item(&case_of_rows(id.case, rows), &spec.workflow, id.number, &Effort::unlimited())
+    let case = case_of_rows(id.case, rows);
+    let view = Reading::new(turns)
+        .read(|effort| view::live_item(&case, &spec.workflow, id.number, effort))
         .ok_or_else(|| answers::refusal(&crate::case::Error::NoItem))?;
     room.take(cost::item(&view)).map_err(|full| answers::no_room(full, room))?;
     Ok(view)
@@ -340,7 +332,7 @@ pub fn items<T: Tables, F: Deref<Target = Follower<T>>>(
     registry: &Registry,
     filter: &ItemFilter,
     page: &PageOf,
-    room: &Room,
+    (turns, room): (&Turns, &Room),
 ) -> Result<Page<ItemView>, Refusal> {
     let after = page.after.as_deref().map(|text| ItemId::parse(text).ok_or_else(|| bad_token(text)));
     let after = after.transpose()?;
@@ -349,7 +341,7 @@ pub fn items<T: Tables, F: Deref<Target = Follower<T>>>(
     let specs = filter.workflow.as_deref().map(|text| registry.numbers(text));
     let limit = page.limit as usize;
     let mut views: Vec<ItemView> = Vec::new();
-    let effort = Effort::unlimited();
+    let reading = Reading::new(turns);
     let mut visited = 0;
     loop {
         let Some((case, rows)) = next_case_with_items(&*read()?, from, filter.case)? else {
@@ -369,11 +361,11 @@ pub fn items<T: Tables, F: Deref<Target = Follower<T>>>(
             {
                 continue;
             }
-            let is_full = views.len() == limit || effort.used() >= PAGE_STEPS_MAX;
+            let is_full = views.len() == limit || reading.used() >= PAGE_STEPS_MAX;
             let view = if is_full {
                 None
             } else {
-                view::live_item(&case_in_memory, &spec.workflow, *number, &effort)
+                reading.read(|effort| view::live_item(&case_in_memory, &spec.workflow, *number, effort))
             };
             let taken = match &view {
                 Some(view) => room.take(cost::item(view)).map_err(Some),

@@ -13,10 +13,11 @@ use super::ticket::Answerer;
 use super::traced::Traced;
 use super::turn::{self, Rows, Tally};
 use crate::case::command::Command;
+use crate::case::effort::{Evaluation, Given};
 use crate::case::row::Link;
 use crate::expr::Fragment;
 use crate::id::{CaseId, Partition, Time};
-use crate::net::orjoin::Judgement;
+use crate::net::orjoin::{self, Judgement};
 use crate::store::Entry;
 use crate::telemetry::metrics::labels::Queue;
 
@@ -227,15 +228,39 @@ impl Staged {
     }
 }
 
-/// A question that a shard does not answer by itself: it parks what waits for it and goes on.
+/// A question that a shard does not answer by itself, but from durable rows: it parks what waits for it and goes on.
 #[derive(Debug)]
 pub enum Question {
     /// The rows of a case that is not in memory.
     Load(CaseId),
     /// The case of a business key.
     Business(Partition, Hash16),
+}
+
+/// What takes a shard too long to work out by itself. All that it needs is in it.
+#[derive(Debug)]
+pub enum Computation {
     /// Whether an OR-join is enabled.
     Judge(CaseId, Box<turn::Question>),
+    /// What an expression gives, under a number of the shard's. Of each shard at most one is under way.
+    Evaluate(u64, Box<Evaluation>),
+}
+
+impl Computation {
+    /// Works it out, and returns how many evaluation steps that took.
+    pub fn work_out(self) -> (Told, u64) {
+        match self {
+            Self::Judge(case, question) => {
+                let turn::Question::OrJoin { net, task, marking, .. } = question.as_ref();
+                let judgement = orjoin::judge(net, *task, marking);
+                (Told::Judged(case, question, judgement), 0)
+            }
+            Self::Evaluate(number, evaluation) => {
+                let (given, cost) = evaluation.work_out();
+                (Told::Evaluated(number, given), cost.steps)
+            }
+        }
+    }
 }
 
 /// What there is of a case.
@@ -249,7 +274,7 @@ pub enum Found {
     Nothing,
 }
 
-/// Answer to a [`Question`].
+/// Answer to a [`Question`], or what came of a [`Computation`].
 #[derive(Debug)]
 pub enum Told {
     /// What there is of a case, or why that is not known.
@@ -258,6 +283,8 @@ pub enum Told {
     Business(Partition, Hash16, Result<Option<CaseId>, Refusal>),
     /// The verdict.
     Judged(CaseId, Box<turn::Question>, Judgement),
+    /// What the expression of this number gives.
+    Evaluated(u64, Given),
 }
 
 /// What a shard finds in its inbox.

@@ -18,9 +18,9 @@ use super::meter::TickMeter;
 use super::places::Places;
 use super::queries;
 use super::registry::Registry;
-use super::request::{Found, Message, Question, Staged, Told};
+use super::request::{Computation, Found, Message, Question, Staged, Told};
 use super::service::Refusal;
-use super::shard::{NextTurn, Progress, Shard, TURN_STEPS, Turned};
+use super::shard::{EFFORT, NextTurn, Progress, Shard, Turned};
 use super::shared::{Inbox, Place, Shared};
 use super::telling::Telling;
 use super::threads::{self, Threads};
@@ -280,7 +280,7 @@ fn load<D: Disk, T: Tables>(
 ) -> Result<(Arc<Registry>, Vec<Shard>), Error> {
     let load = |follower: &Follower<T>| {
         let registry = Arc::new(Registry::default());
-        let limits = (now, loading::JUDGED_STATES_MAX, TURN_STEPS);
+        let limits = (now, loading::JUDGED_STATES_MAX, EFFORT);
         let shards = loading::shards(follower, journal, &registry, options, progress, limits)?;
         Ok((registry, shards))
     };
@@ -308,6 +308,11 @@ fn start_threads<D: Disk, T: Tables>(
     let mut threads = Threads::new(plan.others);
     let Ends { inboxes, questions, staged, frames } = ends;
     for (number, ((shard, inbox), core)) in shards.into_iter().zip(inboxes).zip(plan.hot).enumerate() {
+        let (computations, for_computer) = mpsc::channel();
+        let computer_shared = Arc::clone(shared);
+        threads.spawn(&format!("compute-{number}"), move || {
+            run_computer(&computer_shared, number, &for_computer);
+        })?;
         let shared = Arc::clone(shared);
         let staged = staged.0.clone();
         threads.spawn_hot(&format!("hot-{number}"), core, move |is_pinned| {
@@ -320,7 +325,7 @@ fn start_threads<D: Disk, T: Tables>(
             let _ended = AtEnd(|| {
                 condition.ended_shard_count.fetch_add(1, Ordering::AcqRel);
             });
-            run_shard(&shared, number, shard, &inbox, &staged);
+            run_shard(&shared, number, shard, &inbox, (&staged, &computations));
         })?;
     }
     // The server's threads are started by whoever starts the engine.
@@ -360,7 +365,7 @@ fn run_shard<D: Disk, T: Tables>(
     number: usize,
     mut shard: Shard,
     inbox: &Receiver<Message>,
-    staged: &Sender<Staged>,
+    (staged, computations): (&Sender<Staged>, &Sender<Computation>),
 ) {
     let mut meter = TickMeter::new(Arc::clone(&shared.metrics), shared.options().hot_path_ticks_max);
     let mut locked = Locked::new();
@@ -410,17 +415,29 @@ fn run_shard<D: Disk, T: Tables>(
             are_keys_full = shared.places.used_up().is_some();
         }
         locked.look(&shard.cases().regions(), &shared.condition);
-        shared.condition.question_count.fetch_add(turned.questions.len(), Ordering::AcqRel);
-        for question in turned.questions {
-            // Whoever answers is gone only when everything stops.
-            drop(shared.questions.send((number, question)));
-        }
+        ask_others(shared, number, turned.questions, (turned.computations, computations));
         if shard.is_stopping() && !shard.is_waiting() {
             break;
         }
         if was_resting && shard.next_turn() == NextTurn::OnMessage {
             threads::give_own_memory_back();
         }
+    }
+}
+
+/// Hands on what a shard does not answer by itself. Whoever answers is gone only when everything stops.
+fn ask_others<D: Disk, T: Tables>(
+    shared: &Shared<D, T>,
+    shard: usize,
+    questions: Vec<Question>,
+    (computations, computer): (Vec<Computation>, &Sender<Computation>),
+) {
+    shared.condition.question_count.fetch_add(questions.len() + computations.len(), Ordering::AcqRel);
+    for question in questions {
+        drop(shared.questions.send((shard, question)));
+    }
+    for computation in computations {
+        drop(computer.send(computation));
     }
 }
 
@@ -659,6 +676,34 @@ fn run_helper<D: Disk, T: Tables>(shared: &Shared<D, T>, questions: &Receiver<(u
                 }
             }
             Err(_) => return,
+        }
+    }
+}
+
+/// Works out what takes a shard too long, one after the other.
+fn run_computer<D: Disk, T: Tables>(
+    shared: &Shared<D, T>,
+    shard: usize,
+    computations: &Receiver<Computation>,
+) {
+    let mut has_worked = false;
+    loop {
+        match computations.recv_timeout(Duration::from_micros(HELPER_US)) {
+            Ok(computation) => {
+                shared.condition.question_count.fetch_sub(1, Ordering::AcqRel);
+                has_worked = true;
+                let turn = shared.long.of_shard();
+                let (told, steps) = computation.work_out();
+                drop(turn);
+                shared.metrics.evaluation_steps.add(steps);
+                shared.inboxes[shard].tell(Message::Told(told));
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                if std::mem::take(&mut has_worked) {
+                    threads::give_own_memory_back();
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }

@@ -34,17 +34,16 @@ use super::places::{Holder, Places};
 use super::queues::command_bytes;
 use super::record::{Body, Hash16, Maker, Record};
 use super::registry::{Registered, Registry};
-use super::request::{Class, Message, Question, Reply, Request, Staged};
+use super::request::{Class, Computation, Message, Question, Reply, Request, Staged};
 use super::service::Answer;
 use super::tables::KeyRow;
 use super::traced::Traced;
 use super::turn::{self, Cases, Job, Limits, Outcome, Timer, Used, What};
 use crate::case;
-use crate::case::effort::AGAIN_STEPS_MAX;
+use crate::case::effort::{self, AGAIN_STEPS_MAX};
 use crate::case::encode::Payload;
 use crate::case::event::InstanceNumber;
 use crate::case::row::Link;
-use crate::expr::STEPS_MAX;
 use crate::id::{CaseId, PARTITION_COUNT, Partition, Time};
 use crate::store::{self, Entry};
 use crate::telemetry::metrics::labels::Queue;
@@ -76,11 +75,16 @@ pub const DUTIES_AT_ONCE_MAX: usize = 256;
 pub const SPECIFICATIONS_MAX: u32 = 65_536;
 /// A turn takes no more jobs once it has staged so many full batches; they have the next turn.
 const TURN_BATCHES_MAX: usize = 4;
-/// After this many evaluation steps a turn begins nothing more: about 2 ms of a core of 2026.
-pub const TURN_STEPS: u64 = 100_000;
-/// A slice: no turn takes more evaluation steps, because what it is at may evaluate one expression to its limit, behind
-/// those that it has to evaluate again.
-pub const SLICE_STEPS: u64 = TURN_STEPS + AGAIN_STEPS_MAX + STEPS_MAX;
+/// After this many evaluation steps a turn begins nothing more: about 0.4 ms of a core of 2026.
+pub const TURN_STEPS: u64 = 25_000;
+/// An expression that takes more steps, those for its data included, is left to a thread of its own.
+pub const EXPRESSION_STEPS_MAX: u64 = 10_000;
+/// A slice: no turn takes more evaluation steps, because what it is at may evaluate one expression, behind those that it
+/// has to evaluate again.
+pub const SLICE_STEPS: u64 = TURN_STEPS + AGAIN_STEPS_MAX + EXPRESSION_STEPS_MAX;
+/// How a shard shares out its work.
+pub const EFFORT: effort::Limits =
+    effort::Limits { steps: TURN_STEPS, expression_steps: EXPRESSION_STEPS_MAX };
 /// A turn takes so many jobs at a time: those that it does not come to are put back.
 const JOBS_AT_ONCE_MAX: usize = 512;
 
@@ -168,6 +172,8 @@ pub struct Turned {
     pub batches: Vec<Staged>,
     /// For whoever answers questions.
     pub questions: Vec<Question>,
+    /// For whoever works out what takes long.
+    pub computations: Vec<Computation>,
     /// Queues that had no room, one for each request that was refused because of that.
     pub overfull: Vec<Queue>,
     /// What was used up.
@@ -345,7 +351,7 @@ impl Shard {
 
     /// Tells when the shard wants its next turn.
     pub fn next_turn(&self) -> NextTurn {
-        let has_work = !self.jobs.is_empty() || !self.arrivals.is_empty();
+        let has_work = self.jobs.is_any_next() || !self.arrivals.is_empty();
         if !has_work && (self.duties.is_empty() || self.parked.len() >= DUTIES_AT_ONCE_MAX) {
             if self.is_expiring || (self.loads.is_waiting() && !self.undo.is_empty()) {
                 NextTurn::WhenDurable
@@ -411,6 +417,7 @@ impl Shard {
 
     fn finish(&mut self, mut turn: Turn) -> Turned {
         let questions = std::mem::take(&mut turn.questions);
+        let computations = std::mem::take(&mut turn.computations);
         let visited = std::mem::take(&mut turn.visited);
         let overfull = std::mem::take(&mut turn.overfull);
         let (used, unawaited) = (turn.used, turn.unawaited);
@@ -428,12 +435,12 @@ impl Shard {
         for case in visited {
             self.forget_if_closed(case);
         }
-        Turned { batches, questions, overfull, used, unawaited, waited_steps }
+        Turned { batches, questions, computations, overfull, used, unawaited, waited_steps }
     }
 
     /// Tells whether jobs have to wait for the next turn, or for the journal.
     fn is_full(&self, turn: &Turn) -> bool {
-        turn.used.steps >= self.options.limits.turn_steps
+        turn.used.steps >= self.options.limits.effort.steps
             || turn.bytes() >= TURN_BATCHES_MAX * self.options.batch_bytes_max
             || self.undurable_bytes + turn.held_bytes() >= self.options.bounds.undurable_bytes_max
     }
@@ -506,8 +513,9 @@ impl Shard {
             }
             is_any = true;
             turn.expect(jobs.len());
-            let turn_steps = self.options.limits.turn_steps - turn.used.steps;
-            let limits = Limits { turn_steps, ..self.options.limits };
+            let Limits { effort, .. } = self.options.limits;
+            let effort = effort::Limits { steps: effort.steps - turn.used.steps, ..effort };
+            let limits = Limits { effort, ..self.options.limits };
             let evaluated = self.progress.pulse.evaluated();
             let mut timer = Beating { timer: &mut *timer, pulse: &self.progress.pulse };
             let outcomes = self.cases.turn(turn.now, jobs, &limits, &mut timer);
@@ -541,7 +549,8 @@ impl Shard {
                 turn.waited_steps.push(evaluated.saturating_sub(asked_at));
             }
             if let Outcome::Later(job) = outcome {
-                turn.jobs.broke_off(Work { job, client, moves: None });
+                Self::break_off(turn, Work { job, client, moves: None });
+                turn.jobs.done(case);
                 continue;
             }
             if let Some(traced) = client.as_mut().and_then(|client| client.traced.as_mut()) {
@@ -553,6 +562,13 @@ impl Shard {
         // The last one first, so that they are in their old order.
         for work in not_begun.into_iter().rev() {
             turn.jobs.put_back(work);
+        }
+    }
+
+    /// Puts work back that goes on in a later turn, and lets another thread work out what it waits for, if it does.
+    fn break_off(turn: &mut Turn, work: Work) {
+        if let Some((number, evaluation)) = turn.jobs.broke_off(work) {
+            turn.computations.push(Computation::Evaluate(number, evaluation));
         }
     }
 
@@ -645,10 +661,10 @@ impl Shard {
         }
         if let Some(question) = done.parked {
             self.parked.entry(case).or_default();
-            turn.questions.push(Question::Judge(case, Box::new(question)));
+            turn.computations.push(Computation::Judge(case, Box::new(question)));
         } else if done.unfinished {
             let job = Job { broken_off: done.broken_off, ..Job::new(case, turn::What::Continue) };
-            turn.jobs.push_front(Work::of_nobody(job));
+            Self::break_off(turn, Work::of_nobody(job));
         }
     }
 

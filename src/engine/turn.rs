@@ -19,7 +19,7 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt};
 
 use crate::case::command::{Command, Error};
-use crate::case::effort::{Effort, Found};
+use crate::case::effort::{self, Effort, Evaluation, Found, Given};
 use crate::case::encode::Payload;
 use crate::case::event::{End, Event, InstanceNumber, ItemNumber};
 use crate::case::row::{CaseRow, InstanceRow, ItemRow, ItemState, Link};
@@ -64,9 +64,9 @@ pub struct Limits {
     pub frame_bytes: usize,
     /// Most states that an OR-join is searched for on the spot; beyond that the case is parked.
     pub judged_states: usize,
-    /// After this many evaluation steps a turn begins nothing more. What else takes time is counted as the number of
-    /// steps that take as long.
-    pub turn_steps: u64,
+    /// After this many evaluation steps a turn begins nothing more, and an expression that takes more is left to another
+    /// thread. What else takes time is counted as the number of steps that take as long.
+    pub effort: effort::Limits,
 }
 
 /// Something to be done to one case.
@@ -89,9 +89,39 @@ pub struct Job {
 pub struct BrokenOff {
     event_count: u32,
     found: Found,
+    /// What another thread has to work out before the decision can go on.
+    evaluation: Option<Box<Evaluation>>,
+    /// The number under which another thread works at that.
+    number: Option<u64>,
 }
 
 impl BrokenOff {
+    /// Returns whether the decision goes on once another thread has worked something out.
+    pub fn is_long(&self) -> bool {
+        self.found.is_next_long()
+    }
+
+    /// Takes what another thread has to work out, if the decision has just come upon it.
+    pub fn take_evaluation(&mut self) -> Option<Box<Evaluation>> {
+        self.evaluation.take()
+    }
+
+    /// Notes that another thread works at it under this number.
+    pub fn is_worked_at(&mut self, number: u64) {
+        self.number = Some(number);
+    }
+
+    /// Returns the number under which another thread works at it.
+    pub fn number(&self) -> Option<u64> {
+        self.number
+    }
+
+    /// Takes what came of it.
+    pub fn learn(&mut self, given: Given) {
+        self.number = None;
+        self.found.learn(given);
+    }
+
     /// Returns how many bytes what it had found out takes.
     pub fn bytes(&self) -> usize {
         self.found.bytes()
@@ -99,7 +129,7 @@ impl BrokenOff {
 
     /// Forgets what it had found out: the decision is made from its beginning again.
     pub fn forget(&mut self) {
-        self.found = Found::default();
+        (self.found, self.evaluation, self.number) = (Found::default(), None, None);
     }
 }
 
@@ -502,7 +532,7 @@ impl Cases {
             slabs: &mut self.slabs,
             judgements: &mut self.judgements,
             outcomes: jobs.iter().map(|_| None).collect(),
-            effort: Effort::new(limits.turn_steps),
+            effort: Effort::new(limits.effort),
         };
         let mut lines = line_up(&mut self.memory, jobs, &mut turn);
         let mut in_wave = Vec::with_capacity(lines.len().min(WAVE_STEPS_MAX));

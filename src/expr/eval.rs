@@ -10,10 +10,12 @@ use super::tree::{Bounds, Content, NodeIndex, Tree};
 use super::value::Atomic;
 use super::{Cost, Document, Error, Fragment, RESULT_BYTES_MAX, STEPS_MAX};
 
-/// Bytes of text that count as one step when they are copied.
-const BYTES_PER_STEP: usize = 64;
+/// Bytes of text that count as one step when they are copied or compared.
+pub(super) const BYTES_PER_STEP: usize = 64;
 /// Bytes of a result that count as one step: each is written, and looked at once more.
 const WRITTEN_BYTES_PER_STEP: usize = 16;
+/// Nodes that count as one step when they are only passed, on the way to the texts among them.
+const PASSED_NODES_PER_STEP: usize = 8;
 
 /// An item of a sequence.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,42 +35,72 @@ pub(super) struct Evaluation<'a> {
     steps: u64,
     /// Steps' worth of making the document and writing the result.
     data: u64,
+    /// What both may come to before it is given up.
+    all_max: u64,
+    /// What the steps may come to: all that the language allows, or what the document leaves of `all_max`.
+    steps_max: u64,
+    is_given_up: bool,
 }
 
 impl<'a> Evaluation<'a> {
     /// Evaluates the whole expression with the data document as context; of the variables only those it can see are
-    /// put there. What it took is in the evaluation, also when it fails.
+    /// put there. What it took is in the evaluation, also when it fails. It is given up once it has taken more than
+    /// `all_max` steps, the document included: what it returns then says nothing.
     pub(super) fn run(
         ast: &'a Ast,
         sees: Option<&[Box<str>]>,
         document: &Document<'a>,
+        all_max: u64,
     ) -> (Self, Result<Sequence, Error>) {
-        let mut evaluation = Self { ast, tree: Tree::default(), bound: Vec::new(), steps: 0, data: 0 };
-        let tree = &mut evaluation.tree;
-        let top = tree.root(Content::Document);
-        let root = tree.element(top, document.root);
-        for (name, value) in document.variables {
-            if sees.is_some_and(|names| names.binary_search_by(|seen| (**seen).cmp(name)).is_err()) {
-                continue;
-            }
-            let variable = tree.element(root, *name);
-            tree.fragment(variable, value.as_xml());
-            evaluation.data += (value.len_bytes() / BYTES_PER_STEP) as u64;
-        }
-        evaluation.data += tree.len() as u64;
+        let (tree, bound) = (Tree::default(), Vec::new());
+        let (steps, data, is_given_up) = (0, 0, false);
+        let mut evaluation =
+            Self { ast, tree, bound, steps, data, all_max, steps_max: STEPS_MAX, is_given_up };
+        let Some(top) = evaluation.document(sees, document) else {
+            evaluation.is_given_up = true;
+            return (evaluation, Ok(Vec::new()));
+        };
+        evaluation.steps_max = STEPS_MAX.min(all_max.saturating_sub(evaluation.data));
         let result = evaluation.eval(ast.root, &Item::Node(top));
         (evaluation, result)
     }
 
+    /// Makes the data document; `None` when that alone takes more than everything may.
+    fn document(&mut self, sees: Option<&[Box<str>]>, document: &Document<'a>) -> Option<NodeIndex> {
+        let is_seen =
+            |name: &str| sees.is_none_or(|names| names.binary_search_by(|seen| (**seen).cmp(name)).is_ok());
+        let seen = document.variables.iter().filter(|(name, _)| is_seen(name));
+        let bytes: usize = seen.clone().map(|(_, value)| value.len_bytes()).sum();
+        self.data = (bytes / BYTES_PER_STEP) as u64;
+        let nodes_max = usize::try_from(self.all_max.checked_sub(self.data)?).unwrap_or(usize::MAX);
+        let top = self.tree.root(Content::Document);
+        let root = self.tree.element(top, document.root);
+        for (name, value) in seen {
+            let variable = self.tree.element(root, *name);
+            if !self.tree.fragment(variable, value.as_xml(), nodes_max) {
+                return None;
+            }
+        }
+        self.data += self.tree.len() as u64;
+        Some(top)
+    }
+
     /// Returns what it has taken so far.
     pub(super) fn cost(&self) -> Cost {
-        Cost { steps: self.steps.min(STEPS_MAX), data: self.data }
+        Cost { steps: self.steps.min(self.steps_max), data: self.data }
+    }
+
+    /// Returns whether it was given up before its end.
+    pub(super) const fn is_given_up(&self) -> bool {
+        self.is_given_up
     }
 
     /// Counts steps.
     pub(super) fn charge(&mut self, steps: usize, at: u32) -> Result<(), Error> {
         self.steps = self.steps.saturating_add(steps as u64);
-        if self.steps > STEPS_MAX {
+        if self.steps > self.steps_max {
+            // Where the language itself would stop it, it has failed.
+            self.is_given_up |= self.steps_max < STEPS_MAX;
             return Err(Error::TooManySteps { offset: at, limit: STEPS_MAX });
         }
         Ok(())
@@ -170,7 +202,7 @@ impl<'a> Evaluation<'a> {
 
     fn variable(&mut self, slot: u32, at: u32, out: &mut Sequence) -> Result<(), Error> {
         let bound = self.bound.get(slot as usize).expect("invariant: the parser numbers what is bound");
-        let (items, bytes) = (bound.len(), bound.iter().map(text_bytes).sum::<usize>());
+        let (items, bytes) = (bound.len(), bound.iter().map(Item::text_bytes).sum::<usize>());
         self.charge(items + bytes / BYTES_PER_STEP, at)?;
         out.extend_from_slice(&self.bound[slot as usize]);
         Ok(())
@@ -373,8 +405,9 @@ impl<'a> Evaluation<'a> {
         match item {
             Item::Value(value) => Ok(value),
             Item::Node(node) => {
-                let text = self.tree.string(node);
+                let (text, passed) = self.tree.string(node);
                 self.charge_text(text.len(), at)?;
+                self.charge(passed / PASSED_NODES_PER_STEP, at)?;
                 Ok(Atomic::Untyped(text))
             }
         }
@@ -398,9 +431,15 @@ impl<'a> Evaluation<'a> {
                 top
             }
         };
+        let left = self.all_max.saturating_sub(self.steps + self.data);
+        let steps = usize::try_from(left.saturating_add(1)).unwrap_or(usize::MAX);
+        let bytes_max = steps.saturating_mul(WRITTEN_BYTES_PER_STEP) - 1;
+        let bounds = Bounds::DATA.within(bytes_max);
         let mut text = String::new();
-        self.tree.write(&mut text, top, Bounds::DATA)?;
+        let written = self.tree.write(&mut text, top, bounds);
         self.data += (text.len() / WRITTEN_BYTES_PER_STEP) as u64;
+        self.is_given_up |= bytes_max < RESULT_BYTES_MAX && text.len() > bytes_max;
+        written?;
         Fragment::from_canonical(text)
     }
 }
@@ -413,18 +452,18 @@ impl Item {
             Self::Value(_) => None,
         }
     }
+
+    /// Returns how many bytes of text it holds itself.
+    const fn text_bytes(&self) -> usize {
+        match self {
+            Self::Node(_) => 0,
+            Self::Value(value) => value.text_bytes(),
+        }
+    }
 }
 
 fn node_of(item: &Item, at: u32) -> Result<NodeIndex, Error> {
     item.node().ok_or_else(|| type_error(at, "a step needs an element before it, not a value"))
-}
-
-/// Returns how many bytes of text an item holds itself.
-const fn text_bytes(item: &Item) -> usize {
-    match item {
-        Item::Value(Atomic::Untyped(text) | Atomic::String(text)) => text.len(),
-        _ => 0,
-    }
 }
 
 /// Returns the sequence of one truth value.

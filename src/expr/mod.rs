@@ -26,6 +26,7 @@ mod value;
 mod xml;
 
 use std::fmt;
+use std::sync::Arc;
 
 pub use error::Error;
 use eval::{Evaluation, Sequence};
@@ -73,11 +74,16 @@ impl Cost {
     }
 }
 
-/// A compiled predicate or mapping: immutable, evaluated as often as one likes.
+/// A compiled predicate or mapping: immutable, evaluated as often as one likes. Cloning shares it.
 ///
 /// Displayed, it is the canonical text, which compiles to an equal expression.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expression {
+    compiled: Arc<Compiled>,
+}
+
+#[derive(Debug, PartialEq)]
+struct Compiled {
     ast: ast::Ast,
     /// Names of the variables it can see, sorted; `None` for all.
     variables: Option<Vec<Box<str>>>,
@@ -87,19 +93,19 @@ pub struct Expression {
 pub fn compile(text: &str) -> Result<Expression, Error> {
     let ast = parser::parse(text)?;
     let variables = reach::variables(&ast);
-    Ok(Expression { ast, variables })
+    Ok(Expression { compiled: Arc::new(Compiled { ast, variables }) })
 }
 
 impl Expression {
     /// Returns the names of the variables that this expression reads, sorted, each once; `None` if it may read any,
     /// as `//a`, `/*` and `..` do. A document need not hold the others.
     pub fn variables(&self) -> Option<&[Box<str>]> {
-        self.variables.as_deref()
+        self.compiled.variables.as_deref()
     }
 
     /// Returns the verdict of a predicate that is the same whatever the data are: `true()` or `false()`.
     pub fn verdict(&self) -> Option<bool> {
-        match self.ast.node(self.ast.root).expr {
+        match self.ast().node(self.ast().root).expr {
             ast::Expr::Call { function: functions::Function::True, .. } => Some(true),
             ast::Expr::Call { function: functions::Function::False, .. } => Some(false),
             _ => None,
@@ -116,9 +122,20 @@ impl Expression {
 
     /// Returns the value of a mapping as [`Expression::evaluate`] does, and what it took, also when it fails.
     pub fn evaluate_counted(&self, document: &Document<'_>) -> (Result<Fragment, Error>, Cost) {
-        let (mut evaluation, result) = self.run(document);
+        let (value, cost) = self.evaluate_within(document, u64::MAX);
+        (value.expect("invariant: it may take whatever it takes"), cost)
+    }
+
+    /// Returns the value of a mapping as [`Expression::evaluate`] does, or `None` once it takes more than so many steps,
+    /// those for its data included, and what it took until then.
+    pub fn evaluate_within(
+        &self,
+        document: &Document<'_>,
+        steps_max: u64,
+    ) -> (Option<Result<Fragment, Error>>, Cost) {
+        let (mut evaluation, result) = self.run(document, steps_max);
         let value = result.and_then(|result| evaluation.fragment(result));
-        (value, evaluation.cost())
+        ((!evaluation.is_given_up()).then_some(value), evaluation.cost())
     }
 
     /// Returns the verdict of a predicate: its effective boolean value as XPath defines it.
@@ -126,23 +143,35 @@ impl Expression {
     /// An element or text node that exists is true, whatever it says: `/n/done/text()='true'` compares,
     /// `/n/done/text()` only asks whether there is text.
     pub fn holds(&self, document: &Document<'_>) -> Result<bool, Error> {
-        self.holds_counted(document).0
+        self.holds_within(document, u64::MAX).0.expect("invariant: it may take whatever it takes")
     }
 
-    /// Returns the verdict of a predicate as [`Expression::holds`] does, and what it took, also when it fails.
-    pub fn holds_counted(&self, document: &Document<'_>) -> (Result<bool, Error>, Cost) {
-        let (evaluation, result) = self.run(document);
-        let verdict = result.and_then(|result| eval::effective(&result, self.ast.node(self.ast.root).at));
-        (verdict, evaluation.cost())
+    /// Returns the verdict of a predicate as [`Expression::holds`] does, within limits as [`Expression::evaluate_within`].
+    pub fn holds_within(
+        &self,
+        document: &Document<'_>,
+        steps_max: u64,
+    ) -> (Option<Result<bool, Error>>, Cost) {
+        let (evaluation, result) = self.run(document, steps_max);
+        let verdict = result.and_then(|result| eval::effective(&result, self.ast().node(self.ast().root).at));
+        ((!evaluation.is_given_up()).then_some(verdict), evaluation.cost())
     }
 
-    fn run<'a>(&'a self, document: &Document<'a>) -> (Evaluation<'a>, Result<Sequence, Error>) {
-        Evaluation::run(&self.ast, self.variables(), document)
+    fn run<'a>(
+        &'a self,
+        document: &Document<'a>,
+        steps_max: u64,
+    ) -> (Evaluation<'a>, Result<Sequence, Error>) {
+        Evaluation::run(self.ast(), self.variables(), document, steps_max)
+    }
+
+    fn ast(&self) -> &ast::Ast {
+        &self.compiled.ast
     }
 }
 
 impl fmt::Display for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.ast.fmt(f)
+        self.ast().fmt(f)
     }
 }

@@ -5,9 +5,9 @@ use std::cmp::Ordering;
 use super::Error;
 use super::ast::{Arithmetic, Comparison, Id, Style};
 use super::decimal::Decimal;
-use super::eval::{Evaluation, Item, Sequence, effective, truth_item, type_error};
+use super::eval::{BYTES_PER_STEP, Evaluation, Item, Sequence, effective, truth_item, type_error};
 use super::functions::Function;
-use super::value::{Atomic, Number, compare_general, compare_value};
+use super::value::{Atomic, Number, compare_general, compare_value, compared_bytes};
 
 impl Evaluation<'_> {
     pub(super) fn compare(
@@ -28,7 +28,7 @@ impl Evaluation<'_> {
         let right = self.atomics(right, at)?;
         for a in &left {
             for b in &right {
-                self.charge(1, at)?;
+                self.charge(1 + compared_bytes(a, b) / BYTES_PER_STEP, at)?;
                 if satisfies(operator, compare_general(a, b, at)?) {
                     return Ok(truth_item(true));
                 }

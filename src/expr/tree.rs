@@ -42,6 +42,11 @@ pub(super) struct Bounds {
 impl Bounds {
     /// What new data must keep to.
     pub(super) const DATA: Self = Self { bytes: RESULT_BYTES_MAX, depth: ELEMENT_DEPTH_MAX };
+
+    /// Returns these, but for no more than so many bytes.
+    pub(super) fn within(self, bytes: usize) -> Self {
+        Self { bytes: self.bytes.min(bytes), ..self }
+    }
 }
 
 /// Several trees in one table.
@@ -81,17 +86,21 @@ impl<'a> Tree<'a> {
         self.push(Content::Text(text), parent);
     }
 
-    /// Adds canonical content below a node.
-    pub(super) fn fragment(&mut self, parent: NodeIndex, canonical: &'a str) {
+    /// Adds canonical content below a node. Returns whether that was done: it is left once the table has more than
+    /// `nodes_max` nodes.
+    pub(super) fn fragment(&mut self, parent: NodeIndex, canonical: &'a str, nodes_max: usize) -> bool {
         let mut here = parent;
         for event in Scanner::new(canonical) {
+            if self.nodes.len() > nodes_max {
+                return false;
+            }
             match event {
                 Event::Open(name) => here = self.element(here, name),
                 Event::Empty(name) => {
                     self.element(here, name);
                 }
                 Event::Close(_) if here != parent => here = self.at(here).parent,
-                Event::Close(_) => return,
+                Event::Close(_) => break,
                 Event::Text(escaped) if escaped.contains('&') => {
                     let mut text = String::with_capacity(escaped.len());
                     xml::unescape_into(&mut text, escaped);
@@ -100,6 +109,7 @@ impl<'a> Tree<'a> {
                 Event::Text(plain) => self.text(here, plain.into()),
             }
         }
+        self.nodes.len() <= nodes_max
     }
 
     fn push(&mut self, content: Content<'a>, parent: NodeIndex) -> NodeIndex {
@@ -158,17 +168,19 @@ impl<'a> Tree<'a> {
         None
     }
 
-    /// Returns the string value: all text at and below a node. Texts below may number as many as the tree has.
-    pub(super) fn string(&self, index: NodeIndex) -> String {
+    /// Returns the string value: all text at and below a node. And how many nodes were looked at for it.
+    pub(super) fn string(&self, index: NodeIndex) -> (String, usize) {
         let mut out = String::new();
+        let mut passed = 0;
         let mut here = Some(index);
         while let Some(node) = here {
+            passed += 1;
             if let Content::Text(text) = self.content(node) {
                 out.push_str(text);
             }
             here = self.following(node, index);
         }
-        out
+        (out, passed)
     }
 
     /// Says whether the text children are whitespace that only separates elements.

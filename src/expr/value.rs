@@ -31,6 +31,14 @@ impl Atomic {
         }
     }
 
+    /// Returns how many bytes of text it holds.
+    pub(super) const fn text_bytes(&self) -> usize {
+        match self {
+            Self::Untyped(text) | Self::String(text) => text.len(),
+            Self::Boolean(_) | Self::Exact(_) | Self::Double(_) => 0,
+        }
+    }
+
     /// Returns the value as text.
     pub(super) fn into_text(self) -> String {
         match self {
@@ -96,6 +104,15 @@ impl Number {
             Self::Exact(number) => Atomic::Exact(number),
             Self::Double(number) => Atomic::Double(number),
         }
+    }
+}
+
+/// Returns how many bytes of text are looked at when two values are compared, at most.
+pub(super) const fn compared_bytes(left: &Atomic, right: &Atomic) -> usize {
+    match (left.text_bytes(), right.text_bytes()) {
+        (0, bytes) | (bytes, 0) => bytes,
+        (left, right) if left < right => left,
+        (_, right) => right,
     }
 }
 

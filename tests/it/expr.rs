@@ -496,6 +496,34 @@ fn limits_of_an_evaluation_hold() {
 }
 
 #[test]
+fn each_byte_and_node_that_is_looked_at_costs_a_part_of_a_step() {
+    let steps = |text: &str, value: &Fragment| {
+        let variables = [("a", value)];
+        let document = Document { root: "n", variables: &variables };
+        let (given, cost) = compile(text).unwrap().evaluate_counted(&document);
+        assert!(given.is_ok(), "{given:?}");
+        cost.steps
+    };
+    let long = "x".repeat(64_000);
+    let texts = Fragment::parse(&format!("<b>{long}</b>")).unwrap();
+    let with_short = steps("/n/a/b = 'x'", &texts);
+    let with_long = steps(&format!("/n/a/b = '{}'", "x".repeat(6_400)), &texts);
+    assert!((1_000..1_200).contains(&with_short), "{with_short}: the text is made");
+    assert!(with_long >= with_short + 200, "{with_long}: and 6,400 bytes are written and compared");
+    let empty = Fragment::parse(&"<b/>".repeat(8_000)).unwrap();
+    let passed = steps("string(/n/a)", &empty);
+    assert!((1_000..1_100).contains(&passed), "{passed} steps for 8,000 nodes");
+    // A document that alone takes more than there is is left in the middle.
+    let variables = [("a", &empty)];
+    let document = Document { root: "n", variables: &variables };
+    let expression = compile("count(/n/a)").unwrap();
+    let (given, cost) = expression.evaluate_within(&document, 5_000);
+    assert!(given.is_none() && cost.all() < 1_000, "{cost:?}");
+    let (given, cost) = expression.evaluate_within(&document, 10_000);
+    assert!(given.is_some() && cost.data > 8_000, "{cost:?}");
+}
+
+#[test]
 fn nothing_and_control_characters_are_refused() {
     assert_eq!(value(""), "KN0200 at 0: expected an expression, found the end");
     assert_eq!(value("\u{1}"), "KN0200 at 0: '\\u{1}' has no meaning here");

@@ -3,7 +3,7 @@
 use super::{CaseState, CaseView, IncidentView, ItemView, NetView, Value, ValueKind};
 use crate::case::data;
 use crate::case::duty::is_enabled;
-use crate::case::effort::{Effort, Found};
+use crate::case::effort::Effort;
 use crate::case::event::{End, Event, Finish, IncidentKind, ItemNumber, PlaceNumber};
 use crate::case::row::{CaseRow, InstanceRow, ItemRow, ItemState, Status};
 use crate::case::state::{Case, Instance};
@@ -163,7 +163,7 @@ pub fn item_word(state: ItemState) -> &'static str {
 
 /// Returns a work item, in the state that `word` names: that of its row, or how it went. `instance` is the row of
 /// its net instance, from which the input of an item that is not started yet is made; what that takes is added to
-/// `effort`.
+/// `effort`. Where that breaks off, the view says nothing.
 pub fn item(
     id: ItemId,
     row: &ItemRow,
@@ -177,9 +177,7 @@ pub fn item(
         (Some(data), _) => parameters(&task.inputs, data),
         // What the input would be; a mapping that fails now will say so when the item is started.
         (None, Some(instance)) => {
-            effort.begin(Found::default());
             let input = data::input(net, task, instance, effort);
-            assert!(!effort.is_broken_off(), "invariant: what is shown is worked out whole");
             parameters(&task.inputs, &input.unwrap_or_else(|_| Fragment::empty()))
         }
         (None, None) => Vec::new(),

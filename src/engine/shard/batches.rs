@@ -9,7 +9,7 @@ use super::keys::Expired;
 use super::work::Client;
 use crate::engine::record::Hash16;
 use crate::engine::registry::Registered;
-use crate::engine::request::{Question, Reply, Request, Staged, entry_bytes};
+use crate::engine::request::{Computation, Question, Reply, Request, Staged, entry_bytes};
 use crate::engine::service::Refusal;
 use crate::engine::ticket::Answerer;
 use crate::engine::traced::Traced;
@@ -44,6 +44,7 @@ pub(super) struct Turn {
     full_bytes: usize,
     full_held_bytes: usize,
     pub(super) questions: Vec<Question>,
+    pub(super) computations: Vec<Computation>,
     pub(super) jobs: Jobs,
     /// Steps that the turn has used up.
     pub(super) used: Used,
@@ -70,6 +71,7 @@ impl Turn {
             full_bytes: 0,
             full_held_bytes: 0,
             questions: Vec::new(),
+            computations: Vec::new(),
             jobs: Jobs::default(),
             used: Used::default(),
             expired: 0,

@@ -1,11 +1,15 @@
 //! Jobs that wait in a shard: a line for each case, so that no job overtakes another on its case, and a queue of cases
 //! for each class, so that what one client waits for does not wait for a batch.
+//!
+//! Some jobs break off because an expression takes long, which another thread then works out: one of a shard at a time, so
+//! that nothing else grows with their number. The others of these wait in their order, each without what it was about.
 
 use std::collections::VecDeque;
 
 use foldhash::{HashMap, HashSet};
 
 use super::work::Work;
+use crate::case::effort::{Evaluation, Given};
 use crate::engine::record::Hash16;
 use crate::engine::request::Class;
 use crate::id::CaseId;
@@ -23,6 +27,14 @@ pub(super) struct Jobs {
     /// Cases whose first job broke off, in the order in which they did: the oldest goes on, so that each comes to its end
     /// however many follow. They are of [`Class::Bulk`].
     broken_off: VecDeque<CaseId>,
+    /// Cases whose first job waits until another thread has time for its expression.
+    long: VecDeque<CaseId>,
+    /// The one of these whose turn it is: its job comes upon the expression again, and hands it on.
+    is_next_long: Option<CaseId>,
+    /// The case whose first job another thread works for, and the number of that.
+    under_way: Option<(CaseId, u64)>,
+    /// How many expressions were handed on.
+    handed_on: u64,
     /// Whether these had their turn last, so that the others of their class have the next.
     is_bulk_next: bool,
     found_bytes: usize,
@@ -37,15 +49,27 @@ struct Line {
     first: Option<Work>,
     /// Those behind it; mostly there is none.
     more: VecDeque<Work>,
-    /// The queue that the case is in; a place in the other one is out of date.
-    queued: Option<Class>,
+    /// The queue that the case is in; a place in another one is out of date.
+    queued: Option<Queue>,
     /// Its first job was taken, and is not done.
     is_taken: bool,
+}
+
+/// Where a case waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Queue {
+    Of(Class),
+    Long,
 }
 
 impl Jobs {
     pub(super) fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// Returns whether a job may be next; the others wait for another thread.
+    pub(super) fn is_any_next(&self) -> bool {
+        !self.single.is_empty() || !self.bulk.is_empty() || !self.broken_off.is_empty()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Work> {
@@ -64,7 +88,8 @@ impl Jobs {
 
     /// Returns whether a job of this class may be next.
     pub(super) fn has_class(&self, class: Class) -> bool {
-        let of_class = |case: &CaseId| self.lines.get(case).is_some_and(|line| line.queued == Some(class));
+        let queue = Some(Queue::Of(class));
+        let of_class = |case: &CaseId| self.lines.get(case).is_some_and(|line| line.queued == queue);
         match class {
             Class::Single => self.single.iter().any(of_class),
             Class::Bulk => self.broken_off.iter().chain(&self.bulk).any(of_class),
@@ -99,11 +124,8 @@ impl Jobs {
         }
     }
 
-    fn put(&mut self, mut work: Work, place: Place) {
+    fn put(&mut self, work: Work, place: Place) {
         let case = work.job.case;
-        if self.found_bytes > 0 && self.found_bytes + work.found_bytes() > FOUND_BYTES_MAX {
-            work = work.without_found();
-        }
         let found_bytes = work.found_bytes();
         self.count += 1;
         self.found_bytes += found_bytes;
@@ -120,16 +142,28 @@ impl Jobs {
         self.queue(case, Place::Behind);
     }
 
-    /// Puts a case into the queue of its first job, unless it is there already or its first job is not done.
+    /// Returns a job without what its decision found out, if there is no room for that.
+    fn within_room(&self, work: Work) -> Work {
+        let has_room = self.found_bytes == 0 || self.found_bytes + work.found_bytes() <= FOUND_BYTES_MAX;
+        if has_room { work } else { work.without_found() }
+    }
+
+    /// Puts a case into the queue of its first job, unless it is there already, its first job is not done or another
+    /// thread works for it.
     fn queue(&mut self, case: CaseId, place: Place) {
+        let is_next_long = self.may_hand_on(case);
         let Some(line) = self.lines.get_mut(&case) else { return };
         let Some(first) = &line.first else { return };
-        if line.is_taken || line.queued == Some(first.class()) {
+        let is_under_way =
+            first.number().is_some() && first.number() == self.under_way.map(|(_, number)| number);
+        let class = first.class();
+        let wanted = if first.is_long() && !is_next_long { Queue::Long } else { Queue::Of(class) };
+        if line.is_taken || is_under_way || line.queued == Some(wanted) {
             return;
         }
-        let class = first.class();
-        line.queued = Some(class);
+        line.queued = Some(wanted);
         let queue = match class {
+            _ if wanted == Queue::Long => &mut self.long,
             Class::Single => &mut self.single,
             Class::Bulk if first.job.broken_off.is_some() => &mut self.broken_off,
             Class::Bulk => &mut self.bulk,
@@ -147,9 +181,8 @@ impl Jobs {
         while taken.len() < count
             && let Some(case) = self.next_case(class)
         {
-            let Some(line) = self.lines.get_mut(&case).filter(|line| line.queued == Some(class)) else {
-                continue;
-            };
+            let queue = Some(Queue::Of(class));
+            let Some(line) = self.lines.get_mut(&case).filter(|line| line.queued == queue) else { continue };
             line.queued = None;
             line.is_taken = true;
             let Some(work) = line.pop_front() else { continue };
@@ -178,15 +211,74 @@ impl Jobs {
 
     /// Notes that the job that was taken from a case is done: its next one may follow.
     pub(super) fn done(&mut self, case: CaseId) {
+        if self.is_next_long == Some(case) {
+            self.is_next_long = None;
+        }
         self.next(case, Place::Behind);
+        self.hand_on_next();
     }
 
     /// Puts a job back whose decision broke off: it has used up a slice, gives way to single commands, and goes on behind
-    /// those that broke off before it.
-    pub(super) fn broke_off(&mut self, work: Work) {
-        let case = work.job.case;
+    /// those that broke off before it. Returns what another thread is to work out, and its number: call
+    /// [`Jobs::evaluated`] with what comes of it.
+    pub(super) fn broke_off(&mut self, work: Work) -> Option<(u64, Box<Evaluation>)> {
+        let mut work = self.within_room(work);
+        let handed_on = self.hand_on(&mut work);
         self.push_front(work.into_bulk());
-        self.next(case, Place::Behind);
+        handed_on
+    }
+
+    fn hand_on(&mut self, work: &mut Work) -> Option<(u64, Box<Evaluation>)> {
+        let case = work.job.case;
+        let broken_off = work.job.broken_off.as_mut()?;
+        let evaluation = broken_off.take_evaluation().filter(|_| self.may_hand_on(case))?;
+        self.handed_on += 1;
+        broken_off.is_worked_at(self.handed_on);
+        self.under_way = Some((case, self.handed_on));
+        Some((self.handed_on, evaluation))
+    }
+
+    /// Returns whether another thread has time for an expression of this case.
+    fn may_hand_on(&self, case: CaseId) -> bool {
+        let is_turn = self.is_next_long.map_or(self.long.is_empty(), |next| next == case);
+        is_turn && self.under_way.is_none()
+    }
+
+    /// Lets the next case have its turn whose expression takes long, when another thread has time for it.
+    fn hand_on_next(&mut self) {
+        while self.under_way.is_none()
+            && self.is_next_long.is_none()
+            && let Some(case) = self.long.pop_front()
+        {
+            // It is out of date when something else came to be the first for the case, or nothing is left.
+            let Some(line) = self.lines.get_mut(&case).filter(|line| line.queued == Some(Queue::Long)) else {
+                continue;
+            };
+            line.queued = None;
+            self.is_next_long = Some(case);
+            self.queue(case, Place::Before);
+        }
+    }
+
+    /// Takes what came of an expression that took long: the decision that broke off for it goes on, if it is still to be
+    /// made.
+    pub(super) fn evaluated(&mut self, number: u64, given: Given) {
+        let Some((case, _)) = self.under_way.take_if(|under_way| under_way.1 == number) else { return };
+        let line = self.lines.get_mut(&case);
+        let of_number = |work: &&mut Work| work.number() == Some(number);
+        let work = line.and_then(|line| line.first.iter_mut().chain(&mut line.more).find(of_number));
+        if let Some(Work { job, client, .. }) = work
+            && let Some(broken_off) = &mut job.broken_off
+        {
+            self.found_bytes -= broken_off.bytes();
+            broken_off.learn(given);
+            self.found_bytes += broken_off.bytes();
+            // A command has all its expressions worked out before the next has its turn: they are few. What a case does
+            // by itself may have no end.
+            self.is_next_long = client.is_some().then_some(case);
+        }
+        self.queue(case, Place::Behind);
+        self.hand_on_next();
     }
 
     /// Puts a job back that was taken and not begun, before all others.
@@ -194,6 +286,7 @@ impl Jobs {
         let case = work.job.case;
         self.push_front(work);
         self.next(case, Place::Before);
+        self.hand_on_next();
     }
 
     fn next(&mut self, case: CaseId, place: Place) {
@@ -212,6 +305,12 @@ impl Jobs {
         for work in self.lines.values_mut().flat_map(|line| line.first.iter_mut().chain(&mut line.more)) {
             work.job.broken_off = None;
         }
+        // Nothing waits for another thread any more. What is under way comes to nothing.
+        self.is_next_long = None;
+        let waiting = std::mem::take(&mut self.long);
+        for case in waiting.into_iter().chain(self.under_way.map(|(case, _)| case)) {
+            self.queue(case, Place::Behind);
+        }
     }
 
     /// Drops the jobs that nobody asked for, but for those that a client's job has to wait for.
@@ -229,6 +328,9 @@ impl Jobs {
                 self.queue(case, Place::Behind);
             }
         }
+        // A case may have gone whose turn it was.
+        self.is_next_long = self.is_next_long.filter(|case| self.lines.contains_key(case));
+        self.hand_on_next();
     }
 }
 

@@ -62,6 +62,8 @@ pub enum PlantedBug {
     KeepPlaceOfExpired,
     /// The key of a command without effect is remembered in memory.
     KeepKeyWithoutEffect,
+    /// An expression that took long stays under way when the job that waited for it is gone.
+    KeepEvaluationOfNobody,
 }
 
 impl Keys {

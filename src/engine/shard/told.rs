@@ -2,7 +2,7 @@
 
 use super::batches::Turn;
 use super::work::Work;
-use super::{PARKED_COMMANDS_MAX, Shard};
+use super::{PARKED_COMMANDS_MAX, PlantedBug, Shard};
 use crate::case;
 use crate::case::row::Link;
 use crate::engine::answers;
@@ -52,6 +52,12 @@ impl Shard {
                 }
                 let judged = Work::of_nobody(Job::new(case, What::Judged(*question, judgement)));
                 turn.jobs.go_on(judged, queue);
+            }
+            Told::Evaluated(number, given) => {
+                let is_bug = self.keys.planted() == Some(PlantedBug::KeepEvaluationOfNobody);
+                if !is_bug || turn.jobs.iter().any(|work| work.number() == Some(number)) {
+                    turn.jobs.evaluated(number, given);
+                }
             }
         }
     }

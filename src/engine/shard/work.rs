@@ -82,6 +82,16 @@ impl Work {
         self.job.broken_off.as_ref().map_or(0, |broken_off| broken_off.bytes())
     }
 
+    /// Returns whether it goes on once another thread has worked something out.
+    pub(super) fn is_long(&self) -> bool {
+        self.job.broken_off.as_ref().is_some_and(|broken_off| broken_off.is_long())
+    }
+
+    /// Returns the number under which another thread works for it.
+    pub(super) fn number(&self) -> Option<u64> {
+        self.job.broken_off.as_ref().and_then(|broken_off| broken_off.number())
+    }
+
     /// Forgets what a decision that broke off had found out.
     pub(super) fn without_found(mut self) -> Self {
         if let Some(broken_off) = &mut self.job.broken_off {

@@ -226,8 +226,9 @@ impl Line {
 
     /// Returns what the decision found out that was just broken off.
     fn broken_off(&self, turn: &Turn<'_>) -> Option<Box<BrokenOff>> {
-        let found = turn.effort.found();
-        (!found.is_empty()).then(|| Box::new(BrokenOff { event_count: self.event_count(), found }))
+        let (found, evaluation) = turn.effort.found();
+        let event_count = self.event_count();
+        (!found.is_empty()).then(|| Box::new(BrokenOff { event_count, found, evaluation, number: None }))
     }
 
     fn event_count(&self) -> u32 {

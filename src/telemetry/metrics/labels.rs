@@ -105,7 +105,7 @@ closed_set! {
     Journal = "journal",
     /// Durable frames for the follower.
     Follower = "follower",
-    /// Questions for the helper.
+    /// Questions for the helper, and what takes shards too long.
     Helper = "helper",
     /// Questions for lists and searches.
     Queries = "queries",

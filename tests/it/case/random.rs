@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
-use proptest::prelude::{Strategy, any, prop, proptest};
+use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, proptest};
 use proptest::test_runner::TestCaseError;
 
 use knhk::case::Command;
-use knhk::case::event::IncidentKind;
+use knhk::case::effort;
+use knhk::case::event::{Event, IncidentKind};
 use knhk::case::row::{ItemState, Status};
 use knhk::engine::turn::{Job, Limits, Outcome, Question, What};
 use knhk::expr::{self, Fragment};
@@ -18,7 +19,7 @@ use knhk::net::{
     Variable, Workflow,
 };
 
-use crate::support::driver::Driver;
+use crate::support::driver::{Driver, LIMITS};
 use crate::support::interpreter::Interpreter;
 
 /// What is generated of a task: all that decides how it behaves.
@@ -230,7 +231,7 @@ fn check_offers(driver: &Driver) {
     }
 }
 
-fn run(plans: &[Vec<TaskPlan>], acts: &[Act], limits: Limits) -> Result<(), TestCaseError> {
+fn run(plans: &[Vec<TaskPlan>], acts: &[Act], limits: Limits) -> Result<Driver, TestCaseError> {
     let count = u16::try_from(plans.len()).unwrap();
     let nets: Vec<Arc<Net>> =
         plans.iter().enumerate().map(|(at, plans)| Arc::new(net(&format!("N{at}"), plans, count))).collect();
@@ -250,7 +251,12 @@ fn run(plans: &[Vec<TaskPlan>], acts: &[Act], limits: Limits) -> Result<(), Test
         let Outcome::Done(done) = driver.turn(What::Continue) else { panic!("a case that is there goes on") };
         assert!(done.events.is_empty(), "what rested had something to do: {:?}", done.events);
     }
-    Ok(())
+    Ok(driver)
+}
+
+/// Returns what happened, without where it was left for a while.
+fn happened(driver: &Driver) -> Vec<&Event> {
+    driver.events.iter().map(|(_, event)| event).filter(|event| **event != Event::Unfinished).collect()
 }
 
 proptest! {
@@ -262,8 +268,27 @@ proptest! {
         automated_steps_max in 1_u32..40,
         frame_bytes in prop::sample::select(vec![48_usize, 100, 1 << 20]),
         judged_states in prop::sample::select(vec![0_usize, 10_000]),
-        turn_steps in prop::sample::select(vec![1_u64, 300, u64::MAX]),
+        steps in prop::sample::select(vec![1_u64, 300, u64::MAX]),
+        expression_steps in prop::sample::select(vec![1_u64, 12, u64::MAX]),
     ) {
-        run(&plans, &acts, Limits { automated_steps_max, frame_bytes, judged_states, turn_steps })?;
+        let effort = effort::Limits { steps, expression_steps };
+        run(&plans, &acts, Limits { automated_steps_max, frame_bytes, judged_states, effort })?;
+    }
+
+    #[test]
+    fn what_another_thread_works_out_changes_nothing_in_what_happens(
+        plans in prop::collection::vec(prop::collection::vec(task_plan(), 2..6), 1..4),
+        acts in prop::collection::vec((0_u8..19, any::<u8>(), any::<u8>()), 0..30),
+        steps in prop::sample::select(vec![1_u64, 300, u64::MAX]),
+        expression_steps in prop::sample::select(vec![1_u64, 12]),
+    ) {
+        let limits = Limits { automated_steps_max: 40, ..LIMITS };
+        let here = run(&plans, &acts, limits)?;
+        let effort = effort::Limits { steps, expression_steps };
+        let apart = run(&plans, &acts, Limits { effort, ..limits })?;
+        prop_assert_eq!(happened(&here), happened(&apart));
+        // A predicate or mapping that was looked at took more than one step.
+        let is_any = here.events.iter().any(|(_, event)| matches!(event, Event::Stepped { wrote, .. } if !wrote.is_empty()));
+        prop_assert!(!is_any || expression_steps > 1 || apart.worked_out > 0);
     }
 }

@@ -161,6 +161,8 @@ fn a_page_of_items_ends_early_when_their_inputs_take_long_and_what_is_not_asked_
     let lines = vec![r#"{"op":"create","workflow":"heavy"}"#; usize::try_from(ITEMS).unwrap()];
     let made = json_lines(&ask(&service, "POST", "/batch", &lines.join("\n")));
     assert!(made.iter().all(|line| line["status"] == 201), "{made:?}");
+    // A task before each item takes long as well.
+    wait_for(|| service.engine.metrics().workflow_tasks_completed.get() == ITEMS);
     let page = |query: &str| -> Value {
         let response = ask(&service, "GET", &format!("/workitems?limit=1000{query}"), "");
         assert_eq!(response.status, 200);

@@ -209,6 +209,29 @@ proptest! {
     }
 
     #[test]
+    fn within_a_limit_an_expression_gives_what_it_gives_or_nothing_and_takes_no_more(
+        text in expressions(),
+        steps_max in 0_u64..200,
+    ) {
+        let Ok(expression) = compile(&text) else { return Ok(()) };
+        let (value, truth) = give(&expression);
+        with_order(|document| {
+            let (whole, cost) = expression.evaluate_counted(document);
+            prop_assert_eq!(&whole, &value);
+            for steps_max in [steps_max, cost.all(), cost.all().saturating_sub(1)] {
+                let (within, taken) = expression.evaluate_within(document, steps_max);
+                prop_assert_eq!(within.is_some(), cost.all() <= steps_max, "{:?} of {}", cost, steps_max);
+                prop_assert!(taken.steps <= steps_max);
+                prop_assert!(within.is_none_or(|within| within == value));
+                let (within, taken) = expression.holds_within(document, steps_max);
+                prop_assert!(taken.steps <= steps_max);
+                prop_assert!(within.is_none_or(|within| within == truth));
+            }
+            Ok(())
+        })?;
+    }
+
+    #[test]
     fn no_text_panics(text in prop_oneof![scraps(), any::<String>()]) {
         match compile(&text) {
             Ok(expression) => {

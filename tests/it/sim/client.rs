@@ -1,6 +1,7 @@
 //! The clients: what they ask, what they were told, and what they may therefore rely on.
 
 use knhk::engine::loading::COMMAND_HEAD_BYTES;
+use knhk::engine::long::Turns;
 use knhk::engine::record::Hash16;
 use knhk::engine::request::Reply;
 use knhk::engine::room::{self, Answers, Room};
@@ -368,7 +369,7 @@ fn any_item(random: &mut Random, node: &Node, _now: Time) -> Option<(ItemId, Ite
         &node.registry,
         &ItemFilter::default(),
         &page,
-        &Room::default(),
+        (&Turns::default(), &Room::default()),
     );
     let items = items.ok()?.items;
     let item = random.pick(&items)?;

@@ -170,6 +170,12 @@ fn a_key_that_is_remembered_without_effect_is_found() {
 }
 
 #[test]
+fn an_expression_that_stays_under_way_for_nobody_is_found() {
+    let planted_keys = Some(PlantedKeys::KeepEvaluationOfNobody);
+    finds(Plan { planted_keys, ..Plan::default() }, "keep an expression of nobody under way");
+}
+
+#[test]
 fn a_batch_that_never_gives_way_is_found() {
     finds(Plan { never_gives_way: true, ..Plan::default() }, "a batch that never gives way");
 }

@@ -4,19 +4,20 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use knhk::case::effort::AGAIN_STEPS_MAX;
+use knhk::case::effort::{self, AGAIN_STEPS_MAX};
 use knhk::engine::fold::EngineFold;
 use knhk::engine::loading::{self, shard_of};
 use knhk::engine::queues::Queues;
 use knhk::engine::registry::Registry;
-use knhk::engine::request::{Asked, Class, Found, Key, Message, Move, Question, Reply, Request, Staged};
+use knhk::engine::request::{
+    Asked, Class, Computation, Found, Key, Message, Move, Question, Reply, Request, Staged,
+};
 use knhk::engine::room::{self, Room};
-use knhk::engine::shard::{NextTurn, PlantedBug, Progress, Shard, TURN_STEPS};
+use knhk::engine::shard::{EXPRESSION_STEPS_MAX, NextTurn, PlantedBug, Progress, Shard, TURN_STEPS};
 use knhk::engine::ticket::{Ticket, ticket};
 use knhk::engine::turn::NoTimer;
 use knhk::engine::writer::{JournalState, Writer};
 use knhk::engine::{HotCores, Options, archiving, prepare, queries, record, tables};
-use knhk::expr::STEPS_MAX;
 use knhk::id::{CaseId, Time};
 use knhk::store::{
     self, Before, Checkpoint, Entry, Fold, Follower, Frame, Journal, JournalReader, Keeper, Kept, MemTables,
@@ -38,8 +39,10 @@ pub(crate) struct Setting {
     pub(crate) cache_bytes: usize,
     /// Once a turn has used up so many evaluation steps, a shard begins nothing more.
     pub(crate) turn_steps: u64,
-    /// No expression of the specifications that are run takes more.
-    pub(crate) expression_steps_max: u64,
+    /// An expression that takes more is worked out by another thread.
+    pub(crate) expression_steps: u64,
+    /// No decision on the specifications that are run takes more evaluation steps.
+    pub(crate) evaluated_max: u64,
     /// A planted bug: no turn ends before all is done.
     pub(crate) never_gives_way: bool,
     /// A planted bug: lines of a batch go before all else, as single commands do.
@@ -61,7 +64,8 @@ impl Default for Setting {
             judged_states,
             cache_bytes: 1 << 30,
             turn_steps: TURN_STEPS,
-            expression_steps_max: AGAIN_STEPS_MAX + STEPS_MAX,
+            expression_steps: EXPRESSION_STEPS_MAX,
+            evaluated_max: AGAIN_STEPS_MAX + EXPRESSION_STEPS_MAX,
             never_gives_way: false,
             is_batch_single: false,
             forgets_keys: false,
@@ -120,6 +124,7 @@ pub(crate) struct Node {
     pub(crate) staged: Vec<VecDeque<Staged>>,
     pub(crate) frames: VecDeque<Arc<Frame>>,
     pub(crate) questions: VecDeque<(usize, Question)>,
+    pub(crate) computations: VecDeque<(usize, Computation)>,
     pub(crate) writer: Writer<Journal<SimDisk>>,
     pub(crate) follower: Follower<MemTables>,
     pub(crate) registry: Arc<Registry>,
@@ -136,6 +141,8 @@ pub(crate) struct Node {
     pub(crate) waited_steps: Vec<u64>,
     /// Commands that were not begun, because nobody waited for them.
     pub(crate) unawaited: usize,
+    /// Evaluation steps that were not taken by shards.
+    pub(crate) computed_steps: u64,
 }
 
 impl Node {
@@ -156,8 +163,12 @@ impl Node {
         let registry = Arc::new(Registry::default());
         let progress: Vec<_> = (0..setting.shard_count).map(|_| Arc::new(Progress::default())).collect();
         let reader = journal.reader();
-        let turn_steps = if setting.never_gives_way { u64::MAX } else { setting.turn_steps };
-        let limits = (now, setting.judged_states, turn_steps);
+        let effort = if setting.never_gives_way {
+            effort::Limits::NONE
+        } else {
+            effort::Limits { steps: setting.turn_steps, expression_steps: setting.expression_steps }
+        };
+        let limits = (now, setting.judged_states, effort);
         let mut shards =
             loading::shards(&follower, &reader, &registry, &self::options(setting), &progress, limits)
                 .map_err(|error| format!("loading: {error}"))?;
@@ -183,6 +194,7 @@ impl Node {
             staged: (0..setting.shard_count).map(|_| VecDeque::new()).collect(),
             frames: VecDeque::new(),
             questions: VecDeque::new(),
+            computations: VecDeque::new(),
             writer,
             follower,
             registry,
@@ -196,6 +208,7 @@ impl Node {
             setting,
             waited_steps: Vec::new(),
             unawaited: 0,
+            computed_steps: 0,
         })
     }
 
@@ -228,13 +241,18 @@ impl Node {
         let turned = self.shards[shard].turn(now, messages, &mut NoTimer);
         self.waited_steps.extend(turned.waited_steps);
         self.unawaited += turned.unawaited;
+        let Setting { turn_steps, evaluated_max, .. } = self.setting;
         assert!(
-            turned.used.evaluated
-                <= self.setting.turn_steps.saturating_add(self.setting.expression_steps_max),
-            "a turn evaluated {:?}, and begins nothing after {} steps",
-            turned.used,
-            self.setting.turn_steps
+            turned.used.evaluated <= turn_steps.saturating_add(evaluated_max),
+            "a turn evaluated {:?}, and begins nothing after {turn_steps} steps",
+            turned.used
         );
+        self.computations.extend(turned.computations.into_iter().map(|computation| (shard, computation)));
+        let under_way = self
+            .computations
+            .iter()
+            .filter(|(of, computation)| *of == shard && matches!(computation, Computation::Evaluate(..)));
+        assert!(under_way.count() <= 1, "a shard waits for two expressions");
         let (held, bytes_max) = (self.shards[shard].held(), self.setting.cache_bytes);
         assert!(self.shards[shard].is_within_memory(), "cases may take {bytes_max} bytes of {held:?}");
         let (taken, keys_max) = (self.shards[shard].places().taken().0, self.setting.keys_max);
@@ -278,6 +296,14 @@ impl Node {
         let told = queries::answer(&self.follower, question);
         self.inboxes[shard].push_back(Message::Told(told));
         Ok(())
+    }
+
+    /// Works out the oldest thing that takes a shard too long, as a thread of its own does.
+    pub(crate) fn compute(&mut self) {
+        let Some((shard, computation)) = self.computations.pop_front() else { return };
+        let (told, steps) = computation.work_out();
+        self.computed_steps += steps;
+        self.inboxes[shard].push_back(Message::Told(told));
     }
 
     /// Goes one step on with a checkpoint.
@@ -369,6 +395,7 @@ impl Node {
             && self.inboxes.iter().all(VecDeque::is_empty)
             && self.staged.iter().all(VecDeque::is_empty)
             && self.questions.is_empty()
+            && self.computations.is_empty()
             && self.frames.is_empty()
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use knhk::engine::loading::JUDGED_STATES_MAX;
 use knhk::engine::request::Message;
 use knhk::engine::service::Operation;
-use knhk::engine::shard::{self, NextTurn, SERVICE_KEY_US, TURN_STEPS};
+use knhk::engine::shard::{self, EXPRESSION_STEPS_MAX, NextTurn, SERVICE_KEY_US, TURN_STEPS};
 use knhk::id::Time;
 use knhk::store::{FORMAT, FileKind, Kept, MemTables, Moment, Now, Options, PlantedBug, Trim};
 
@@ -39,8 +39,8 @@ const COPIED_KEEPS: u64 = 12;
 const AGING_WORLDS: u64 = 3;
 /// And within so many turns a shard has done what needs no durable frame.
 const REST_TURNS_MAX: u32 = 2_000;
-/// No expression of the clients' specifications takes more evaluation steps.
-const EXPRESSION_STEPS_MAX: u64 = 2_000;
+/// No decision on the clients' specifications takes more evaluation steps.
+const EVALUATED_MAX: u64 = 2_000;
 const START_US: u64 = 1_800_000_000_000_000;
 
 /// What a world is set up with.
@@ -95,7 +95,8 @@ impl World {
             cache_bytes: *random.pick(&[0, 0, 6_000, 1 << 30]).expect("there are some"),
             judged_states: *random.pick(&[0, JUDGED_STATES_MAX]).expect("there are some"),
             turn_steps: *random.pick(&[1, 1, 300, 5_000, TURN_STEPS]).expect("there are some"),
-            expression_steps_max: EXPRESSION_STEPS_MAX,
+            evaluated_max: EVALUATED_MAX,
+            expression_steps: *random.pick(&[1, 1, 40, EXPRESSION_STEPS_MAX]).expect("there are some"),
             never_gives_way: plan.never_gives_way,
             is_batch_single: false,
             forgets_keys: plan.forgets_keys,
@@ -222,7 +223,8 @@ impl World {
                 let count = 1 + self.random.index(4);
                 self.node().follow(count)?;
             }
-            31..=32 => self.node().answer()?,
+            31 => self.node().answer()?,
+            32 => self.node().compute(),
             33 => {
                 self.node().checkpoint();
                 self.stats.checkpoints += 1;
@@ -486,9 +488,13 @@ impl World {
             for shard in 0..self.setting.shard_count {
                 for _ in 0..REST_TURNS_MAX {
                     self.node().turn(shard, usize::MAX, now);
-                    if self.node().shards[shard].next_turn() != NextTurn::Now {
+                    if self.node().shards[shard].next_turn() == NextTurn::Now {
+                        continue;
+                    }
+                    if self.node().computations.is_empty() {
                         break;
                     }
+                    self.node().compute();
                 }
             }
             self.write()?;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use knhk::case::Command;
+use knhk::case::effort;
 use knhk::case::encode::{events_from_bytes, events_to_bytes, row_from_bytes, row_to_bytes};
 use knhk::case::event::{Event, ItemNumber};
 use knhk::case::fold::fold;
@@ -23,7 +24,7 @@ pub(crate) const LIMITS: Limits = Limits {
     automated_steps_max: 10_000,
     frame_bytes: 16 * 1024 * 1024,
     judged_states: 10_000,
-    turn_steps: u64::MAX,
+    effort: effort::Limits::NONE,
 };
 
 /// Code of a function that a later release will run: `expr::Error::NotYet`.
@@ -70,6 +71,8 @@ pub(crate) struct Driver {
     folded: Case,
     now: Time,
     question: Option<Question>,
+    /// Expressions that were worked out apart.
+    pub(crate) worked_out: usize,
 }
 
 impl Driver {
@@ -84,6 +87,7 @@ impl Driver {
             folded: Case::new(id),
             now: Time(1_000_000),
             question: None,
+            worked_out: 0,
         }
     }
 
@@ -112,8 +116,14 @@ impl Driver {
         self.run(jobs)
     }
 
-    /// Gives a job again that was not done.
-    pub(crate) fn again(&mut self, job: Job) -> Outcome {
+    /// Gives a job again that was not done, with what it waits for.
+    pub(crate) fn again(&mut self, mut job: Job) -> Outcome {
+        if let Some(broken_off) = &mut job.broken_off
+            && let Some(evaluation) = broken_off.take_evaluation()
+        {
+            broken_off.learn(evaluation.work_out().0);
+            self.worked_out += 1;
+        }
         self.run(vec![job]).pop().unwrap()
     }
 
@@ -255,7 +265,7 @@ fn limit(limits: &mut Limits, text: &str) {
         "steps" => limits.automated_steps_max = number,
         "bytes" => limits.frame_bytes = number as usize,
         "states" => limits.judged_states = number as usize,
-        "turn" => limits.turn_steps = u64::from(number),
+        "turn" => limits.effort.steps = u64::from(number),
         other => panic!("{other} is no limit"),
     }
 }

@@ -1,14 +1,12 @@
-//! Specifications whose mappings run close to the limit of evaluation steps.
-
-use std::fmt::Write as _;
-use std::sync::LazyLock;
+//! Specifications whose mappings run close to a number of evaluation steps.
 
 use knhk::expr::{Document, STEPS_MAX, compile};
+use std::fmt::Write as _;
 
 use super::sketch;
 
-/// A mapping that takes nearly as many steps as one may, and gives a number.
-static MAPPING: LazyLock<String> = LazyLock::new(|| {
+/// Returns a mapping that takes nearly so many steps, and gives a number.
+pub(crate) fn mapping(steps_max: u64) -> String {
     let text = |count: u32| {
         let numbers: Vec<String> = (1..=count).map(|number| number.to_string()).collect();
         let list = numbers.join(", ");
@@ -16,18 +14,24 @@ static MAPPING: LazyLock<String> = LazyLock::new(|| {
     };
     let takes = |count| {
         let document = Document { root: "n", variables: &[] };
-        let (value, cost) = compile(&text(count)).unwrap().evaluate_counted(&document);
-        value.is_ok().then_some(cost.steps)
+        let (value, cost) = compile(&text(count)).unwrap().evaluate_within(&document, steps_max);
+        value.is_some_and(|value| value.is_ok()).then_some(cost.steps)
     };
-    let last = (100..).step_by(5).take_while(|count| takes(*count).is_some()).last().unwrap();
+    let last = (10..1_000).take_while(|count| takes(*count).is_some()).last().unwrap();
     let steps = takes(last).unwrap();
-    assert!(steps > STEPS_MAX / 10 * 9, "{steps} steps are not close to {STEPS_MAX}");
+    assert!(steps > steps_max / 10 * 9, "{steps} steps are not close to {steps_max}");
     text(last)
-});
+}
 
-/// Returns a specification with one task that runs by itself so many times.
+/// Returns a specification with one task that runs by itself so many times; its mapping takes nearly as many steps as one
+/// may.
 pub(crate) fn repeated(uri: &str, count: u32) -> Vec<u8> {
-    let mapping = &*MAPPING;
+    repeated_with(uri, count, STEPS_MAX)
+}
+
+/// Returns the same with a mapping that takes nearly so many steps.
+pub(crate) fn repeated_with(uri: &str, count: u32, steps_max: u64) -> Vec<u8> {
+    let mapping = mapping(steps_max);
     named(
         uri,
         &format!(
@@ -45,9 +49,14 @@ pub(crate) fn repeated(uri: &str, count: u32) -> Vec<u8> {
 }
 
 /// Returns a specification whose first task runs by itself and whose second is for a person; its input takes
-/// `mappings` more.
+/// `mappings` more. Each takes nearly as many steps as one may.
 pub(crate) fn once(uri: &str, mappings: u32) -> Vec<u8> {
-    let mapping = &*MAPPING;
+    once_with(uri, mappings, STEPS_MAX)
+}
+
+/// Returns the same with mappings that take nearly so many steps each.
+pub(crate) fn once_with(uri: &str, mappings: u32, steps_max: u64) -> Vec<u8> {
+    let mapping = mapping(steps_max);
     let mut inputs = String::new();
     for number in 0..mappings {
         write!(inputs, "\n give w{number} integer {mapping}").unwrap();

@@ -8,7 +8,7 @@ use knhk::engine::registry::Registry;
 use knhk::engine::request::{Class, Message, Reply, Request};
 use knhk::engine::room::Room;
 use knhk::engine::service::Once;
-use knhk::engine::shard::{Bounds, Keys, Options, Progress, SPECIFICATIONS_MAX, Shard, Start, TURN_STEPS};
+use knhk::engine::shard::{Bounds, EFFORT, Keys, Options, Progress, SPECIFICATIONS_MAX, Shard, Start};
 use knhk::engine::ticket::ticket;
 use knhk::engine::turn::{Limits, NoTimer};
 use knhk::error::Kind;
@@ -27,8 +27,7 @@ fn register_after(spec_count: u32, specifications_bytes_max: usize) -> Reply {
         spec_count,
         unfinished: Vec::new(),
     };
-    let limits =
-        Limits { automated_steps_max: 100, frame_bytes: 20_000, judged_states: 0, turn_steps: TURN_STEPS };
+    let limits = Limits { automated_steps_max: 100, frame_bytes: 20_000, judged_states: 0, effort: EFFORT };
     let bounds = Bounds {
         automated_steps_max: 100,
         key_us: 1,
