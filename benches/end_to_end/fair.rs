@@ -107,12 +107,7 @@ fn beside(
         write_post(&mut request, path, body);
         load.send(&request)?;
         let with_load = latencies(setup, &mut client, &mut steppers[0])?;
-        let answer = load.answer()?;
-        if path == "/cases" {
-            let text = String::from_utf8_lossy(&answer.body).into_owned();
-            let id = text.split("\"id\":\"").nth(1).and_then(|rest| rest.get(..12)).ok_or("no case")?;
-            client.post(&format!("/cases/{id}/cancel"), b"{\"reason\":\"measured\"}")?;
-        }
+        cancel(&mut client, &load.answer()?.body)?;
         alone.push(percentile(&by_itself, 99.0));
         beside.push(percentile(&with_load, 99.0));
         longest.push(percentile(&with_load, 100.0));
@@ -130,6 +125,27 @@ fn beside(
         "beside_max_us": Spread::of(&longest).json(),
     });
     Ok(Row::new(name, &ratios, said, detail))
+}
+
+/// Cancels the cases that a create, or the lines of a batch, began: what they have yet to do would go on.
+fn cancel(client: &mut Client, answer: &[u8]) -> Outcome<()> {
+    let mut lines = Vec::new();
+    for line in answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let line: serde_json::Value = serde_json::from_slice(line)?;
+        let case = line.get("body").unwrap_or(&line);
+        if let Some(id) = case.get("id").and_then(serde_json::Value::as_str) {
+            let cancel = json!({ "op": "cancel", "case": id, "reason": "measured" });
+            lines.extend_from_slice(format!("{cancel}\n").as_bytes());
+        }
+    }
+    if lines.is_empty() {
+        return Err("the load began no case".into());
+    }
+    let answer = client.post("/batch", &lines)?;
+    if answer.status != 200 {
+        return Err(format!("cancelling: {}", String::from_utf8_lossy(&answer.body)).into());
+    }
+    Ok(())
 }
 
 /// Latencies of one client's steps, one after the other.
