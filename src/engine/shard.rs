@@ -38,7 +38,7 @@ use super::request::{Class, Computation, Message, Question, Reply, Request, Stag
 use super::service::Answer;
 use super::tables::KeyRow;
 use super::traced::Traced;
-use super::turn::{self, Cases, Job, Limits, Outcome, Timer, Used, What};
+use super::turn::{Cases, Job, Limits, Outcome, Timer, Used, What};
 use crate::case;
 use crate::case::effort::{self, AGAIN_STEPS_MAX};
 use crate::case::encode::Payload;
@@ -245,8 +245,9 @@ pub struct Shard {
     is_bulk_due: bool,
     /// Cases to be read back.
     loads: Loads,
-    /// Cases, not in memory, that may have something to do by themselves.
-    duties: VecDeque<CaseId>,
+    /// Cases, not in memory or about to leave it, that may have something to do by themselves, and how many steps they have
+    /// taken so.
+    duties: VecDeque<(CaseId, u32)>,
     /// The latest time that anything was done with.
     now: Time,
     batch: u64,
@@ -305,7 +306,7 @@ impl Shard {
             jobs: Jobs::default(),
             is_bulk_due: false,
             loads: Loads::new(),
-            duties: start.unfinished.into(),
+            duties: start.unfinished.into_iter().map(|case| (case, 0)).collect(),
             now: start.time,
             batch: 0,
             durable: 0,
@@ -352,8 +353,10 @@ impl Shard {
     /// Tells when the shard wants its next turn.
     pub fn next_turn(&self) -> NextTurn {
         let has_work = self.jobs.is_any_next() || !self.arrivals.is_empty();
-        if !has_work && (self.duties.is_empty() || self.parked.len() >= DUTIES_AT_ONCE_MAX) {
-            if self.is_expiring || (self.loads.is_waiting() && !self.undo.is_empty()) {
+        if !has_work && !self.is_duty_next() {
+            // Cases that are put off leave once they are durable.
+            let waits_for_room = self.loads.is_waiting() || !self.duties.is_empty();
+            if self.is_expiring || (waits_for_room && !self.undo.is_empty()) {
                 NextTurn::WhenDurable
             } else if self.cases.is_resting() {
                 NextTurn::AtLeisure
@@ -433,7 +436,7 @@ impl Shard {
         }
         self.keys.note_oldest();
         for case in visited {
-            self.forget_if_closed(case);
+            self.forget_if_over(case);
         }
         Turned { batches, questions, computations, overfull, used, unawaited, waited_steps }
     }
@@ -663,8 +666,8 @@ impl Shard {
             self.parked.entry(case).or_default();
             turn.computations.push(Computation::Judge(case, Box::new(question)));
         } else if done.unfinished {
-            let job = Job { broken_off: done.broken_off, ..Job::new(case, turn::What::Continue) };
-            Self::break_off(turn, Work::of_nobody(job));
+            let job = Job { broken_off: done.broken_off, ..Work::going_on(case, done.chain).job };
+            self.leave_unfinished(turn, job, has_effect);
         }
     }
 

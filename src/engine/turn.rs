@@ -82,6 +82,8 @@ pub struct Job {
     pub room: Room,
     /// How far it came in an earlier turn.
     pub broken_off: Option<Box<BrokenOff>>,
+    /// Steps that the case had taken by itself when it last left memory.
+    pub chain: u32,
 }
 
 /// What a job had found out when its decision broke off, and the case that it was made on.
@@ -136,7 +138,7 @@ impl BrokenOff {
 impl Job {
     /// Returns a job on a case that there is.
     pub fn new(case: CaseId, what: What) -> Self {
-        Self { case, registered: None, what, room: Room::default(), broken_off: None }
+        Self { case, registered: None, what, room: Room::default(), broken_off: None, chain: 0 }
     }
 }
 
@@ -201,6 +203,8 @@ pub struct Done {
     pub unfinished: bool,
     /// How far the decision came that broke off.
     pub broken_off: Option<Box<BrokenOff>>,
+    /// Steps that the case has taken by itself since somebody asked for something.
+    pub chain: u32,
     /// What there is to count.
     pub tally: Tally,
 }
@@ -282,8 +286,8 @@ pub struct Rows {
 struct Entry {
     case: Case,
     registered: Registered,
-    /// Whether it is known to have nothing to do by itself.
-    is_settled: bool,
+    /// What it has to do by itself.
+    own_work: OwnWork,
     /// Steps that it has taken by itself since somebody asked for something.
     chain: u32,
     /// The last batch that holds something of it; it stays as it is until that is durable.
@@ -380,6 +384,22 @@ impl Cases {
         self.slabs.tokens(instance.slot)
     }
 
+    /// Returns the bytes of cases that have something to do by themselves, or wait for an answer to go on.
+    pub fn unfinished_bytes(&self) -> usize {
+        self.memory.unfinished_bytes()
+    }
+
+    /// Lets a case go that has something to do by itself: it leaves memory once it is durable, and is loaded again when it
+    /// has its turn.
+    pub fn put_off(&mut self, id: CaseId) {
+        self.memory.put_off(id);
+    }
+
+    /// Returns whether a case at work was let go, and nobody has asked for it since.
+    pub fn is_put_off(&self, id: CaseId) -> bool {
+        self.memory.get(id).is_some_and(|entry| entry.own_work == OwnWork::PutOff)
+    }
+
     /// Returns the bytes that a case in memory takes, as far as they can be told.
     pub fn bytes_of(&self, id: CaseId) -> usize {
         self.memory.bytes_of(id)
@@ -403,7 +423,7 @@ impl Cases {
     pub fn load(&mut self, id: CaseId, rows: Rows, registered: Registered) -> Result<(), Error> {
         check(&rows, &registered).map_err(|how| Error::Rows { how })?;
         self.forget(id);
-        self.take_in(id, rows, registered, IsSettled::No)
+        self.take_in(id, rows, registered, OwnWork::Some)
     }
 
     fn take_in(
@@ -411,7 +431,7 @@ impl Cases {
         id: CaseId,
         rows: Rows,
         registered: Registered,
-        is_settled: IsSettled,
+        own_work: OwnWork,
     ) -> Result<(), Error> {
         self.slabs.know(registered.number, &registered.workflow.nets);
         self.memory.know(&registered);
@@ -429,7 +449,7 @@ impl Cases {
         }
         let case = Case { id, row: Some(rows.case), instances, items: rows.items };
         let mut entry = Entry::new(case, registered);
-        entry.is_settled = is_settled == IsSettled::Yes;
+        entry.own_work = own_work;
         self.memory.put(entry);
         Ok(())
     }
@@ -437,7 +457,7 @@ impl Cases {
     /// Makes an encoded case one at work.
     fn wake(&mut self, id: CaseId) {
         let Some((rows, registered)) = self.memory.take_encoded(id) else { return };
-        self.take_in(id, rows, registered, IsSettled::Yes).expect("invariant: what was encoded here fits");
+        self.take_in(id, rows, registered, OwnWork::None).expect("invariant: what was encoded here fits");
     }
 
     /// Notes the newest journal entry of a case and the batch that holds it; the case stays at work until
@@ -575,18 +595,23 @@ impl Cases {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum IsSettled {
-    Yes,
-    No,
+/// What a case has to do by itself, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OwnWork {
+    /// Nothing.
+    None,
+    /// Perhaps something.
+    Some,
+    /// Something; the case leaves memory until it has its turn.
+    PutOff,
 }
 
 impl Entry {
     fn new(case: Case, registered: Registered) -> Box<Self> {
         let (batch, bytes) = (0, 0);
-        let (is_settled, is_used, is_in_ring) = (true, false, false);
-        let touched = Time::default();
-        Box::new(Self { case, registered, is_settled, chain: 0, batch, bytes, is_used, is_in_ring, touched })
+        let (own_work, chain) = (OwnWork::None, 0);
+        let (is_used, is_in_ring, touched) = (false, false, Time::default());
+        Box::new(Self { case, registered, own_work, chain, batch, bytes, is_used, is_in_ring, touched })
     }
 
     /// Returns the rows as they are stored, markings in them; `None` before the case was created.

@@ -64,6 +64,8 @@ pub enum PlantedBug {
     KeepKeyWithoutEffect,
     /// An expression that took long stays under way when the job that waited for it is gone.
     KeepEvaluationOfNobody,
+    /// A case that leaves memory though it has something to do by itself does not come back for it.
+    ForgetWhatIsPutOff,
 }
 
 impl Keys {

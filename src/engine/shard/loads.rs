@@ -42,6 +42,11 @@ impl Loads {
         self.case_bytes = faded.max(bytes).max(CASE_BYTES_LEAST);
     }
 
+    /// Returns how many bytes a case is taken to have.
+    pub(super) fn case_bytes(&self) -> usize {
+        self.case_bytes
+    }
+
     /// Returns whether cases wait to be requested.
     pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use super::batches::Turn;
 use super::work::Work;
-use super::{DUTIES_AT_ONCE_MAX, Shard};
+use super::{DUTIES_AT_ONCE_MAX, PlantedBug, Shard};
 use crate::case::row::Status;
+use crate::engine::turn::{AT_WORK_SHARE, Job};
 use crate::id::CaseId;
 
 impl Shard {
@@ -24,13 +26,13 @@ impl Shard {
             }
             self.specs.retain(|spec| !undo.specs.iter().any(|durable| durable.number == spec.number));
             for case in undo.cases {
-                self.forget_if_closed(case);
+                self.forget_if_over(case);
             }
             for case in undo.moved {
                 self.moving.remove(&case);
             }
             // They may have something to do by themselves.
-            self.duties.extend(undo.back);
+            self.duties.extend(undo.back.into_iter().map(|case| (case, 0)));
         }
         if generation != self.generation {
             self.generation = generation;
@@ -68,28 +70,61 @@ impl Shard {
         self.jobs.forget_found();
         for case in forgotten {
             self.cases.forget(case);
-            self.duties.push_back(case);
+            self.duties.push_back((case, 0));
         }
+    }
+
+    /// Lets a case go on in a later turn. When those that do take too much memory together, it is put off: it leaves memory
+    /// as soon as it is durable, and comes back when there is room. Only one that `has_moved` is, and not the only one, so
+    /// that each comes further with every turn.
+    pub(super) fn leave_unfinished(&mut self, turn: &mut Turn, job: Job, has_moved: bool) {
+        let (case, bytes) = (job.case, self.cases.unfinished_bytes());
+        if has_moved && bytes > self.unfinished_bytes_max() && bytes > self.cases.bytes_of(case) {
+            self.cases.put_off(case);
+            turn.visited.push(case);
+            if self.keys.planted() != Some(PlantedBug::ForgetWhatIsPutOff) {
+                self.duties.push_back((case, job.chain));
+            }
+        } else {
+            Self::break_off(turn, Work::of_nobody(job));
+        }
+    }
+
+    /// Returns how many bytes cases that have something to do by themselves may take together in memory.
+    fn unfinished_bytes_max(&self) -> usize {
+        self.options.bounds.cache_bytes / AT_WORK_SHARE
+    }
+
+    /// Returns whether there is room for another case that has something to do by itself, and one waits.
+    pub(super) fn is_duty_next(&self) -> bool {
+        let coming = self.parked.len() * self.loads.case_bytes();
+        let is_any = self.cases.unfinished_bytes() > 0 || coming > 0;
+        let has_room = self.cases.unfinished_bytes() + coming < self.unfinished_bytes_max() || !is_any;
+        has_room && self.parked.len() < DUTIES_AT_ONCE_MAX && !self.duties.is_empty()
     }
 
     /// Asks for some of the cases that have something to do by themselves.
     pub(super) fn see_to_duties(&mut self) {
-        while self.parked.len() < DUTIES_AT_ONCE_MAX
-            && let Some(case) = self.duties.pop_front()
+        while self.is_duty_next()
+            && let Some((case, chain)) = self.duties.pop_front()
         {
-            // Whatever is taken into memory goes on by itself first.
-            let is_known = self.cases.contains(case) || self.parked.contains_key(&case);
-            if !is_known && !self.moving.contains(&case) {
-                self.fetch(Work::go_on(case));
+            if self.parked.contains_key(&case) || self.moving.contains(&case) {
+                // Whatever is taken into memory goes on by itself first.
+            } else if !self.cases.contains(case) {
+                self.fetch(Work::going_on(case, chain));
+            } else if self.cases.is_put_off(case) && !self.jobs.has(case) {
+                self.jobs.push_back(Work::going_on(case, chain));
             }
         }
     }
 
-    pub(super) fn forget_if_closed(&mut self, case: CaseId) {
+    /// Forgets a case that is closed or was put off, when all of it is durable.
+    pub(super) fn forget_if_over(&mut self, case: CaseId) {
         let is_closed =
             self.cases.get(case).is_some_and(|case| matches!(case.existing().status, Status::Closed(_)));
+        let is_over = is_closed || self.cases.is_put_off(case);
         // A job that waits is refused by it, and then it goes.
-        if is_closed && !self.jobs.has(case) && self.cases.is_durable(case, self.durable) {
+        if is_over && !self.jobs.has(case) && self.cases.is_durable(case, self.durable) {
             self.cases.forget(case);
         }
     }

@@ -73,6 +73,7 @@ impl Shard {
 
     pub(super) fn loaded(&mut self, turn: &mut Turn, case: CaseId, found: Result<Found, Refusal>) {
         let Some(mut queue) = self.parked.remove(&case) else { return };
+        let chain = queue.iter().map(|work| work.job.chain).max().unwrap_or(0);
         if self.moving.contains(&case) {
             // What was found may be what was before.
             return queue.into_iter().for_each(|work| self.refuse_meanwhile(turn, work));
@@ -92,7 +93,10 @@ impl Shard {
         };
         match found {
             Ok(()) => {
-                turn.jobs.go_on(Work::go_on(case), queue);
+                if queue.front().is_some_and(Work::is_by_itself) {
+                    queue.pop_front();
+                }
+                turn.jobs.go_on(Work::going_on(case, chain), queue);
                 turn.visited.push(case);
             }
             Err(refusal) => {
@@ -105,7 +109,7 @@ impl Shard {
                 }
                 let is_duty = queue.iter().any(|work| work.client.is_none());
                 if is_duty && refusal.kind == Kind::Busy {
-                    self.duties.push_back(case);
+                    self.duties.push_back((case, chain));
                 }
                 for work in queue {
                     let Some(client) = work.client else { continue };

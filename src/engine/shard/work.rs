@@ -53,12 +53,22 @@ impl Work {
 
     /// Returns what lets a case go on by itself.
     pub(super) fn go_on(case: CaseId) -> Self {
-        Self::of_nobody(Job::new(case, What::Continue))
+        Self::going_on(case, 0)
+    }
+
+    /// Returns the same for a case that has taken so many steps by itself.
+    pub(super) fn going_on(case: CaseId, chain: u32) -> Self {
+        Self::of_nobody(Job { chain, ..Job::new(case, What::Continue) })
     }
 
     /// Returns the work of a job that no client asked for: clients go before it.
     pub(super) fn of_nobody(job: Job) -> Self {
         Self { job, client: None, moves: None }
+    }
+
+    /// Returns whether it only lets a case go on by itself.
+    pub(super) fn is_by_itself(&self) -> bool {
+        matches!(self.job.what, What::Continue) && self.moves.is_none()
     }
 
     pub(super) fn is_cancel(&self) -> bool {

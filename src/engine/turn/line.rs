@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::judgements::{Join, Judgements};
 use super::slabs::{Fired, Slabs};
-use super::{BrokenOff, Done, Entry, Job, Limits, Outcome, Question, Registered, Tally, What};
+use super::{BrokenOff, Done, Entry, Job, Limits, Outcome, OwnWork, Question, Registered, Tally, What};
 use crate::case::command::{Command, Error};
 use crate::case::duty::{Duty, Markings, Touched, duty, incident};
 use crate::case::effort::{Effort, Found};
@@ -169,6 +169,7 @@ impl Line {
                 return;
             }
             What::Continue => {
+                self.entry.chain = self.entry.chain.max(job.chain);
                 work.touched = Touched::all(&self.entry.case);
                 work.found = found;
                 self.work = Some(work);
@@ -181,14 +182,14 @@ impl Line {
                 return;
             }
         };
-        if is_there && !self.entry.is_settled && !matches!(command, Command::Cancel(_)) {
+        if is_there && self.entry.own_work != OwnWork::None && !matches!(command, Command::Cancel(_)) {
             turn.outcomes[at] = Some(Outcome::Held(Job { what: What::Command(command), ..job }));
             return;
         }
         let (act, place) = self.asked(&command);
         (work.asked, work.place) = (Some(act), place);
         self.entry.chain = 0;
-        if !self.entry.is_settled || matches!(command, Command::Execute) {
+        if self.entry.own_work != OwnWork::None || matches!(command, Command::Execute) {
             work.touched = Touched::all(&self.entry.case);
         }
         turn.effort.begin(found);
@@ -360,7 +361,7 @@ impl Line {
         if !is_over && (has_events || !self.entry.case.existing().unfinished) {
             self.apply(vec![Event::Unfinished], turn);
         }
-        self.entry.is_settled = is_over;
+        self.entry.own_work = if is_over { OwnWork::None } else { OwnWork::Some };
         let is_unfinished = matches!(ending, Ending::Unfinished);
         let broken_off = if is_unfinished { self.broken_off(turn) } else { None };
         let work = self.work.take().expect("invariant: there is a job at work");
@@ -373,6 +374,7 @@ impl Line {
             payload: work.payload,
             unfinished: is_unfinished,
             broken_off,
+            chain: self.entry.chain,
             parked: match ending {
                 Ending::Parked(question) => Some(question),
                 Ending::Rest | Ending::Unfinished => None,

@@ -9,7 +9,7 @@ use std::mem::size_of;
 use foldhash::HashMap;
 
 use super::slabs::Slabs;
-use super::{Entry, Registered, Rows};
+use super::{Entry, OwnWork, Registered, Rows};
 use crate::case::event::VariableNumber;
 use crate::case::row::{InstanceRow, ItemRow, Status};
 use crate::case::state::Instance;
@@ -44,6 +44,8 @@ pub(super) struct Memory {
     /// A case that was taken out leaves its place empty until it is put back.
     at_work: HashMap<CaseId, Option<Box<Entry>>>,
     at_work_bytes: usize,
+    /// Of those among them that have something to do by themselves and were not put off.
+    unfinished_bytes: usize,
     /// Cases at work in the order in which they are looked at; a case that is no longer at work is passed over.
     ring: VecDeque<CaseId>,
     encoded: HashMap<CaseId, Encoded>,
@@ -116,10 +118,28 @@ impl Memory {
         self.at_work.get_mut(&id)?.as_deref_mut()
     }
 
+    /// Returns the bytes of cases that have something to do by themselves.
+    pub(super) fn unfinished_bytes(&self) -> usize {
+        self.unfinished_bytes
+    }
+
+    /// Notes that a case that has something to do by itself is to leave memory.
+    pub(super) fn put_off(&mut self, id: CaseId) {
+        let Some(Some(entry)) = self.at_work.get_mut(&id) else { return };
+        self.unfinished_bytes -= unfinished_bytes(entry);
+        if entry.own_work == OwnWork::Some {
+            entry.own_work = OwnWork::PutOff;
+        }
+    }
+
     /// Takes a case at work out, to be put back.
     pub(super) fn take(&mut self, id: CaseId) -> Option<Box<Entry>> {
-        let entry = self.at_work.get_mut(&id)?.take()?;
+        let mut entry = self.at_work.get_mut(&id)?.take()?;
         self.at_work_bytes -= entry.bytes;
+        self.unfinished_bytes -= unfinished_bytes(&entry);
+        if entry.own_work == OwnWork::PutOff {
+            entry.own_work = OwnWork::Some;
+        }
         Some(entry)
     }
 
@@ -127,6 +147,7 @@ impl Memory {
     pub(super) fn remove(&mut self, id: CaseId) -> Option<Box<Entry>> {
         let entry = self.at_work.remove(&id)??;
         self.at_work_bytes -= entry.bytes;
+        self.unfinished_bytes -= unfinished_bytes(&entry);
         Some(entry)
     }
 
@@ -135,6 +156,7 @@ impl Memory {
         entry.bytes = bytes_of(&entry);
         entry.touched = self.now;
         self.at_work_bytes += entry.bytes;
+        self.unfinished_bytes += unfinished_bytes(&entry);
         self.put_count += 1;
         if !entry.is_in_ring {
             entry.is_in_ring = true;
@@ -276,7 +298,12 @@ impl Memory {
 
 /// Tells whether a case has something to do, or is about to leave anyway.
 fn is_busy(entry: &Entry) -> bool {
-    !entry.is_settled || matches!(entry.case.existing().status, Status::Closed(_))
+    entry.own_work != OwnWork::None || matches!(entry.case.existing().status, Status::Closed(_))
+}
+
+/// Returns the bytes of a case that has something to do by itself, and stays in memory for it.
+fn unfinished_bytes(entry: &Entry) -> usize {
+    if entry.own_work == OwnWork::Some { entry.bytes } else { 0 }
 }
 
 fn bytes_of(entry: &Entry) -> usize {

@@ -11,10 +11,12 @@ use knhk::engine::prepare::{self, Prepared};
 use knhk::engine::registry::Registry;
 use knhk::engine::request::{Message, Reply, Staged};
 use knhk::engine::room::Room;
-use knhk::engine::service::{Answer, Caller, CaseAct, CaseState, Fragment, Once, Operation};
+use knhk::engine::service::{
+    Answer, Caller, CaseAct, CaseFilter, CaseState, Fragment, Once, Operation, PageOf,
+};
 use knhk::engine::shard::{NextTurn, Progress};
 use knhk::engine::ticket::{Ticket, ticket};
-use knhk::engine::turn::{REST_US, ROUND_US, Tally};
+use knhk::engine::turn::{AT_WORK_SHARE, REST_US, ROUND_US, Tally};
 use knhk::engine::writer::{JournalState, Writer};
 use knhk::engine::{queries, tables};
 use knhk::error::Kind;
@@ -23,6 +25,7 @@ use knhk::store::{AppendError, Entry, FORMAT, FORMAT_OLDEST, Link, MemTables, Op
 
 use super::disk::{Faults, SimDisk};
 use super::node::{Node, Setting};
+use crate::support::heavy;
 
 const SEQUENCE: &[u8] = include_bytes!("../../data/spec/sequence.yawl");
 const COUNT: &[u8] = include_bytes!("../../data/spec/count.yawl");
@@ -550,4 +553,76 @@ fn an_upgrade_that_was_told_outlives_a_loss_of_power_though_tries_before_it_fail
         assert_eq!(named[8..12], FORMAT.to_le_bytes(), "seed {seed}");
     }
     assert!(failed > 0);
+}
+
+/// Lets some cases with an endless chain come to their incidents; returns how many turns that took.
+fn turns_of_endless_chains(cache_bytes: usize) -> usize {
+    const CASES: usize = 6;
+    let mut bench = Bench::with(Setting { cache_bytes, turn_steps: 1, ..Setting::default() });
+    bench.register(&heavy::repeated_with("endless", 10_000, 1_000));
+    let key = |number: usize| format!("case {number}");
+    let create = Operation::Create { workflow: "endless".to_owned(), data: Vec::new(), business_key: None };
+    let _tickets: Vec<_> =
+        (0..CASES).map(|number| bench.operate(create.clone(), Some(&key(number)))).collect();
+    let mut turns = 0;
+    while !bench.node.is_quiet() {
+        bench.turn(usize::MAX);
+        bench.node.follow(usize::MAX).unwrap();
+        bench.node.answer().unwrap();
+        turns += 1;
+        assert!(turns < 20_000, "a chain that leaves memory begins to be counted from its beginning");
+    }
+    let page = PageOf { after: None, limit: 10 };
+    let now = (bench.now, &Room::default());
+    let cases =
+        queries::cases(&bench.node.follower, &bench.node.registry, &CaseFilter::default(), &page, now);
+    let cases = cases.unwrap().items;
+    assert_eq!(cases.len(), CASES);
+    for case in cases {
+        let view = queries::case(&bench.node.follower, &bench.node.registry, case.id).unwrap();
+        let kinds: Vec<_> = view.incidents.iter().map(|incident| incident.kind).collect();
+        assert_eq!(kinds, ["chain"], "{view:?}");
+    }
+    turns
+}
+
+#[test]
+fn a_chain_is_counted_also_while_its_case_leaves_memory_again_and_again() {
+    let at_ease = turns_of_endless_chains(1 << 30);
+    // From room for one of them to room for all.
+    for cache_bytes in (0..80_000).step_by(4_000) {
+        let turns = turns_of_endless_chains(cache_bytes);
+        assert!(turns < 4 * at_ease, "{turns} turns with {cache_bytes} bytes, {at_ease} with enough");
+    }
+}
+
+#[test]
+fn cases_with_something_to_do_take_no_more_than_their_part_of_memory_and_all_come_to_their_end() {
+    const CASES: usize = 60;
+    const CACHE_BYTES: usize = 1 << 20;
+    let mut bench = Bench::with(Setting { cache_bytes: CACHE_BYTES, turn_steps: 1, ..Setting::default() });
+    bench.register(COUNT);
+    let words = "x".repeat(20_000);
+    let tickets: Vec<_> =
+        (0..CASES).map(|number| bench.create("count", &format!("key {number}"), &words)).collect();
+    let (mut most, mut all, mut turns) = (0, 0, 0);
+    while !bench.node.is_quiet() {
+        bench.turn(usize::MAX);
+        bench.node.follow(usize::MAX).unwrap();
+        bench.node.answer().unwrap();
+        bench.node.compute();
+        most = most.max(bench.node.shards[0].cases().unfinished_bytes());
+        all = all.max(bench.node.shards[0].cases().bytes());
+        turns += 1;
+        assert!(turns < 20_000, "they come to no end");
+    }
+    // One case has its data in its net and in its item.
+    let largest = 3 * words.len();
+    assert!(most <= CACHE_BYTES / AT_WORK_SHARE + largest, "{most} bytes of unfinished cases");
+    assert!(most > CACHE_BYTES / AT_WORK_SHARE / 2, "there is room for more than {most} bytes");
+    assert!(all <= CACHE_BYTES, "{all} bytes of cases, and what is not durable");
+    for ticket in &tickets {
+        let view = queries::case(&bench.node.follower, &bench.node.registry, created(ticket)).unwrap();
+        assert!(view.state.is_closed(), "{view:?}");
+    }
 }

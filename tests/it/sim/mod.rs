@@ -176,6 +176,12 @@ fn an_expression_that_stays_under_way_for_nobody_is_found() {
 }
 
 #[test]
+fn a_case_that_is_put_off_for_ever_is_found() {
+    let planted_keys = Some(PlantedKeys::ForgetWhatIsPutOff);
+    finds(Plan { planted_keys, ..Plan::default() }, "forget what is put off");
+}
+
+#[test]
 fn a_batch_that_never_gives_way_is_found() {
     finds(Plan { never_gives_way: true, ..Plan::default() }, "a batch that never gives way");
 }
