@@ -434,6 +434,14 @@ mod tests {
     }
 
     #[test]
+    fn as_many_keys_as_there_are_by_default_take_no_more_than_a_tenth_of_4_gb() {
+        let key = KEYS.iter().find(|key| key.name == "idempotency_keys_max").unwrap();
+        let Value::Integer(count) = key.default else { panic!("{:?}", key.default) };
+        let bytes = shard::keys_bytes_max(usize::try_from(count).unwrap(), 0) as u64;
+        assert!(bytes <= 4_096 * MIB / 10 && count >= 4_000_000, "{bytes} bytes for {count} keys");
+    }
+
+    #[test]
     fn every_part_is_there_once_and_the_sum_is_theirs() {
         let mut values = on(24_000 * MIB, None);
         set(&mut values, "remote_listen", Value::Text("0.0.0.0:8443".into()));

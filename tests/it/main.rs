@@ -41,4 +41,5 @@ mod store;
 mod support;
 mod tidy;
 mod traces;
+mod unit_file;
 mod unpacking;
