@@ -14,7 +14,7 @@ use std::cell::{Cell, RefCell};
 use crate::expr::{Cost, Document, Error, Expression, Fragment};
 
 /// From this many steps on, the values that a decision has evaluated are kept; below, evaluating again is cheaper.
-pub const AGAIN_STEPS_MAX: u64 = 10_000;
+pub const AGAIN_STEPS_MAX: u64 = 2_000;
 
 /// What one thread does in one go, in evaluation steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,13 +102,21 @@ impl Evaluation {
         Self { wanted, expression: expression.clone(), root: document.root.to_owned(), variables }
     }
 
-    /// Evaluates the expression to its end, and returns what it took.
-    pub fn work_out(&self) -> (Given, Cost) {
+    /// Evaluates the expression to its end, and returns what it took. Calls `pause` every so often.
+    pub fn work_out(&self, pause: &dyn Fn()) -> (Given, Cost) {
         let variables: Vec<(&str, &Fragment)> =
             self.variables.iter().map(|(name, value)| (name.as_str(), value)).collect();
         let document = Document { root: &self.root, variables: &variables };
-        let (given, cost) = self.wanted.evaluate(&self.expression, &document, u64::MAX);
-        (given.expect("invariant: it may take whatever it takes"), cost)
+        match self.wanted {
+            Wanted::Value => {
+                let (value, cost) = self.expression.evaluate_with_pauses(&document, pause);
+                (Given::Value(value), cost)
+            }
+            Wanted::Verdict => {
+                let (verdict, cost) = self.expression.holds_with_pauses(&document, pause);
+                (Given::Verdict(verdict), cost)
+            }
+        }
     }
 }
 

@@ -247,8 +247,8 @@ pub enum Computation {
 }
 
 impl Computation {
-    /// Works it out, and returns how many evaluation steps that took.
-    pub fn work_out(self) -> (Told, u64) {
+    /// Works it out, and returns how many evaluation steps that took. Calls `pause` every so often.
+    pub fn work_out(self, pause: &dyn Fn()) -> (Told, u64) {
         match self {
             Self::Judge(case, question) => {
                 let turn::Question::OrJoin { net, task, marking, .. } = question.as_ref();
@@ -256,7 +256,7 @@ impl Computation {
                 (Told::Judged(case, question, judgement), 0)
             }
             Self::Evaluate(number, evaluation) => {
-                let (given, cost) = evaluation.work_out();
+                let (given, cost) = evaluation.work_out(pause);
                 (Told::Evaluated(number, given), cost.steps)
             }
         }

@@ -34,6 +34,7 @@ use crate::net::{Net, Workflow};
 
 use judgements::Judgements;
 pub use judgements::{JUDGEMENTS_BYTES_MAX, JUDGEMENTS_MAX};
+pub use line::JOB_STEPS;
 use line::{Advanced, Line, Turn};
 use memory::Memory;
 pub use memory::{AT_WORK_SHARE, REST_US, ROUND_US};
@@ -393,6 +394,11 @@ impl Cases {
     /// has its turn.
     pub fn put_off(&mut self, id: CaseId) {
         self.memory.put_off(id);
+    }
+
+    /// Lets a case go on that was let go and is still in memory.
+    pub fn resume(&mut self, id: CaseId) {
+        self.memory.resume(id);
     }
 
     /// Returns whether a case at work was let go, and nobody has asked for it since.

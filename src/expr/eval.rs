@@ -14,6 +14,8 @@ use super::{Cost, Document, Error, Fragment, RESULT_BYTES_MAX, STEPS_MAX};
 pub(super) const BYTES_PER_STEP: usize = 64;
 /// Bytes of a result that count as one step: each is written, and looked at once more.
 const WRITTEN_BYTES_PER_STEP: usize = 16;
+/// Steps between two pauses of an evaluation that makes some.
+const PAUSE_STEPS: u64 = 10_000;
 /// Nodes that count as one step when they are only passed, on the way to the texts among them.
 const PASSED_NODES_PER_STEP: usize = 8;
 
@@ -40,6 +42,9 @@ pub(super) struct Evaluation<'a> {
     /// What the steps may come to: all that the language allows, or what the document leaves of `all_max`.
     steps_max: u64,
     is_given_up: bool,
+    /// When there is the next pause, in steps; what is done then.
+    next_pause: u64,
+    pause: Option<&'a dyn Fn()>,
 }
 
 impl<'a> Evaluation<'a> {
@@ -50,17 +55,27 @@ impl<'a> Evaluation<'a> {
         ast: &'a Ast,
         sees: Option<&[Box<str>]>,
         document: &Document<'a>,
-        all_max: u64,
+        (all_max, pause): (u64, Option<&'a dyn Fn()>),
     ) -> (Self, Result<Sequence, Error>) {
         let (tree, bound) = (Tree::default(), Vec::new());
-        let (steps, data, is_given_up) = (0, 0, false);
-        let mut evaluation =
-            Self { ast, tree, bound, steps, data, all_max, steps_max: STEPS_MAX, is_given_up };
+        let mut evaluation = Self {
+            ast,
+            tree,
+            bound,
+            steps: 0,
+            data: 0,
+            all_max,
+            steps_max: STEPS_MAX,
+            is_given_up: false,
+            next_pause: 0,
+            pause,
+        };
         let Some(top) = evaluation.document(sees, document) else {
             evaluation.is_given_up = true;
             return (evaluation, Ok(Vec::new()));
         };
         evaluation.steps_max = STEPS_MAX.min(all_max.saturating_sub(evaluation.data));
+        evaluation.next_pause = evaluation.pause_after(0);
         let result = evaluation.eval(ast.root, &Item::Node(top));
         (evaluation, result)
     }
@@ -98,12 +113,28 @@ impl<'a> Evaluation<'a> {
     /// Counts steps.
     pub(super) fn charge(&mut self, steps: usize, at: u32) -> Result<(), Error> {
         self.steps = self.steps.saturating_add(steps as u64);
+        if self.steps > self.next_pause { self.pause(at) } else { Ok(()) }
+    }
+
+    /// Pauses, or ends the evaluation when it has taken too much.
+    #[cold]
+    fn pause(&mut self, at: u32) -> Result<(), Error> {
         if self.steps > self.steps_max {
             // Where the language itself would stop it, it has failed.
             self.is_given_up |= self.steps_max < STEPS_MAX;
             return Err(Error::TooManySteps { offset: at, limit: STEPS_MAX });
         }
+        if let Some(pause) = self.pause {
+            pause();
+        }
+        self.next_pause = self.pause_after(self.steps);
         Ok(())
+    }
+
+    /// Returns when there is the first pause after so many steps, or the evaluation ends.
+    fn pause_after(&self, steps: u64) -> u64 {
+        let next = if self.pause.is_some() { steps.saturating_add(PAUSE_STEPS) } else { u64::MAX };
+        next.min(self.steps_max)
     }
 
     /// Counts the making of a text, which has a limit of its own.

@@ -133,7 +133,25 @@ impl Expression {
         document: &Document<'_>,
         steps_max: u64,
     ) -> (Option<Result<Fragment, Error>>, Cost) {
-        let (mut evaluation, result) = self.run(document, steps_max);
+        self.value(document, (steps_max, None))
+    }
+
+    /// Returns the value of a mapping as [`Expression::evaluate`] does, and calls `pause` every 10,000 steps.
+    pub fn evaluate_with_pauses<'a>(
+        &'a self,
+        document: &Document<'a>,
+        pause: &'a dyn Fn(),
+    ) -> (Result<Fragment, Error>, Cost) {
+        let (value, cost) = self.value(document, (u64::MAX, Some(pause)));
+        (value.expect("invariant: it may take whatever it takes"), cost)
+    }
+
+    fn value<'a>(
+        &'a self,
+        document: &Document<'a>,
+        limits: (u64, Option<&'a dyn Fn()>),
+    ) -> (Option<Result<Fragment, Error>>, Cost) {
+        let (mut evaluation, result) = self.run(document, limits);
         let value = result.and_then(|result| evaluation.fragment(result));
         ((!evaluation.is_given_up()).then_some(value), evaluation.cost())
     }
@@ -152,7 +170,25 @@ impl Expression {
         document: &Document<'_>,
         steps_max: u64,
     ) -> (Option<Result<bool, Error>>, Cost) {
-        let (evaluation, result) = self.run(document, steps_max);
+        self.verdict_of(document, (steps_max, None))
+    }
+
+    /// Returns the verdict of a predicate as [`Expression::holds`] does, and calls `pause` every 10,000 steps.
+    pub fn holds_with_pauses<'a>(
+        &'a self,
+        document: &Document<'a>,
+        pause: &'a dyn Fn(),
+    ) -> (Result<bool, Error>, Cost) {
+        let (verdict, cost) = self.verdict_of(document, (u64::MAX, Some(pause)));
+        (verdict.expect("invariant: it may take whatever it takes"), cost)
+    }
+
+    fn verdict_of<'a>(
+        &'a self,
+        document: &Document<'a>,
+        limits: (u64, Option<&'a dyn Fn()>),
+    ) -> (Option<Result<bool, Error>>, Cost) {
+        let (evaluation, result) = self.run(document, limits);
         let verdict = result.and_then(|result| eval::effective(&result, self.ast().node(self.ast().root).at));
         ((!evaluation.is_given_up()).then_some(verdict), evaluation.cost())
     }
@@ -160,9 +196,9 @@ impl Expression {
     fn run<'a>(
         &'a self,
         document: &Document<'a>,
-        steps_max: u64,
+        limits: (u64, Option<&'a dyn Fn()>),
     ) -> (Evaluation<'a>, Result<Sequence, Error>) {
-        Evaluation::run(self.ast(), self.variables(), document, steps_max)
+        Evaluation::run(self.ast(), self.variables(), document, limits)
     }
 
     fn ast(&self) -> &ast::Ast {

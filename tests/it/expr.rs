@@ -524,6 +524,28 @@ fn each_byte_and_node_that_is_looked_at_costs_a_part_of_a_step() {
 }
 
 #[test]
+fn a_long_evaluation_pauses_every_so_often_and_gives_the_same() {
+    let numbers = vec!["1"; 200].join(",");
+    let expression =
+        compile(&format!("count(for $a in ({numbers}) for $b in ({numbers}) return 1)")).unwrap();
+    let document = Document { root: "n", variables: &[] };
+    let pauses = std::cell::Cell::new(0_u64);
+    let pause = || pauses.set(pauses.get() + 1);
+    let (value, cost) = expression.evaluate_with_pauses(&document, &pause);
+    assert_eq!((value, cost), expression.evaluate_counted(&document));
+    let expected = cost.steps / 10_000;
+    assert!(
+        expected > 5 && pauses.get().abs_diff(expected) <= 1,
+        "{} pauses in {} steps",
+        pauses.get(),
+        cost.steps
+    );
+    let (verdict, _) = expression.holds_with_pauses(&document, &pause);
+    assert_eq!(verdict, Ok(true));
+    assert!(pauses.get() >= 2 * expected - 2);
+}
+
+#[test]
 fn nothing_and_control_characters_are_refused() {
     assert_eq!(value(""), "KN0200 at 0: expected an expression, found the end");
     assert_eq!(value("\u{1}"), "KN0200 at 0: '\\u{1}' has no meaning here");

@@ -2,6 +2,7 @@
 //! client asks for much.
 
 use std::collections::VecDeque;
+use std::vec;
 
 use foldhash::HashMap;
 
@@ -11,30 +12,37 @@ use crate::engine::request::{Asked, Class, Request};
 use crate::id::CaseId;
 
 /// Most requests of [`Class::Bulk`] that one turn looks at.
-pub const ADMITTED_AT_ONCE_MAX: usize = 1_024;
+pub const ADMITTED_AT_ONCE_MAX: usize = 128;
 
 /// Requests in the order in which they came.
 #[derive(Default)]
 pub(super) struct Arrivals {
-    requests: VecDeque<Request>,
+    /// By what came together; none is empty.
+    messages: VecDeque<vec::IntoIter<Request>>,
     /// How many of them are of each case.
     cases: HashMap<CaseId, usize>,
 }
 
 impl Arrivals {
     pub(super) fn is_empty(&self) -> bool {
-        self.requests.is_empty()
+        self.messages.is_empty()
     }
 
-    fn push(&mut self, request: Request) {
-        if let Some(case) = request.act.case() {
+    fn push(&mut self, requests: Vec<Request>) {
+        for case in requests.iter().filter_map(|request| request.act.case()) {
             *self.cases.entry(case).or_default() += 1;
         }
-        self.requests.push_back(request);
+        if !requests.is_empty() {
+            self.messages.push_back(requests.into_iter());
+        }
     }
 
     fn pop(&mut self) -> Option<Request> {
-        let request = self.requests.pop_front()?;
+        let message = self.messages.front_mut()?;
+        let request = message.next().expect("invariant: no message is empty");
+        if message.len() == 0 {
+            self.messages.pop_front();
+        }
         if let Some(case) = request.act.case()
             && let Some(count) = self.cases.get_mut(&case)
         {
@@ -43,7 +51,8 @@ impl Arrivals {
                 self.cases.remove(&case);
             }
         }
-        Some(request)
+        // What it waited for was more than the shard's evaluations.
+        Some(Request { asked_at: None, ..request })
     }
 
     fn has(&self, act: &Asked) -> bool {
@@ -55,9 +64,12 @@ impl Shard {
     /// Takes in what was asked together. Bulk waits, and so does what is asked of a case that it names: no request
     /// overtakes another on its case.
     pub(super) fn arrive(&mut self, turn: &mut Turn, requests: Vec<Request>) {
+        if requests.iter().all(|request| request.class == Class::Bulk) {
+            return self.arrivals.push(requests);
+        }
         for request in requests {
             if request.class == Class::Bulk || self.arrivals.has(&request.act) {
-                self.arrivals.push(Request { asked_at: None, ..request });
+                self.arrivals.push(vec![request]);
             } else {
                 self.admit(turn, request);
             }

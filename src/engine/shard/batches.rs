@@ -23,6 +23,8 @@ use crate::telemetry::metrics::labels::Queue;
 pub(super) struct Undo {
     pub(super) batch: u64,
     pub(super) bytes: usize,
+    /// Bytes of it that the journal writes.
+    pub(super) written_bytes: usize,
     pub(super) cases: HashSet<CaseId>,
     pub(super) keys: Vec<(Partition, Hash16)>,
     pub(super) expired_keys: Vec<Expired>,
@@ -141,6 +143,7 @@ impl Turn {
         self.staged.bytes += bytes;
         self.staged.held_bytes += bytes;
         self.undo.bytes += bytes;
+        self.undo.written_bytes += bytes;
         self.staged.entries.push(entry);
     }
 

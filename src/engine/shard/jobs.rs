@@ -21,7 +21,8 @@ pub const FOUND_BYTES_MAX: usize = 1024 * 1024;
 /// All jobs that wait.
 #[derive(Default)]
 pub(super) struct Jobs {
-    lines: HashMap<CaseId, Line>,
+    /// In boxes, because there may be many: the table grows in one go.
+    lines: HashMap<CaseId, Box<Line>>,
     single: VecDeque<CaseId>,
     bulk: VecDeque<CaseId>,
     /// Cases whose first job broke off, in the order in which they did: the oldest goes on, so that each comes to its end
@@ -73,7 +74,7 @@ impl Jobs {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Work> {
-        self.lines.values().flat_map(Line::iter)
+        self.lines.values().flat_map(|line| line.iter())
     }
 
     /// Returns whether a job waits for this case.

@@ -9,7 +9,7 @@ use super::batches::Turn;
 use super::work::Work;
 use super::{DUTIES_AT_ONCE_MAX, PlantedBug, Shard};
 use crate::case::row::Status;
-use crate::engine::turn::{AT_WORK_SHARE, Job};
+use crate::engine::turn::AT_WORK_SHARE;
 use crate::id::CaseId;
 
 impl Shard {
@@ -20,6 +20,7 @@ impl Shard {
         while self.undo.front().is_some_and(|undo| undo.batch <= self.durable) {
             let Some(undo) = self.undo.pop_front() else { break };
             self.undurable_bytes -= undo.bytes;
+            self.ahead_bytes -= undo.written_bytes;
             self.keys.forget(&undo.expired_keys);
             for hash in undo.business {
                 self.business.remove(&hash);
@@ -50,6 +51,7 @@ impl Shard {
         self.is_expiring = false;
         while let Some(undo) = self.undo.pop_back() {
             self.undurable_bytes -= undo.bytes;
+            self.ahead_bytes -= undo.written_bytes;
             for (partition, key) in undo.keys.iter().rev() {
                 self.keys.take_back(*partition, key);
             }
@@ -74,19 +76,19 @@ impl Shard {
         }
     }
 
-    /// Lets a case go on in a later turn. When those that do take too much memory together, it is put off: it leaves memory
-    /// as soon as it is durable, and comes back when there is room. Only one that `has_moved` is, and not the only one, so
-    /// that each comes further with every turn.
-    pub(super) fn leave_unfinished(&mut self, turn: &mut Turn, job: Job, has_moved: bool) {
-        let (case, bytes) = (job.case, self.cases.unfinished_bytes());
-        if has_moved && bytes > self.unfinished_bytes_max() && bytes > self.cases.bytes_of(case) {
-            self.cases.put_off(case);
-            turn.visited.push(case);
-            if self.keys.planted() != Some(PlantedBug::ForgetWhatIsPutOff) {
-                self.duties.push_back((case, job.chain));
-            }
-        } else {
-            Self::break_off(turn, Work::of_nobody(job));
+    /// Returns whether a case that has come further, and has yet to, is to give way: those in memory take too much
+    /// together, and it is not the only one.
+    pub(super) fn has_too_many_unfinished(&self, case: CaseId) -> bool {
+        let bytes = self.cases.unfinished_bytes();
+        bytes > self.unfinished_bytes_max() && bytes > self.cases.bytes_of(case)
+    }
+
+    /// Lets a case leave memory as soon as it is durable. It comes back when there is room, and goes on.
+    pub(super) fn put_off(&mut self, turn: &mut Turn, case: CaseId, chain: u32) {
+        self.cases.put_off(case);
+        turn.visited.push(case);
+        if self.keys.planted() != Some(PlantedBug::ForgetWhatIsPutOff) {
+            self.duties.push_back((case, chain));
         }
     }
 
@@ -113,6 +115,7 @@ impl Shard {
             } else if !self.cases.contains(case) {
                 self.fetch(Work::going_on(case, chain));
             } else if self.cases.is_put_off(case) && !self.jobs.has(case) {
+                self.cases.resume(case);
                 self.jobs.push_back(Work::going_on(case, chain));
             }
         }

@@ -25,7 +25,7 @@ use crate::net::orjoin::Judgement;
 
 /// What a job takes besides its steps, and a step besides what it evaluates and writes, in evaluation steps: about as
 /// long, by `cargo bench --bench expr` and the steps that one shard does a second.
-const JOB_STEPS: u64 = 64;
+pub const JOB_STEPS: u64 = 64;
 const STEP_STEPS: u64 = 64;
 /// So many bytes of facts and answers take about as long as one evaluation step: they are copied and hashed.
 const BYTES_PER_STEP: usize = 16;

@@ -132,6 +132,16 @@ impl Memory {
         }
     }
 
+    /// Notes that a case that was put off is to go on after all.
+    pub(super) fn resume(&mut self, id: CaseId) {
+        if let Some(Some(entry)) = self.at_work.get_mut(&id)
+            && entry.own_work == OwnWork::PutOff
+        {
+            entry.own_work = OwnWork::Some;
+            self.unfinished_bytes += unfinished_bytes(entry);
+        }
+    }
+
     /// Takes a case at work out, to be put back.
     pub(super) fn take(&mut self, id: CaseId) -> Option<Box<Entry>> {
         let mut entry = self.at_work.get_mut(&id)?.take()?;

@@ -147,6 +147,10 @@ impl Bench {
         self.node.progress[0].pulse.evaluated()
     }
 
+    pub(super) fn now(&self) -> Time {
+        self.now
+    }
+
     fn write(&mut self) {
         for (answerer, reply) in self.node.write(&mut |count| count, self.now) {
             answerer.answer(reply);

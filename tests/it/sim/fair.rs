@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use knhk::engine::request::Reply;
 use knhk::engine::service::{Answer, CaseAct, Operation};
-use knhk::engine::shard::{EXPRESSION_STEPS_MAX, SLICE_STEPS, TURN_STEPS};
+use knhk::engine::shard::{AHEAD_BYTES_MAX, EXPRESSION_STEPS_MAX, SLICE_STEPS, TURN_STEPS};
 use knhk::engine::ticket::Ticket;
 use knhk::expr::STEPS_MAX;
 use knhk::id::CaseId;
@@ -280,4 +280,37 @@ fn long_commands_come_to_their_end_in_their_order_however_many_follow() {
     let first = done.iter().take_while(|is_done| **is_done).count();
     assert!(first >= COMMANDS / 5, "{first} of {COMMANDS} are done: {done:?}");
     assert!(done[first..].iter().all(|is_done| !is_done), "one overtook another: {done:?}");
+}
+
+#[test]
+fn a_batch_waits_for_the_journal_so_that_a_single_command_finds_little_before_it_there() {
+    const LINE_BYTES: usize = 4_000;
+    let mut bench = Bench::with(Setting { turn_steps: 1_000_000, ..Setting::default() });
+    bench.register(SEQUENCE);
+    let ticket = bench.create("sequence", "single", "");
+    bench.rest();
+    let case = super::by_hand::created(&ticket);
+    let key = |number: u32| format!("{number} {}", "x".repeat(LINE_BYTES));
+    let line = |number: u32| {
+        let business_key = Some(key(number));
+        (
+            Operation::Create { workflow: "sequence".to_owned(), data: Vec::new(), business_key },
+            format!("{number}"),
+        )
+    };
+    let _batch = bench.batch((0..500).map(line));
+    // Nothing becomes durable meanwhile.
+    let staged = |bench: &Bench| bench.node.staged[0].iter().map(|staged| staged.bytes).sum::<usize>();
+    for _ in 0..50 {
+        bench.node.turn(0, usize::MAX, bench.now());
+        bench.node.answer().unwrap();
+    }
+    let before = staged(&bench);
+    assert!((AHEAD_BYTES_MAX / 2..AHEAD_BYTES_MAX + 10 * LINE_BYTES).contains(&before), "{before} bytes");
+    let ticket = bench.operate(Operation::Case(case, CaseAct::Suspend), Some("suspend"));
+    bench.node.turn(0, usize::MAX, bench.now());
+    assert!(staged(&bench) > before, "a single command waits for the journal");
+    bench.rest();
+    assert!(matches!(ticket.poll(), Some(Reply::Done(_))));
+    assert_eq!(bench.cases(), 501);
 }

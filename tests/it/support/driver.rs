@@ -121,7 +121,7 @@ impl Driver {
         if let Some(broken_off) = &mut job.broken_off
             && let Some(evaluation) = broken_off.take_evaluation()
         {
-            broken_off.learn(evaluation.work_out().0);
+            broken_off.learn(evaluation.work_out(&|| {}).0);
             self.worked_out += 1;
         }
         self.run(vec![job]).pop().unwrap()
