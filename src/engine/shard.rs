@@ -85,7 +85,8 @@ pub const SLICE_STEPS: u64 = TURN_STEPS + AGAIN_STEPS_MAX + EXPRESSION_STEPS_MAX
 /// How a shard shares out its work.
 pub const EFFORT: effort::Limits =
     effort::Limits { steps: TURN_STEPS, expression_steps: EXPRESSION_STEPS_MAX };
-/// Jobs of [`Class::Bulk`] wait once the journal has so many bytes to write: a single command is written behind them.
+/// Jobs of [`Class::Bulk`] wait once the journal has so many bytes to write for others of them: a single command is written
+/// behind these.
 pub const AHEAD_BYTES_MAX: usize = 256 * 1024;
 /// A turn takes so many jobs at a time: those that it does not come to are put back.
 const JOBS_AT_ONCE_MAX: usize = 512;
@@ -259,7 +260,7 @@ pub struct Shard {
     undo: VecDeque<Undo>,
     /// Bytes of all batches that are not durable, and of the cases that they changed.
     undurable_bytes: usize,
-    /// Bytes of them that the journal has yet to write.
+    /// Bytes that the journal has yet to write for jobs of [`Class::Bulk`].
     ahead_bytes: usize,
     is_stopping: bool,
 }
@@ -434,7 +435,7 @@ impl Shard {
         for (staged, undo) in turn.into_batches() {
             self.batch = staged.batch;
             self.undurable_bytes += undo.bytes;
-            self.ahead_bytes += undo.written_bytes;
+            self.ahead_bytes += undo.bulk_bytes;
             if !staged.entries.is_empty() {
                 self.undo.push_back(undo);
             }
@@ -456,7 +457,7 @@ impl Shard {
 
     /// Returns whether jobs of [`Class::Bulk`] wait for the journal, so that a single command finds little before it there.
     fn is_ahead(&self, turn: &Turn) -> bool {
-        self.ahead_bytes + turn.bytes() >= AHEAD_BYTES_MAX
+        self.ahead_bytes + turn.bulk_bytes >= AHEAD_BYTES_MAX
     }
 
     /// Returns whether there is nothing to do but what waits for the journal.
@@ -506,6 +507,7 @@ impl Shard {
     /// it. What the turn has no room for waits. Returns whether any was run.
     fn run(&mut self, turn: &mut Turn, class: Class, timer: &mut impl Timer) -> bool {
         let mut is_any = false;
+        turn.is_bulk = class == Class::Bulk;
         while !(self.is_full(turn) || class == Class::Bulk && self.is_ahead(turn)) {
             let works = turn.jobs.take(class, self.jobs_at_once(turn));
             if works.is_empty() {

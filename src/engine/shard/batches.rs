@@ -23,8 +23,8 @@ use crate::telemetry::metrics::labels::Queue;
 pub(super) struct Undo {
     pub(super) batch: u64,
     pub(super) bytes: usize,
-    /// Bytes of it that the journal writes.
-    pub(super) written_bytes: usize,
+    /// Bytes of it that the journal writes for jobs of [`Class::Bulk`](crate::engine::request::Class::Bulk).
+    pub(super) bulk_bytes: usize,
     pub(super) cases: HashSet<CaseId>,
     pub(super) keys: Vec<(Partition, Hash16)>,
     pub(super) expired_keys: Vec<Expired>,
@@ -48,6 +48,9 @@ pub(super) struct Turn {
     pub(super) questions: Vec<Question>,
     pub(super) computations: Vec<Computation>,
     pub(super) jobs: Jobs,
+    /// Whether jobs of batches, and of cases by themselves, have their turn, and the bytes that they have staged.
+    pub(super) is_bulk: bool,
+    pub(super) bulk_bytes: usize,
     /// Steps that the turn has used up.
     pub(super) used: Used,
     /// Clients' keys that expired in it.
@@ -75,6 +78,8 @@ impl Turn {
             questions: Vec::new(),
             computations: Vec::new(),
             jobs: Jobs::default(),
+            is_bulk: false,
+            bulk_bytes: 0,
             used: Used::default(),
             expired: 0,
             unawaited: 0,
@@ -143,7 +148,10 @@ impl Turn {
         self.staged.bytes += bytes;
         self.staged.held_bytes += bytes;
         self.undo.bytes += bytes;
-        self.undo.written_bytes += bytes;
+        if self.is_bulk {
+            self.undo.bulk_bytes += bytes;
+            self.bulk_bytes += bytes;
+        }
         self.staged.entries.push(entry);
     }
 

@@ -21,23 +21,23 @@ pub const FOUND_BYTES_MAX: usize = 1024 * 1024;
 /// All jobs that wait.
 #[derive(Default)]
 pub(super) struct Jobs {
-    /// In boxes, because there may be many: the table grows in one go.
+    /// In boxes, because there may be many, and the table moves what it holds when it grows.
     lines: HashMap<CaseId, Box<Line>>,
     single: VecDeque<CaseId>,
     bulk: VecDeque<CaseId>,
     /// Cases whose first job broke off, in the order in which they did: the oldest goes on, so that each comes to its end
     /// however many follow. They are of [`Class::Bulk`].
     broken_off: VecDeque<CaseId>,
+    /// Whether these had their turn last, so that the others of their class have the next.
+    is_bulk_next: bool,
     /// Cases whose first job waits until another thread has time for its expression.
     long: VecDeque<CaseId>,
-    /// The one of these whose turn it is: its job comes upon the expression again, and hands it on.
-    is_next_long: Option<CaseId>,
+    /// The case that may hand on an expression next: one of these, or a command that has just got the value of another.
+    next_long: Option<CaseId>,
     /// The case whose first job another thread works for, and the number of that.
     under_way: Option<(CaseId, u64)>,
     /// How many expressions were handed on.
     handed_on: u64,
-    /// Whether these had their turn last, so that the others of their class have the next.
-    is_bulk_next: bool,
     found_bytes: usize,
     count: usize,
     /// Business keys under which these begin cases.
@@ -152,13 +152,13 @@ impl Jobs {
     /// Puts a case into the queue of its first job, unless it is there already, its first job is not done or another
     /// thread works for it.
     fn queue(&mut self, case: CaseId, place: Place) {
-        let is_next_long = self.may_hand_on(case);
+        let may_hand_on = self.may_hand_on(case);
         let Some(line) = self.lines.get_mut(&case) else { return };
         let Some(first) = &line.first else { return };
         let is_under_way =
             first.number().is_some() && first.number() == self.under_way.map(|(_, number)| number);
         let class = first.class();
-        let wanted = if first.is_long() && !is_next_long { Queue::Long } else { Queue::Of(class) };
+        let wanted = if first.is_long() && !may_hand_on { Queue::Long } else { Queue::Of(class) };
         if line.is_taken || is_under_way || line.queued == Some(wanted) {
             return;
         }
@@ -212,8 +212,8 @@ impl Jobs {
 
     /// Notes that the job that was taken from a case is done: its next one may follow.
     pub(super) fn done(&mut self, case: CaseId) {
-        if self.is_next_long == Some(case) {
-            self.is_next_long = None;
+        if self.next_long == Some(case) {
+            self.next_long = None;
         }
         self.next(case, Place::Behind);
         self.hand_on_next();
@@ -241,14 +241,14 @@ impl Jobs {
 
     /// Returns whether another thread has time for an expression of this case.
     fn may_hand_on(&self, case: CaseId) -> bool {
-        let is_turn = self.is_next_long.map_or(self.long.is_empty(), |next| next == case);
+        let is_turn = self.next_long.map_or(self.long.is_empty(), |next| next == case);
         is_turn && self.under_way.is_none()
     }
 
     /// Lets the next case have its turn whose expression takes long, when another thread has time for it.
     fn hand_on_next(&mut self) {
         while self.under_way.is_none()
-            && self.is_next_long.is_none()
+            && self.next_long.is_none()
             && let Some(case) = self.long.pop_front()
         {
             // It is out of date when something else came to be the first for the case, or nothing is left.
@@ -256,7 +256,7 @@ impl Jobs {
                 continue;
             };
             line.queued = None;
-            self.is_next_long = Some(case);
+            self.next_long = Some(case);
             self.queue(case, Place::Before);
         }
     }
@@ -276,7 +276,7 @@ impl Jobs {
             self.found_bytes += broken_off.bytes();
             // A command has all its expressions worked out before the next has its turn: they are few. What a case does
             // by itself may have no end.
-            self.is_next_long = client.is_some().then_some(case);
+            self.next_long = client.is_some().then_some(case);
         }
         self.queue(case, Place::Behind);
         self.hand_on_next();
@@ -307,7 +307,7 @@ impl Jobs {
             work.job.broken_off = None;
         }
         // Nothing waits for another thread any more. What is under way comes to nothing.
-        self.is_next_long = None;
+        self.next_long = None;
         let waiting = std::mem::take(&mut self.long);
         for case in waiting.into_iter().chain(self.under_way.map(|(case, _)| case)) {
             self.queue(case, Place::Behind);
@@ -330,7 +330,7 @@ impl Jobs {
             }
         }
         // A case may have gone whose turn it was.
-        self.is_next_long = self.is_next_long.filter(|case| self.lines.contains_key(case));
+        self.next_long = self.next_long.filter(|case| self.lines.contains_key(case));
         self.hand_on_next();
     }
 }

@@ -20,7 +20,7 @@ impl Shard {
         while self.undo.front().is_some_and(|undo| undo.batch <= self.durable) {
             let Some(undo) = self.undo.pop_front() else { break };
             self.undurable_bytes -= undo.bytes;
-            self.ahead_bytes -= undo.written_bytes;
+            self.ahead_bytes -= undo.bulk_bytes;
             self.keys.forget(&undo.expired_keys);
             for hash in undo.business {
                 self.business.remove(&hash);
@@ -51,7 +51,7 @@ impl Shard {
         self.is_expiring = false;
         while let Some(undo) = self.undo.pop_back() {
             self.undurable_bytes -= undo.bytes;
-            self.ahead_bytes -= undo.written_bytes;
+            self.ahead_bytes -= undo.bulk_bytes;
             for (partition, key) in undo.keys.iter().rev() {
                 self.keys.take_back(*partition, key);
             }
