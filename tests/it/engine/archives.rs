@@ -33,8 +33,13 @@ fn a_case_is_archived_only_where_there_is_the_memory_to_read_it_again() {
     archived.sort_unstable();
     expected.sort_unstable();
     assert_eq!((archived, live), (expected, vec![cases[3]]));
-    for case in cases {
+    // What a read has unpacked is given back: there is room for hundreds of them, one after the other.
+    for case in cases.into_iter().cycle().take(400) {
         assert_eq!(service.engine.case(case, &Room::default()).unwrap().id, case);
+        let history = service.engine.history(case, &page, &Room::default()).unwrap();
+        assert!(!history.items.is_empty());
     }
+    let unpacked = &service.engine.shared().unpacked;
+    assert_eq!((unpacked.taken_bytes(), unpacked.limit_bytes()), (0, UNPACKED_BYTES));
     service.stop();
 }
