@@ -75,8 +75,8 @@ pub const DUTIES_AT_ONCE_MAX: usize = 256;
 pub const SPECIFICATIONS_MAX: u32 = 65_536;
 /// A turn takes no more jobs once it has staged so many full batches; they have the next turn.
 const TURN_BATCHES_MAX: usize = 4;
-/// After this many evaluation steps a turn begins nothing more: about 0.15 ms of a core of 2026.
-pub const TURN_STEPS: u64 = 10_000;
+/// After this many evaluation steps a turn begins nothing more: about 0.4 ms of a core of 2026.
+pub const TURN_STEPS: u64 = 25_000;
 /// An expression that takes more steps, those for its data included, is left to a thread of its own.
 pub const EXPRESSION_STEPS_MAX: u64 = 4_000;
 /// A slice: no turn takes more evaluation steps, because what it is at may evaluate one expression, behind those that it

@@ -27,9 +27,9 @@ const MICROSECOND_EDGES: &[u64] = &[
     2_500_000, 10_000_000,
 ];
 
-/// Bucket edges of evaluation steps: those of one slice of a shard, 16,000, among them.
+/// Bucket edges of evaluation steps: those of one slice of a shard, 31,000, among them.
 const EVALUATION_EDGES: &[u64] =
-    &[0, 1_000, 4_000, 16_000, 32_000, 64_000, 250_000, 1_000_000, 10_000_000, 100_000_000];
+    &[0, 1_000, 4_000, 16_000, 31_000, 62_000, 250_000, 1_000_000, 10_000_000, 100_000_000];
 
 /// Every figure of the service. Gauges hold what was last set: set them before [`Metrics::render`].
 #[derive(Debug)]
