@@ -11,11 +11,22 @@ use super::room::Room;
 
 #[derive(Debug)]
 enum State<T> {
-    /// With whom to call, if the asker does not wait in a thread of its own.
-    Waiting(Option<Waker>),
+    Waiting(Waiter),
     Answered(T),
     /// The answer was taken, or will never come.
     Gone,
+}
+
+/// Who is to hear of the answer.
+#[derive(Debug)]
+enum Waiter {
+    /// Nobody yet: the asker looks for itself. A batch waits for one line after the other, and a call of the system for
+    /// each of the others took so long that a single command's answer came milliseconds behind them.
+    Nobody,
+    /// A thread that waits for [`Slot::arrived`].
+    Thread,
+    /// Whoever is to be called.
+    Call(Waker),
 }
 
 #[derive(Debug)]
@@ -32,13 +43,14 @@ impl<T> Slot<T> {
     /// Ends the waiting, if it has not ended, and calls whoever waits.
     fn settle(&self, end: State<T>) {
         let mut state = self.lock();
-        let State::Waiting(waker) = &mut *state else { return };
-        let waker = waker.take();
+        let State::Waiting(waiter) = &mut *state else { return };
+        let waiter = std::mem::replace(waiter, Waiter::Nobody);
         *state = end;
         drop(state);
-        match waker {
-            Some(waker) => waker.wake(),
-            None => self.arrived.notify_one(),
+        match waiter {
+            Waiter::Nobody => {}
+            Waiter::Thread => self.arrived.notify_one(),
+            Waiter::Call(waker) => waker.wake(),
         }
     }
 }
@@ -79,7 +91,7 @@ impl Drop for Place {
 
 /// Returns both halves of a new ticket.
 pub fn ticket<T>() -> (Ticket<T>, Answerer<T>) {
-    let slot = Arc::new(Slot { state: Mutex::new(State::Waiting(None)), arrived: Condvar::new() });
+    let slot = Arc::new(Slot { state: Mutex::new(State::Waiting(Waiter::Nobody)), arrived: Condvar::new() });
     (Ticket(Arc::clone(&slot)), Answerer { slot, place: None })
 }
 
@@ -88,10 +100,10 @@ impl<T> Ticket<T> {
     pub fn wait(self, deadline: Instant) -> Option<T> {
         let mut state = self.0.lock();
         loop {
-            match std::mem::replace(&mut *state, State::Waiting(None)) {
+            match std::mem::replace(&mut *state, State::Gone) {
                 State::Answered(answer) => return Some(answer),
                 State::Gone => return None,
-                State::Waiting(_) => {}
+                State::Waiting(_) => *state = State::Waiting(Waiter::Thread),
             }
             let left = until(deadline);
             if left.is_zero() {
@@ -120,8 +132,11 @@ impl<T> Ticket<T> {
             State::Answered(answer) => Poll::Ready(Some(answer)),
             State::Gone => Poll::Ready(None),
             State::Waiting(known) => {
-                let waker = known.filter(|known| known.will_wake(context.waker()));
-                *state = State::Waiting(Some(waker.unwrap_or_else(|| context.waker().clone())));
+                let waker = match known {
+                    Waiter::Call(known) if known.will_wake(context.waker()) => known,
+                    _ => context.waker().clone(),
+                };
+                *state = State::Waiting(Waiter::Call(waker));
                 Poll::Pending
             }
         }
@@ -178,6 +193,26 @@ mod tests {
         let (waits, answerer) = ticket::<u8>();
         drop(waits);
         assert!(!answerer.is_awaited());
+    }
+
+    #[test]
+    fn a_thread_that_waits_is_woken_by_the_answer_and_by_its_absence() {
+        for answer in [Some(7), None] {
+            let (waits, answerer) = ticket::<u8>();
+            let slot = Arc::clone(&waits.0);
+            std::thread::scope(|scope| {
+                // An hour's wait that ends at once.
+                let asker = scope.spawn(|| waits.wait(deadline_in_us(3_600_000_000)));
+                while !matches!(*slot.lock(), State::Waiting(Waiter::Thread)) {
+                    std::thread::yield_now();
+                }
+                match answer {
+                    Some(answer) => answerer.answer(answer),
+                    None => drop(answerer),
+                }
+                assert_eq!(asker.join().unwrap(), answer);
+            });
+        }
     }
 
     #[test]
