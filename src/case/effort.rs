@@ -93,11 +93,7 @@ pub struct Evaluation {
 
 impl Evaluation {
     fn new(wanted: Wanted, expression: &Expression, document: &Document<'_>) -> Self {
-        let is_read = |name: &str| {
-            let names = expression.variables();
-            names.is_none_or(|names| names.binary_search_by(|read| (**read).cmp(name)).is_ok())
-        };
-        let read = document.variables.iter().filter(|(name, _)| is_read(name));
+        let read = document.variables.iter().filter(|(name, _)| expression.reads(name));
         let variables = read.map(|(name, value)| ((*name).to_owned(), (*value).clone())).collect();
         Self { wanted, expression: expression.clone(), root: document.root.to_owned(), variables }
     }

@@ -377,7 +377,7 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
 
     fn item(&self, id: ItemId, room: &Room) -> Result<ItemView, Refusal> {
         let shared = self.shared();
-        queries::item(shared.read(self.reading())?, &shared.registry, id, (&shared.long, room))
+        queries::item(shared.read(self.reading())?, &shared.registry, id, (&shared.long_expressions, room))
     }
 
     fn cases(&self, filter: &CaseFilter, page: &PageOf, room: &Room) -> Result<Page<CaseSummary>, Refusal> {
@@ -396,7 +396,13 @@ impl<D: Disk, T: Tables> Service for Engine<D, T> {
     fn items(&self, filter: &ItemFilter, page: &PageOf, room: &Room) -> Result<Page<ItemView>, Refusal> {
         let shared = self.shared();
         let deadline = self.reading();
-        queries::items(&|| shared.read(deadline), &shared.registry, filter, page, (&shared.long, room))
+        queries::items(
+            &|| shared.read(deadline),
+            &shared.registry,
+            filter,
+            page,
+            (&shared.long_expressions, room),
+        )
     }
 
     fn history(&self, id: CaseId, page: &PageOf, room: &Room) -> Result<Page<HistoryView>, Refusal> {

@@ -16,7 +16,7 @@ pub mod fold;
 pub mod keeping;
 pub mod loading;
 mod locked;
-pub mod long;
+pub mod long_expressions;
 pub mod memory;
 mod meter;
 pub mod offline;

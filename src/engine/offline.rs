@@ -9,7 +9,7 @@ use super::clock::Clock;
 use super::cost;
 use super::fold::EngineFold;
 use super::loading;
-use super::long::Turns;
+use super::long_expressions::Turns;
 use super::pending::Again;
 use super::proof;
 use super::queries;

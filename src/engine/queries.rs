@@ -7,7 +7,7 @@ use std::ops::Deref;
 
 use super::answers::{self, ItemPlace};
 use super::cost;
-use super::long::{Reading, Turns};
+use super::long_expressions::{Reading, Turns};
 use super::past::Past;
 use super::record::{Act, Body, Hash16, Record};
 use super::registry::Registry;

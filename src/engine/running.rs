@@ -692,7 +692,9 @@ fn run_computer<D: Disk, T: Tables>(
             Ok(computation) => {
                 shared.condition.question_count.fetch_sub(1, Ordering::AcqRel);
                 has_worked = true;
-                let turn = shared.long.of_shard();
+                // A search for an OR-join takes little memory, and holds nobody up.
+                let is_expression = matches!(computation, Computation::Evaluate(..));
+                let turn = is_expression.then(|| shared.long_expressions.of_shard());
                 // Who has little to do goes first, and need not wait until the system takes the core away.
                 let (told, steps) = computation.work_out(&std::thread::yield_now);
                 drop(turn);

@@ -460,7 +460,7 @@ impl Shard {
         self.ahead_bytes + turn.bulk_bytes >= AHEAD_BYTES_MAX
     }
 
-    /// Returns whether there is nothing to do but what waits for the journal.
+    /// Returns whether no job of [`Class::Single`] may be next, and the others wait for the journal.
     fn is_bulk_ahead(&self) -> bool {
         self.ahead_bytes >= AHEAD_BYTES_MAX && !self.jobs.has_class(Class::Single)
     }

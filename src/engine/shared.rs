@@ -14,7 +14,7 @@ use super::answers;
 use super::budget::{Budget, Taken};
 use super::clock::{Clock, JUMP_LASTS_US, Skew, until};
 use super::keeping::Asked;
-use super::long;
+use super::long_expressions::Turns;
 use super::places::Places;
 use super::queues::Lag;
 use super::registry::Registry;
@@ -379,8 +379,8 @@ pub struct Shared<D: Disk, T: Tables> {
     pub answers: Arc<Answers>,
     /// Held by who archives: one at a time.
     pub archiving: Mutex<()>,
-    /// Who evaluates what takes long.
-    pub long: long::Turns,
+    /// Whose turn it is to evaluate an expression that takes long.
+    pub long_expressions: Turns,
 }
 
 impl<D: Disk, T: Tables> Shared<D, T> {
@@ -426,7 +426,7 @@ impl<D: Disk, T: Tables> Shared<D, T> {
             tracer: OnceLock::new(),
             answers,
             archiving: Mutex::new(()),
-            long: long::Turns::default(),
+            long_expressions: Turns::default(),
         }
     }
 

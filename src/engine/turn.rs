@@ -110,7 +110,7 @@ impl BrokenOff {
     }
 
     /// Notes that another thread works at it under this number.
-    pub fn is_worked_at(&mut self, number: u64) {
+    pub fn hand_on(&mut self, number: u64) {
         self.number = Some(number);
     }
 

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use super::ast::{Ast, Expr, Id, Piece, Start, Step, StepTo};
+use super::reach;
 use super::tree::{Bounds, Content, NodeIndex, Tree};
 use super::value::Atomic;
 use super::{Cost, Document, Error, Fragment, RESULT_BYTES_MAX, STEPS_MAX};
@@ -82,9 +83,7 @@ impl<'a> Evaluation<'a> {
 
     /// Makes the data document; `None` when that alone takes more than everything may.
     fn document(&mut self, sees: Option<&[Box<str>]>, document: &Document<'a>) -> Option<NodeIndex> {
-        let is_seen =
-            |name: &str| sees.is_none_or(|names| names.binary_search_by(|seen| (**seen).cmp(name)).is_ok());
-        let seen = document.variables.iter().filter(|(name, _)| is_seen(name));
+        let seen = document.variables.iter().filter(|(name, _)| reach::includes(sees, name));
         let bytes: usize = seen.clone().map(|(_, value)| value.len_bytes()).sum();
         self.data = (bytes / BYTES_PER_STEP) as u64;
         let nodes_max = usize::try_from(self.all_max.checked_sub(self.data)?).unwrap_or(usize::MAX);

@@ -103,6 +103,11 @@ impl Expression {
         self.compiled.variables.as_deref()
     }
 
+    /// Returns whether this expression may read the variable of this name.
+    pub fn reads(&self, name: &str) -> bool {
+        reach::includes(self.variables(), name)
+    }
+
     /// Returns the verdict of a predicate that is the same whatever the data are: `true()` or `false()`.
     pub fn verdict(&self) -> Option<bool> {
         match self.ast().node(self.ast().root).expr {

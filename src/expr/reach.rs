@@ -82,3 +82,8 @@ fn below(ast: &Ast, steps: &[Step], names: &mut Vec<Box<str>>) -> Option<()> {
         StepTo::Child(_) | StepTo::AnyChild | StepTo::Text | StepTo::Itself => Some(()),
     })
 }
+
+/// Returns whether a variable is among those that can be read; `None` is all.
+pub(super) fn includes(read: Option<&[Box<str>]>, name: &str) -> bool {
+    read.is_none_or(|names| names.binary_search_by(|read| (**read).cmp(name)).is_ok())
+}

@@ -234,7 +234,7 @@ impl Jobs {
         let broken_off = work.job.broken_off.as_mut()?;
         let evaluation = broken_off.take_evaluation().filter(|_| self.may_hand_on(case))?;
         self.handed_on += 1;
-        broken_off.is_worked_at(self.handed_on);
+        broken_off.hand_on(self.handed_on);
         self.under_way = Some((case, self.handed_on));
         Some((self.handed_on, evaluation))
     }

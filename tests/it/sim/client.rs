@@ -1,7 +1,7 @@
 //! The clients: what they ask, what they were told, and what they may therefore rely on.
 
 use knhk::engine::loading::COMMAND_HEAD_BYTES;
-use knhk::engine::long::Turns;
+use knhk::engine::long_expressions::Turns;
 use knhk::engine::record::Hash16;
 use knhk::engine::request::Reply;
 use knhk::engine::room::{self, Answers, Room};
