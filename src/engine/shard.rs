@@ -466,9 +466,11 @@ impl Shard {
     }
 
     /// Returns how many bytes jobs may bring before the journal has to be waited for; at least one is run.
-    fn room(&self, turn: &Turn) -> usize {
+    fn room(&self, turn: &Turn, class: Class) -> usize {
         let held = self.undurable_bytes + turn.held_bytes();
-        self.options.bounds.undurable_bytes_max.saturating_sub(held).max(1)
+        let room = self.options.bounds.undurable_bytes_max.saturating_sub(held);
+        let ahead = AHEAD_BYTES_MAX.saturating_sub(self.ahead_bytes + turn.bulk_bytes);
+        if class == Class::Bulk { room.min(ahead).max(1) } else { room.max(1) }
     }
 
     /// Returns how many jobs may come to their turn at the most: each takes some steps.
@@ -515,7 +517,7 @@ impl Shard {
             }
             let mut clients = Vec::with_capacity(works.len());
             let mut jobs = Vec::with_capacity(works.len());
-            let (mut bytes, room) = (0, self.room(turn));
+            let (mut bytes, room) = (0, self.room(turn, class));
             let mut beyond = Vec::new();
             for work in works {
                 let case = work.job.case;
